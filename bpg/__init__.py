@@ -1,0 +1,1 @@
+"""Semantic segmentation from scribbles with Boundary Perception Guidance (IJCAI 2019)."""

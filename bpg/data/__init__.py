@@ -1,0 +1,1 @@
+"""What comes in: official archives, scribbles, masks and images."""

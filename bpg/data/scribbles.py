@@ -1,0 +1,201 @@
+"""Scribbles: ScribbleSup's XML files and their drawing as label maps.
+
+Source of the format: Lin et al., "ScribbleSup", CVPR 2016, `scribble_annotation/pascal_2012`:
+`annotation/size/{width,height}` and one `polygon/{tag, point/{X,Y}...}` a stroke.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+from xml.sax.saxutils import escape
+
+import numpy as np
+from defusedxml.ElementTree import fromstring
+from PIL import Image, ImageDraw
+
+from bpg.data.masks import IGNORE, PIXEL_LIMIT
+from bpg.errors import BPGError
+
+FILE_LIMIT = 16 * 2**20
+"""Larger XML files are refused unread (ScribbleSup's have a few kilobytes)."""
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A polyline of (x, y) pixels, x to the right from 0 and y downwards, and its class name."""
+
+    tag: str
+    points: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Strokes:
+    """All strokes on an image of `width` x `height` pixels, in the order of drawing."""
+
+    width: int
+    height: int
+    strokes: tuple[Stroke, ...]
+
+
+def read_strokes(path: Path) -> Strokes:
+    """Read a ScribbleSup XML file.
+
+    A stroke of one point is allowed: it is drawn as a dot. Points may lie over the image's
+    border, where annotators slip; but every stroke must touch the image, and no point may lie
+    further out than the image is long on that axis. Coordinates with a fraction are rounded.
+
+    Raises BPGError of one line that names the file and the stroke (counted from 1): a file that
+    is missing, over FILE_LIMIT, cut off, no XML or with entities; a missing or non-numeric
+    element; a size below 1 or above PIXEL_LIMIT; a stroke without points or outside the image.
+    """
+    try:
+        root = _parse(path)
+        width, height = _size(root)
+        polygons = root.findall("polygon")
+        strokes = tuple(_stroke(p, n, width, height) for n, p in enumerate(polygons, 1))
+    except BPGError as error:
+        raise BPGError(f"{path}: {error}") from error
+    return Strokes(width, height, strokes)
+
+
+def write_strokes(path: Path, strokes: Strokes) -> None:
+    """Write ScribbleSup's XML format; equal strokes give equal bytes.
+
+    Not atomic: many files are written at a time, into a folder of `bpg.files.whole_directory`.
+    """
+    lines = [
+        f"<annotation><filename>{escape(path.stem)}</filename>"
+        f"<size><width>{strokes.width}</width><height>{strokes.height}</height>"
+        "<depth>3</depth></size><segmented>1</segmented>"
+    ]
+    for stroke in strokes.strokes:
+        points = "".join(f"<point><X>{x}</X><Y>{y}</Y></point>" for x, y in stroke.points)
+        lines.append(f"<polygon><tag>{escape(stroke.tag)}</tag>{points}</polygon>")
+    lines.append("</annotation>\n")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def rasterise(strokes: Strokes, classes: Sequence[str], line_width: int) -> np.ndarray:
+    """Draw strokes as labels: uint8 (H, W), the tag's index in `classes`, 255 elsewhere.
+
+    Lines are `line_width` pixels wide with round ends and joints; later strokes lie on top; what
+    lies over the border is clipped. Raises BPGError for a tag that is not in `classes`, naming
+    the stroke and the valid tags.
+    """
+    labels = {name: label for label, name in enumerate(classes)}
+    picture = Image.new("L", (strokes.width, strokes.height), IGNORE)
+    draw = ImageDraw.Draw(picture)
+    for number, stroke in enumerate(strokes.strokes, 1):
+        if stroke.tag not in labels:
+            raise BPGError(
+                f"stroke {number}: unknown tag {stroke.tag[:40]!r}; "
+                f"the tags are {', '.join(classes)}"
+            )
+        _draw(draw, stroke.points, labels[stroke.tag], line_width)
+    return np.array(picture)
+
+
+def label_map(
+    xml_path: Path, image_size: tuple[int, int], classes: Sequence[str], line_width: int
+) -> np.ndarray:
+    """Read `xml_path` and draw it for an image of `image_size` = (width, height).
+
+    Returns uint8 (H, W) as `rasterise`. Raises BPGError that names the file: as `read_strokes`
+    and `rasterise`, when the sizes differ, and when no pixel is labelled at all.
+    """
+    strokes = read_strokes(xml_path)
+    size = (strokes.width, strokes.height)
+    if size != tuple(image_size):
+        raise BPGError(
+            f"{xml_path}: drawn on {size[0]}x{size[1]} pixels, "
+            f"but the image has {image_size[0]}x{image_size[1]}"
+        )
+    try:
+        labels = rasterise(strokes, classes, line_width)
+    except BPGError as error:
+        raise BPGError(f"{xml_path}: {error}") from error
+    if (labels == IGNORE).all():
+        raise BPGError(f"{xml_path}: no pixel is labelled; draw at least one stroke")
+    return labels
+
+
+def _parse(path: Path) -> Element:
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_LIMIT + 1)
+    except OSError as error:
+        raise BPGError(f"cannot be read ({error.strerror})") from error
+    if len(data) > FILE_LIMIT:
+        raise BPGError(f"larger than {FILE_LIMIT:,} bytes, so no scribble file")
+    try:
+        root = fromstring(data)
+    # ValueError: defusedxml's refusals, and encodings that expat does not know.
+    except (ParseError, ValueError, LookupError) as error:
+        raise BPGError(f"no valid XML, or cut off ({_one_line(error)})") from error
+    if root.tag != "annotation":
+        raise BPGError(f"the outermost element is <{root.tag[:40]}> instead of <annotation>")
+    return root
+
+
+def _size(root: Element) -> tuple[int, int]:
+    width = _number(root, "size/width", "the image")
+    height = _number(root, "size/height", "the image")
+    if min(width, height) < 1 or width * height > PIXEL_LIMIT:
+        raise BPGError(
+            f"an image of {width:.9g}x{height:.9g} pixels is impossible "
+            f"(at least 1x1, at most {PIXEL_LIMIT:,} pixels)"
+        )
+    return width, height
+
+
+def _stroke(polygon: Element, number: int, width: int, height: int) -> Stroke:
+    place = f"stroke {number}"
+    tag = (polygon.findtext("tag") or "").strip()
+    if not tag:
+        raise BPGError(f"{place}: <tag> is missing or empty")
+    points = tuple(
+        (_number(p, "X", f"{place}, point {n}"), _number(p, "Y", f"{place}, point {n}"))
+        for n, p in enumerate(polygon.findall("point"), 1)
+    )
+    if not points:
+        raise BPGError(f"{place}: has no points")
+    for n, (x, y) in enumerate(points, 1):
+        if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
+            raise BPGError(
+                f"{place}, point {n}: ({x:.9g}, {y:.9g}) lies far outside the {width}x{height} image"
+            )
+    # The far border counts as inside: some tools count pixels from 1.
+    if not any(0 <= x <= width and 0 <= y <= height for x, y in points):
+        raise BPGError(f"{place}: lies wholly outside the {width}x{height} image")
+    return Stroke(tag, points)
+
+
+def _number(parent: Element, path: str, place: str) -> int:
+    text = parent.findtext(path)
+    if text is None:
+        raise BPGError(f"{place}: <{path}> is missing")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BPGError(f"{place}: <{path}> is {text[:40]!r} instead of a number")
+    return round(value)
+
+
+def _draw(
+    draw: ImageDraw.ImageDraw, points: tuple[tuple[int, int], ...], label: int, width: int
+) -> None:
+    draw.line(points, fill=label, width=width)
+    # Pillow rounds the joints of lines above 4 pixels only, and never the ends: so a dot on each
+    # point. Its ellipse of 1x1 is empty, hence the plain points.
+    draw.point(points, fill=label)
+    before, after = (width - 1) // 2, width // 2
+    for x, y in points:
+        draw.ellipse((x - before, y - before, x + after, y + after), fill=label)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,237 @@
+"""The embedded data set: generated pictures with full masks and strokes, hard as scribbles are.
+
+Textured objects on textured ground (so HED's edges are noisy), told apart by texture with hue
+only a hint, in colours that they share with the ground (so colour alone separates nothing),
+with occlusion, thin limbs and holes. Everything follows from the seed and the picture's number.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import skimage
+from joblib import Parallel, delayed
+from PIL import Image, ImageDraw
+from scipy import ndimage
+from skimage.graph import route_through_array
+
+from bpg.data.masks import write_mask
+from bpg.data.scribbles import Stroke, Strokes, write_strokes
+from bpg.files import whole_directory, write_text
+
+# Photographs inside the scikit-image wheel, all CC0 or public domain.
+PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
+               "brick.png", "grass.png", "gravel.png")  # fmt: skip
+CLASSES = ("background", "stripes", "checks", "dots", "waves", "blotches", "rings")
+HUE_HINT = 0.25  # share of a class's own colour in an object's colours
+SUPERSAMPLING = 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """image uint8 (H, W, 3) RGB; mask uint8 (H, W) in 0..6; its strokes."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    strokes: Strokes
+
+
+def prepare_shapes(destination: Path, *, size: int, train: int, val: int, seed: int) -> None:
+    """Write `images`, `masks`, `strokes` (training only) and the id lists into `destination`.
+
+    `size` is a picture's side in pixels; `train` and `val` are numbers of pictures. Another
+    `seed` is another draw from the same distribution.
+    """
+    splits = {"train": train, "val": val}
+    with (
+        whole_directory(destination / "images") as images,
+        whole_directory(destination / "masks") as masks,
+        whole_directory(destination / "strokes") as strokes,
+    ):
+
+        def write(split: str, number: int) -> str:
+            name = f"{split}_{number:05d}"
+            picture = draw_picture([seed, list(splits).index(split), number], size)
+            Image.fromarray(picture.image).save(images / f"{name}.png", compress_level=4)
+            write_mask(masks / f"{name}.png", picture.mask)
+            if split == "train":
+                write_strokes(strokes / f"{name}.xml", picture.strokes)
+            return name
+
+        for split, count in splits.items():
+            names = Parallel(n_jobs=-1)(delayed(write)(split, i) for i in range(count))
+            write_text(destination / f"{split}.txt", "".join(f"{name}\n" for name in names))
+
+
+def draw_picture(seed: list[int], size: int) -> Picture:
+    """Draw one picture: ground, then one to three objects on top of each other, light, noise."""
+    rng = np.random.default_rng(seed)
+    fine = size * SUPERSAMPLING
+    canvas = _ground(rng, fine)
+    instances = np.zeros((size, size), np.uint8)
+    labels = [0]
+    for number in range(1, rng.integers(1, 4) + 1):
+        label = int(rng.integers(1, len(CLASSES)))
+        shape, centre = _silhouette(rng, fine)
+        colours = _colours(rng, canvas, label)
+        surface = _surface(rng, label, fine, centre, colours)
+        # A soft outline, as a lens draws it.
+        alpha = ndimage.gaussian_filter(shape.astype(np.float32), 0.6 * SUPERSAMPLING)[..., None]
+        canvas = canvas * (1 - alpha) + surface * alpha
+        instances[_shrink(shape.astype(np.float32)) > 0.5] = number
+        labels.append(label)
+    image = _shrink(canvas * _light(rng, fine)[..., None])
+    image = image + rng.normal(0, 0.025, image.shape)
+    mask = np.array(labels, np.uint8)[instances]
+    strokes = tuple(
+        stroke
+        for number, label in enumerate(labels)
+        for stroke in _strokes(rng, instances == number, CLASSES[label])
+    )
+    return Picture(
+        (image.clip(0, 1) * 255).round().astype(np.uint8), mask, Strokes(size, size, strokes)
+    )
+
+
+def _shrink(fine: np.ndarray) -> np.ndarray:
+    height, width = fine.shape[0] // SUPERSAMPLING, fine.shape[1] // SUPERSAMPLING
+    return fine.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, *fine.shape[2:]).mean((1, 3))
+
+
+@cache
+def _photograph(name: str) -> Image.Image:
+    return Image.open(Path(skimage.__file__).parent / "data" / name).convert("RGB")
+
+
+def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A crop of a photograph, or clouds of three colours with a grain; (size, size, 3) in 0..1."""
+    if rng.random() < 0.6:
+        photograph = _photograph(str(rng.choice(PHOTOGRAPHS)))
+        side = int(rng.integers(min(photograph.size) // 4, min(photograph.size) * 3 // 4))
+        left, top = (int(rng.integers(0, extent - side + 1)) for extent in photograph.size)
+        box = (left, top, left + side, top + side)
+        crop = np.asarray(photograph.resize((size, size), Image.Resampling.BICUBIC, box))
+        ground = crop.astype(np.float32) / 255
+        tint = rng.uniform(0.75, 1.25, 3)
+        return (ground[:, :: rng.choice([-1, 1])] * tint).clip(0, 1)
+    colours = rng.uniform(0.1, 0.9, (3, 3))
+    ground = np.broadcast_to(colours[0], (size, size, 3))
+    for colour, scale in zip(colours[1:], (size / 8, size / 20), strict=True):
+        share = 1 / (1 + np.exp(-3 * _noise(rng, size, scale)))[..., None]
+        ground = ground * (1 - share) + colour * share
+    return (ground + 0.08 * _noise(rng, size, rng.uniform(1.5, 5))[..., None]).clip(0, 1)
+
+
+def _noise(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
+    """Smooth noise of unit variance; `scale` is its blur in pixels."""
+    field = ndimage.gaussian_filter(rng.normal(size=(size, size)), scale, mode="wrap")
+    return (field - field.mean()) / field.std()
+
+
+def _silhouette(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A rounded body with up to four thin limbs and, at times, a hole: bool mask and centre."""
+    radius = rng.uniform(0.11, 0.21) * size
+    centre = rng.uniform(0.15, 0.85, 2) * size
+    angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    outline = 1 + sum(
+        rng.uniform(0, 0.3) / k * np.cos(k * angles + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5)
+    )
+    turn, stretch = rng.uniform(0, 2 * np.pi), rng.uniform(0.65, 1)
+    x, y = np.cos(angles) * outline * radius, np.sin(angles) * outline * radius * stretch
+    body = centre + np.stack(
+        [x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], axis=1
+    )
+    picture = Image.new("1", (size, size))
+    draw = ImageDraw.Draw(picture)
+    draw.polygon([tuple(p) for p in body], fill=1)
+    if rng.random() < 0.35:
+        hole = centre + rng.uniform(-0.2, 0.2, 2) * radius
+        half = rng.uniform(0.25, 0.42, 2) * radius
+        draw.ellipse([*(hole - half), *(hole + half)], fill=0)
+    for _ in range(rng.integers(0, 5)):
+        direction = rng.uniform(0, 2 * np.pi) + np.array([0, rng.uniform(-0.6, 0.6)])
+        reach = np.array([1.3, 2.0]) * radius * rng.uniform(0.85, 1.1)
+        knee, foot = (
+            centre + length * np.array([np.cos(angle), np.sin(angle)])
+            for angle, length in zip(direction, reach, strict=True)
+        )
+        start = centre + 0.6 * (knee - centre)
+        width = int(rng.integers(3, 6)) * SUPERSAMPLING
+        draw.line([tuple(p) for p in (start, knee, foot)], fill=1, width=width, joint="curve")
+    return np.asarray(picture), centre
+
+
+def _colours(rng: np.random.Generator, canvas: np.ndarray, label: int) -> np.ndarray:
+    """Two colours out of the picture itself, drawn apart in brightness, with a hint of hue."""
+    rows, columns = rng.integers(0, canvas.shape[0], (2, 2))
+    angle = 2 * np.pi * (label - 1) / (len(CLASSES) - 1)
+    hue = 0.5 + 0.5 * np.cos(angle + np.array([0, -2, 2]) * np.pi / 3)
+    pair = canvas[rows, columns] + rng.normal(0, 0.08, (2, 3))
+    pair = pair * (1 - HUE_HINT) + hue * HUE_HINT
+    contrast = rng.uniform(0.14, 0.3)
+    return np.stack([pair[0] - contrast / 2, pair[1] + contrast / 2]).clip(0.02, 0.98)
+
+
+def _surface(
+    rng: np.random.Generator, label: int, size: int, centre: np.ndarray, colours: np.ndarray
+) -> np.ndarray:
+    """The class's texture in two colours that drift over the object; (size, size, 3)."""
+    rows, columns = np.mgrid[:size, :size].astype(np.float32)
+    x, y = columns - centre[0], rows - centre[1]
+    turn = rng.uniform(0, np.pi)
+    u, v = x * np.cos(turn) + y * np.sin(turn), -x * np.sin(turn) + y * np.cos(turn)
+    period = rng.uniform(5, 7.5) * SUPERSAMPLING
+    phase = 2 * np.pi / period
+    match CLASSES[label]:
+        case "stripes":
+            pattern = np.sin(phase * u)
+        case "checks":
+            pattern = 2 * np.sin(0.7 * phase * u) * np.sin(0.7 * phase * v)
+        case "dots":
+            pattern = 1.5 * (np.cos(phase * u) + np.cos(phase * v)) - 1.2
+        case "waves":
+            pattern = np.sin(phase * (u + 0.45 * period * np.sin(0.45 * phase * v)))
+        case "blotches":
+            pattern = _noise(rng, size, 0.3 * period)
+        case _:  # rings
+            pattern = np.sin(phase * np.hypot(u, v))
+    share = (1 / (1 + np.exp(-3 * pattern)))[..., None]
+    drift = 0.09 * np.stack([_noise(rng, size, size / 10) for _ in range(3)], axis=2)
+    return (colours[0] * (1 - share) + colours[1] * share + drift).clip(0, 1)
+
+
+def _light(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Illumination that falls off across the picture by up to 30 % to either side."""
+    rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    angle = rng.uniform(0, 2 * np.pi)
+    return 1 + rng.uniform(0, 0.3) * (rows * np.cos(angle) + columns * np.sin(angle)) / 1.4
+
+
+def _strokes(rng: np.random.Generator, region: np.ndarray, tag: str) -> list[Stroke]:
+    """One stroke in each large part of the region, along its middle as an annotator would."""
+    parts, count = ndimage.label(region)
+    strokes = []
+    for number in range(1, count + 1):
+        part = parts == number
+        if part.sum() >= (400 if tag == "background" else 40):
+            strokes.append(_stroke(rng, part, tag))
+            if tag == "background" and part.sum() > 3000 and rng.random() < 0.6:
+                strokes.append(_stroke(rng, part, tag))
+    return strokes
+
+
+def _stroke(rng: np.random.Generator, part: np.ndarray, tag: str) -> Stroke:
+    depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
+    inner = np.argwhere(depth >= min(2.0, depth.max()))
+    ends = inner[rng.integers(0, len(inner), 12)]
+    # Of a dozen places the one farthest from the first: strokes cross their region.
+    start, end = ends[0], ends[np.abs(ends - ends[0]).sum(1).argmax()]
+    cost = np.where(part, 1 / np.minimum(depth + 0.5, 6) ** 2, 1e3)
+    path, _ = route_through_array(cost, start, end, geometric=True)
+    # A person stops short: at most 50 px, a point every 4.
+    path = path[:50]
+    points = [*path[:-1:4], path[-1]]
+    if len(points) == 1:
+        points = [points[0], points[0]]
+    return Stroke(tag, tuple((int(column), int(row)) for row, column in points))

@@ -1,0 +1,194 @@
+"""PASCAL VOC 2012 with SBD's masks and ScribbleSup's strokes, from the official archives."""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+from tqdm import tqdm
+
+from bpg.data.archives import disk_full_named, read_members
+from bpg.data.masks import IGNORE, decode_mask, image_size, write_mask
+from bpg.errors import BPGError
+from bpg.files import whole_directory, write_text
+
+# Matched at the end of a member's name, so that a leading "./" or folder does no harm.
+_VOC_LIST = re.compile(r"(?:^|/)VOC2012/ImageSets/Segmentation/(train|val)\.txt$", re.ASCII)
+_VOC_FILE = re.compile(
+    r"(?:^|/)VOC2012/(?:JPEGImages/([\w-]+)\.jpg|SegmentationClass/([\w-]+)\.png)$", re.ASCII
+)
+_SBD_FILE = re.compile(r"(?:^|/)dataset/(?:(train|val)\.txt|cls/([\w-]+)\.mat)$", re.ASCII)
+_SCRIBBLE = re.compile(r"(?:^|/)pascal_2012/([\w-]+)\.xml$", re.ASCII)
+
+
+def train_aug_ids(
+    voc_train: Iterable[str], voc_val: Iterable[str], sbd: Iterable[str]
+) -> list[str]:
+    """Return the sorted ids (SBD + VOC train) - VOC val: 10,582 with the official archives.
+
+    `sbd` are all of SBD's ids, its train and val. Source: FACTS of Hariharan et al. 2011 (SBD)
+    as used since DeepLab; none of the result is a VOC val image.
+    """
+    return sorted((set(sbd) | set(voc_train)) - set(voc_val))
+
+
+def prepare_voc(
+    archives: Path,
+    destination: Path,
+    *,
+    classes: Sequence[str],
+    voc: str,
+    sbd: str,
+    scribbles: str,
+) -> tuple[list[str], list[str]]:
+    """Make the training and validation data out of three archives in the folder `archives`.
+
+    `voc`, `sbd` and `scribbles` are the archives' file names. Writes into `destination`:
+    images/ID.jpg (VOC's bytes), masks/ID.png (palette PNG, labels 0..K and 255, K + 1 =
+    len(classes); VOC's mask where it has one, else SBD's), strokes/ID.xml of the training ids,
+    train.txt and val.txt. Each of the three folders appears whole or not at all; the lists come
+    last. Returns the training ids (train_aug) and VOC's val ids, sorted.
+
+    Raises BPGError that names archive and file: a list, image, mask or scribble that is missing
+    or broken, a mask of another size than its image or with a label above K.
+    """
+    voc_train, voc_val = _read_voc_lists(archives / voc)
+    sbd_ids, sbd_masks = _read_sbd(archives / sbd)
+    train, val = train_aug_ids(voc_train, voc_val, sbd_ids), sorted(set(voc_val))
+    with ExitStack() as stack:
+        stack.enter_context(disk_full_named(archives))
+        images, masks, strokes = (
+            stack.enter_context(whole_directory(destination / name))
+            for name in ("images", "masks", "strokes")
+        )
+        _unpack_scribbles(archives / scribbles, strokes, set(train))
+        sizes, voc_masks = _unpack_voc(archives / voc, images, {*train, *val})
+        labels = len(classes)
+        for image_id in tqdm([*train, *val], desc="masks", disable=None):
+            path = masks / f"{image_id}.png"
+            if image_id in voc_masks:
+                data = voc_masks[image_id]
+                name = f"{archives / voc}: SegmentationClass/{image_id}.png"
+                _check_mask(decode_mask(data, name), sizes[image_id], labels, name)
+                path.write_bytes(data)
+            elif image_id in sbd_masks and image_id not in voc_val:
+                name = f"{archives / sbd}: cls/{image_id}.mat"
+                mask = _decode_sbd(sbd_masks[image_id], name)
+                _check_mask(mask, sizes[image_id], labels, name)
+                write_mask(path, mask)
+            else:
+                raise BPGError(
+                    f"{archives / voc}: SegmentationClass/{image_id}.png is missing, "
+                    f"and {sbd} has no mask in its place; fetch the archives again"
+                )
+    write_text(destination / "train.txt", "".join(f"{i}\n" for i in train))
+    write_text(destination / "val.txt", "".join(f"{i}\n" for i in val))
+    return train, val
+
+
+def _read_voc_lists(archive: Path) -> tuple[list[str], list[str]]:
+    lists = {}
+    for name, data in read_members(archive, lambda name: bool(_VOC_LIST.search(name))):
+        lists[_VOC_LIST.search(name)[1]] = _ids(data, f"{archive}: {name}")
+    for which in ("train", "val"):
+        if which not in lists:
+            raise BPGError(f"{archive}: VOC2012/ImageSets/Segmentation/{which}.txt is missing")
+    return lists["train"], lists["val"]
+
+
+def _read_sbd(archive: Path) -> tuple[set[str], dict[str, bytes]]:
+    """SBD's ids by its two lists (by its masks where it has no lists), and its .mat files.
+
+    The lists follow the masks in the archive: to read it once we keep all masks, about 30 MB.
+    """
+    lists, masks = {}, {}
+    for name, data in read_members(archive, lambda name: bool(_SBD_FILE.search(name))):
+        which, image_id = _SBD_FILE.search(name).groups()
+        if which:
+            lists[which] = _ids(data, f"{archive}: {name}")
+        else:
+            masks[image_id] = data
+    if not masks:
+        raise BPGError(f"{archive}: has no dataset/cls/*.mat; is it SBD's benchmark.tgz?")
+    both = lists.keys() == {"train", "val"}
+    return (set(lists["train"]) | set(lists["val"]) if both else set(masks)), masks
+
+
+def _unpack_scribbles(archive: Path, folder: Path, ids: set[str]) -> None:
+    def wanted(name: str) -> bool:
+        match = _SCRIBBLE.search(name)
+        return bool(match) and match[1] in ids
+
+    found = set()
+    for name, data in read_members(archive, wanted):
+        image_id = _SCRIBBLE.search(name)[1]
+        (folder / f"{image_id}.xml").write_bytes(data)
+        found.add(image_id)
+    _refuse_missing(archive, "pascal_2012/{}.xml", ids, found)
+
+
+def _unpack_voc(
+    archive: Path, folder: Path, ids: set[str]
+) -> tuple[dict[str, tuple[int, int]], dict[str, bytes]]:
+    """Write the images of `ids`; return their (width, height) and the PNG masks that VOC has."""
+
+    def wanted(name: str) -> bool:
+        match = _VOC_FILE.search(name)
+        return bool(match) and (match[1] or match[2]) in ids
+
+    sizes, masks = {}, {}
+    for name, data in read_members(archive, wanted):
+        image_id, mask_id = _VOC_FILE.search(name).groups()
+        if image_id:
+            sizes[image_id] = image_size(data, f"{archive}: {name}")
+            (folder / f"{image_id}.jpg").write_bytes(data)
+        else:
+            masks[mask_id] = data
+    _refuse_missing(archive, "VOC2012/JPEGImages/{}.jpg", ids, sizes)
+    return sizes, masks
+
+
+def _ids(data: bytes, name: str) -> list[str]:
+    ids = data.decode("ascii", errors="replace").split()
+    for image_id in ids:
+        if not re.fullmatch(r"[\w-]+", image_id, re.ASCII):
+            raise BPGError(f"{name}: {image_id[:40]!r} is no image id")
+    if not ids:
+        raise BPGError(f"{name}: the list is empty")
+    return ids
+
+
+def _decode_sbd(data: bytes, name: str) -> np.ndarray:
+    """GTcls.Segmentation of a .mat file of SBD: uint8 (H, W)."""
+    try:
+        mask = loadmat(BytesIO(data), variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0]
+    except Exception as error:  # a broken .mat makes scipy raise almost anything
+        raise BPGError(f"{name}: broken .mat file ({type(error).__name__})") from error
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.ndim != 2:
+        raise BPGError(f"{name}: GTcls.Segmentation is no uint8 matrix")
+    return mask
+
+
+def _check_mask(mask: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:
+    height, width = mask.shape
+    if (width, height) != size:
+        raise BPGError(
+            f"{name}: the mask has {width}x{height} pixels, its image {size[0]}x{size[1]}"
+        )
+    wrong = mask[(mask >= labels) & (mask != IGNORE)]
+    if wrong.size:
+        raise BPGError(f"{name}: label {wrong[0]} is none of 0..{labels - 1} and {IGNORE}")
+
+
+def _refuse_missing(
+    archive: Path, pattern: str, ids: Collection[str], found: Collection[str]
+) -> None:
+    missing = sorted(set(ids) - set(found))
+    if missing:
+        raise BPGError(
+            f"{archive}: {pattern.format(missing[0])} is missing "
+            f"({len(missing)} of {len(ids)} are); fetch the archive again"
+        )

@@ -1,0 +1,1 @@
+"""Edge detection: the teacher of the boundary network."""

@@ -1,0 +1,1 @@
+"""How good predicted masks are: confusion matrices and the scores made from them."""

@@ -1,0 +1,1 @@
+"""Multi-scale voting, probability files, dense CRF."""

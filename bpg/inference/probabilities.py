@@ -1,0 +1,55 @@
+"""Probability files: an 8-bit PNG of the classes that can win somewhere, one below the other.
+
+A VOC picture of 500x375 pixels with 21 classes is 15.8 MB as float32. Kept are the classes that
+reach `FLOOR` somewhere (3 to 5 as a rule), as 255·sqrt(p): the square root spends the eight bits
+on small probabilities, which is where the CRF's -log p is sensitive. PNG then takes care of the
+smoothness. `docs/formats.md` has the measured sizes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from bpg.errors import BPGError
+from bpg.files import whole_file
+
+FLOOR = 0.05
+
+
+def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
+    """Write float (K+1, H, W) in 0..1; classes that stay under `FLOOR` everywhere are dropped.
+
+    The winner of every pixel is kept even where it is under the floor.
+    """
+    peaks = probabilities.reshape(len(probabilities), -1).max(1)
+    kept = set(np.flatnonzero(peaks >= FLOOR)) | set(np.unique(probabilities.argmax(0)))
+    kept = sorted(int(k) for k in kept)
+    coded = np.sqrt(probabilities[kept]) * 255
+    picture = Image.fromarray(coded.round().astype(np.uint8).reshape(-1, coded.shape[2]))
+    note = PngImagePlugin.PngInfo()
+    note.add_text("classes", " ".join(map(str, kept)))
+    note.add_text("of", str(len(probabilities)))
+    with whole_file(path) as partial:
+        picture.save(partial, pnginfo=note, compress_level=4)
+
+
+def read_probabilities(path: Path) -> tuple[list[int], np.ndarray]:
+    """Return the stored classes and their probabilities float32 (classes, H, W).
+
+    They are scaled to sum to one in each pixel. Raises BPGError where the file is missing, cut
+    off or of another kind.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            classes = [int(k) for k in picture.text["classes"].split()]
+            coded = np.asarray(picture)
+        coded = coded.reshape(len(classes), -1, coded.shape[1])
+    except FileNotFoundError as error:
+        raise BPGError(f"{path}: no such file; run the predict stage") from error
+    except (OSError, UnidentifiedImageError, KeyError, ValueError, AttributeError) as error:
+        raise BPGError(f"{path}: not a probability file; delete it and predict again") from error
+    # Half a code below the smallest stands for zero, so that logarithms stay finite.
+    probabilities = np.square(np.maximum(coded, 0.5) / np.float32(255), dtype=np.float32)
+    return classes, probabilities / probabilities.sum(0)

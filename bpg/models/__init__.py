@@ -1,0 +1,1 @@
+"""Backbone, DeepLab-v2, PRN, BRN and their assembly."""

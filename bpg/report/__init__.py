@@ -1,0 +1,1 @@
+"""What a reader sees: tables beside the paper's, figures, one page."""

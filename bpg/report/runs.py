@@ -1,0 +1,160 @@
+"""Read what the runs left behind and average it over seeds."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from pydantic import BaseModel, FiniteFloat, ValidationError
+
+from bpg.errors import BPGError
+from bpg.files import write_text
+
+Metrics = dict[str, Any]
+Runs = Mapping[str, Sequence[Metrics]]
+
+
+class _Scores(BaseModel):
+    iou: list[FiniteFloat | None]
+    miou: FiniteFloat
+    pixel_accuracy: FiniteFloat
+
+
+class _Metrics(BaseModel):
+    """What the tables rely on; a file may hold more."""
+
+    classes: list[str]
+    variant: str
+    seed: int
+    edge_loss: FiniteFloat | None
+    raw: _Scores
+    crf: _Scores
+
+
+def read_runs(
+    runs: Path, variants: Sequence[str], seeds: Sequence[int]
+) -> dict[str, list[Metrics]]:
+    """Read runs/VARIANT/SEED/metrics.json of every pair; {variant: [metrics of each seed]}.
+
+    Each holds what `bpg.evaluation.evaluate` returns (percent), "variant", "seed" and "edge_loss"
+    (mean squared error per pixel, or None). BPGError names a file that is missing, is ill-formed
+    or was scored on other classes than the first one.
+    """
+    if not variants or not seeds:
+        raise BPGError("no runs to tabulate: the lists of variants and of seeds must not be empty")
+    result: dict[str, list[Metrics]] = {variant: [] for variant in variants}
+    expected: list[str] | None = None
+    for variant in variants:
+        for seed in seeds:
+            path = runs / variant / str(seed) / "metrics.json"
+            metrics = _read_metrics(path, variant, seed)
+            if expected is not None and metrics["classes"] != expected:
+                raise BPGError(f"{path}: its classes differ from the other runs'; evaluate it anew")
+            expected = metrics["classes"]
+            result[variant].append(metrics)
+    return result
+
+
+def spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (divisor n - 1); None instead of it for one value."""
+    return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def summarise(runs: Runs) -> dict[str, dict[str, float]]:
+    """Average each variant over its seeds, for results/metrics.json.
+
+    {variant: {"miou", "miou_crf", "pixel_accuracy", "pixel_accuracy_crf"}} in percent, two
+    decimals; "miou_std" and "miou_crf_std" (n - 1) with several seeds; "edge_loss", four
+    decimals, for the variants that have one.
+    """
+    summary: dict[str, dict[str, float]] = {}
+    for variant, seeds in runs.items():
+        numbers: dict[str, float] = {}
+        for key in ("miou", "pixel_accuracy"):
+            for suffix, kind in (("", "raw"), ("_crf", "crf")):
+                mean, deviation = spread([metrics[kind][key] for metrics in seeds])
+                numbers[key + suffix] = round(mean, 2)
+                if key == "miou" and deviation is not None:
+                    numbers[f"{key}{suffix}_std"] = round(deviation, 2)
+        edge_losses = [metrics["edge_loss"] for metrics in seeds]
+        if None not in edge_losses:
+            numbers["edge_loss"] = round(fmean(edge_losses), 4)
+        summary[variant] = numbers
+    return summary
+
+
+def class_iou_rows(runs: Runs) -> list[dict[str, Any]]:
+    """Rows variant, class, iou (raw, percent, seed mean) for `dvc plots`; no absent classes."""
+    return [
+        {"variant": variant, "class": name, "iou": round(fmean(values), 2)}
+        for variant, seeds in runs.items()
+        for index, name in enumerate(seeds[0]["classes"])
+        if None not in (values := [metrics["raw"]["iou"][index] for metrics in seeds])
+    ]
+
+
+def gather_curves(
+    runs: Path, variants: Sequence[str], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Join DVCLive's curves: one row per variant, seed and step, one column per metric.
+
+    Reads runs/VARIANT/SEED/curves/plots/metrics/train/METRIC.tsv. Every row has every metric of
+    any run, None where a run has none. BPGError names a run without curves or a broken file.
+    """
+    rows: list[dict[str, Any]] = []
+    for variant in variants:
+        for seed in seeds:
+            folder = runs / variant / str(seed) / "curves" / "plots" / "metrics" / "train"
+            for step, values in sorted(_read_curves(folder).items()):
+                rows.append({"variant": variant, "seed": seed, "step": step} | values)
+    names = sorted({name for row in rows for name in row} - {"variant", "seed", "step"})
+    columns = ["variant", "seed", "step", *names]
+    return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write dicts as CSV with the given columns; None becomes an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _read_metrics(path: Path, variant: str, seed: int) -> Metrics:
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        checked = _Metrics.model_validate(metrics)
+    except FileNotFoundError:
+        raise BPGError(f"{path}: missing; run the stage evaluate for {variant}, {seed}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "top level"
+        raise BPGError(f"{path}: {place}: {first['msg']}; evaluate the run anew") from None
+    except (OSError, ValueError) as error:
+        raise BPGError(f"{path}: cannot be read as JSON ({error})") from None
+    if (checked.variant, checked.seed) != (variant, seed):
+        raise BPGError(f"{path}: made by {checked.variant}, {checked.seed}; evaluate the run anew")
+    if {len(checked.raw.iou), len(checked.crf.iou)} != {len(checked.classes)}:
+        raise BPGError(f"{path}: not one IoU per class; evaluate the run anew")
+    return metrics
+
+
+def _read_curves(folder: Path) -> dict[int, dict[str, float]]:
+    """{step: {metric: value}} of one run."""
+    paths = sorted(folder.glob("*.tsv"))
+    if not paths:
+        raise BPGError(f"{folder}: no training curve (*.tsv); train this run anew")
+    steps: dict[int, dict[str, float]] = {}
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file, delimiter="\t"), start=2):
+                try:
+                    step, value = int(row["step"]), float(row[path.stem])
+                except (KeyError, TypeError, ValueError):
+                    raise BPGError(f"{path}, line {number}: expected step and value") from None
+                steps.setdefault(step, {})[path.stem] = value
+    return steps

@@ -1,0 +1,1 @@
+"""Loop, schedule, checkpoints, devices."""

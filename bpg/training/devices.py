@@ -1,0 +1,42 @@
+"""Where the arithmetic runs, and how exactly it repeats."""
+
+import os
+from typing import Literal
+
+import torch
+
+from bpg.errors import BPGError
+
+
+def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Return the device; "auto" takes CUDA where there is one.
+
+    Raises BPGError when CUDA is asked for and not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BPGError("device: cuda was asked for, but PyTorch sees no GPU; set device to auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def choose_bf16(setting: Literal["auto", "on", "off"], device: torch.device) -> bool:
+    """Say whether to run under bf16 autocast; "auto" does so where the hardware multiplies it."""
+    if setting != "auto":
+        return setting == "on"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def set_up(device: torch.device, *, threads: int, seed: int, deterministic: bool) -> None:
+    """Seed, choose the number of CPU threads (0: all cores) and the deterministic kernels."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = not deterministic
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    # CPU kernels repeat exactly for a given number of threads without being told to.
+    torch.use_deterministic_algorithms(deterministic and device.type == "cuda", warn_only=True)

@@ -1,0 +1,165 @@
+"""The training loop."""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from dvclive import Live
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from bpg.data.dataset import TrainingPictures
+from bpg.errors import BPGError
+from bpg.losses.boundary import boundary_loss, squared_error
+from bpg.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
+from bpg.models.network import Network
+from bpg.training.solver import make_optimizer, parameter_groups, poly, set_rates
+
+
+def train(
+    network: Network,
+    pictures: TrainingPictures,
+    curves: Path,
+    *,
+    boundary_weight: float,
+    epochs: int,
+    batch: int,
+    optimizer: Literal["sgd", "adamw"],
+    rate: float,
+    momentum: float,
+    decay: float,
+    head_rate: float,
+    new_rate: float,
+    clip: float | None,
+    device: torch.device,
+    bf16: bool,
+    workers: int,
+    seed: int,
+    title: str,
+) -> dict:
+    """Minimise Eq. 4, L = L_semantic + λ · L_boundary, and return a summary.
+
+    `boundary_weight` is λ, without effect where the network has no BRN. Every epoch sees each
+    picture once, in an order that follows from the seed; an incomplete last batch is dropped.
+    The curves (one point an epoch) go to the folder `curves` in DVCLive's layout. The summary
+    holds the number of steps, the mean losses of the last epoch, and `edge_loss`: the squared
+    error per pixel over the last epoch (Table 2), None without a BRN. Raises BPGError when the
+    loss stops being finite, or when there are fewer pictures than a batch.
+    """
+    steps = len(pictures) // batch
+    if steps == 0:
+        raise BPGError(f"{len(pictures)} training pictures do not fill one batch of {batch}")
+    network.to(device, memory_format=torch.channels_last).train()
+    groups = parameter_groups(
+        network, rate=rate, decay=decay, head_rate=head_rate, new_rate=new_rate
+    )
+    solver = make_optimizer(optimizer, groups, momentum=momentum)
+    loader = DataLoader(
+        pictures,
+        batch_sampler=EpochSampler(len(pictures), batch, epochs, seed),
+        num_workers=workers,
+        persistent_workers=False,
+        pin_memory=device.type == "cuda",
+    )
+    meter = Meter(device)
+    summary: dict = {}
+    with (
+        Live(str(curves), dvcyaml=False, save_dvc_exp=False, report=None) as live,
+        tqdm(total=epochs * len(pictures), unit="image", desc=title, mininterval=2) as bar,
+    ):
+        for step, items in enumerate(loader):
+            set_rates(solver, poly(step, epochs * steps))
+            terms = _step(network, items, solver, boundary_weight, clip, device, bf16)
+            meter.add(terms)
+            bar.update(batch)
+            if (step + 1) % steps == 0:
+                epoch = (step + 1) // steps
+                summary = meter.means(f"{title}, epoch {epoch}")
+                bar.set_postfix(epoch=epoch, loss=f"{summary['loss']:.3f}")
+                live.step = epoch
+                for name, value in summary.items():
+                    if value is not None:
+                        live.log_metric(f"train/{name}", round(value, 6), plot=True)
+                live.make_summary()
+                meter = Meter(device)
+    return {"steps": epochs * steps, **summary}
+
+
+def _step(
+    network: Network,
+    items: list[torch.Tensor],
+    solver: torch.optim.Optimizer,
+    boundary_weight: float,
+    clip: float | None,
+    device: torch.device,
+    bf16: bool,
+) -> dict[str, torch.Tensor]:
+    """Do one step of the solver; return the sums that `Meter` gathers."""
+    images, labels, edges, valid = (item.to(device, non_blocking=True) for item in items)
+    images = images.float().contiguous(memory_format=torch.channels_last)
+    labels = labels.long()
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        scores, edge_logits = network(images)
+    semantic = partial_cross_entropy(scores, labels)
+    loss = semantic
+    terms = {"labelled": (labels != IGNORE).sum(), "semantic": semantic.detach()}
+    if edge_logits is not None:
+        boundary = boundary_loss(edge_logits, edges, valid)
+        loss = semantic + boundary_weight * boundary
+        with torch.no_grad():
+            error, pixels = squared_error(edge_logits, edges, valid)
+        terms |= {"boundary": boundary.detach(), "squared_error": error, "pixels": pixels}
+    solver.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+    solver.step()
+    return terms | {"loss": loss.detach()}
+
+
+class EpochSampler:
+    """Batches of keys epoch · n + item: each epoch a permutation of its own, from the seed."""
+
+    def __init__(self, items: int, batch: int, epochs: int, seed: int):
+        self.items, self.batch, self.epochs, self.seed = items, batch, epochs, seed
+
+    def __len__(self) -> int:
+        return self.epochs * (self.items // self.batch)
+
+    def __iter__(self):
+        for epoch in range(self.epochs):
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.items)
+            for first in range(0, self.items - self.batch + 1, self.batch):
+                yield [epoch * self.items + int(i) for i in order[first : first + self.batch]]
+
+
+class Meter:
+    """Sums over an epoch, kept on the device so that steps don't wait for each other."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.sums: dict[str, torch.Tensor] = {}
+        self.steps = 0
+
+    def add(self, terms: dict[str, torch.Tensor]) -> None:
+        """Add one step's terms."""
+        self.steps += 1
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.double()
+
+    def means(self, where: str) -> dict[str, float | None]:
+        """Return the epoch's mean losses; BPGError where one is not finite."""
+        sums = {name: float(value) for name, value in self.sums.items()}
+        if not all(math.isfinite(value) for value in sums.values()):
+            raise BPGError(f"{where}: the loss is not finite; lower the learning rate")
+        if sums["labelled"] == 0:
+            raise BPGError(f"{where}: no labelled pixel in any crop; check the scribbles")
+        edge_loss = sums["squared_error"] / sums["pixels"] if "pixels" in sums else None
+        return {
+            "loss": sums["loss"] / self.steps,
+            "semantic": sums["semantic"] / self.steps,
+            "boundary": sums["boundary"] / self.steps if "boundary" in sums else None,
+            "edge_loss": edge_loss,
+        }

@@ -1,0 +1,51 @@
+"""Where things are; the same names stand in dvc.yaml."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path()  # DVC runs every stage in the folder of dvc.yaml
+WEIGHTS = Path("data/weights")
+HED_WEIGHTS = WEIGHTS / "hed" / "hed_bsds500.h5"
+RUNS = Path("runs")
+RESULTS = Path("results")
+
+
+@dataclass(frozen=True)
+class DataLayout:
+    """Folders and lists of one data set."""
+
+    folder: Path
+
+    archives = property(lambda self: self.folder / "archives")
+    images = property(lambda self: self.folder / "images")
+    masks = property(lambda self: self.folder / "masks")
+    strokes = property(lambda self: self.folder / "strokes")
+    scribbles = property(lambda self: self.folder / "scribbles")
+    edges = property(lambda self: self.folder / "edges")
+    train = property(lambda self: self.folder / "train.txt")
+    val = property(lambda self: self.folder / "val.txt")
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Files of one trained run."""
+
+    folder: Path
+
+    model = property(lambda self: self.folder / "model.safetensors")
+    curves = property(lambda self: self.folder / "curves")
+    training = property(lambda self: self.folder / "training.json")
+    probabilities = property(lambda self: self.folder / "probabilities")
+    masks = property(lambda self: self.folder / "masks")
+    masks_crf = property(lambda self: self.folder / "masks_crf")
+    metrics = property(lambda self: self.folder / "metrics.json")
+
+
+def data_layout(dataset: str) -> DataLayout:
+    """Return the layout of `data/<dataset>`."""
+    return DataLayout(Path("data") / dataset)
+
+
+def run_layout(variant: str, seed: int) -> RunLayout:
+    """Return the layout of `runs/<variant>/<seed>`."""
+    return RunLayout(RUNS / variant / str(seed))

@@ -1,0 +1,286 @@
+"""The door: params.yaml and the two files that it picks, read once, typed and validated."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bpg.errors import BPGError
+from bpg.variants import VARIANTS
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of a parameter file; an unknown key is an error that names it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VariantLists(Section):
+    """The variants by training stage, and all of them in the order of the tables."""
+
+    train: list[str]
+    train_boundary: list[str]
+    all: list[str]
+
+    @model_validator(mode="after")
+    def _agree(self) -> "VariantLists":
+        for name in self.all + self.train + self.train_boundary:
+            if name not in VARIANTS:
+                raise ValueError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
+        for stage, names in (("train", self.train), ("train_boundary", self.train_boundary)):
+            for name in names:
+                if (VARIANTS[name].brn is not None) != (stage == "train_boundary"):
+                    other = "train" if stage == "train_boundary" else "train_boundary"
+                    raise ValueError(f"{name!r} stands under {stage} and belongs under {other}")
+        if sorted(self.all) != sorted(set(self.train + self.train_boundary)):
+            raise ValueError("`all` must list the variants of train and train_boundary, each once")
+        return self
+
+
+class Switches(Section):
+    """params.yaml."""
+
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    recipe: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    boundary_weight: NonNegative = Field(alias="lambda")
+    seeds: list[Seed] = Field(min_length=1)
+    mirror: str
+    device: Literal["auto", "cpu", "cuda"]
+    variants: VariantLists
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("lists a seed twice")
+        return seeds
+
+
+class ShapesSource(Section):
+    """Side in pixels, numbers of pictures and seed of the generated data set."""
+
+    size: Annotated[int, Field(ge=32, le=1024)]
+    train: Count
+    val: Count
+    seed: Seed
+
+
+class Archive(Section):
+    """An official archive: its file name, address and checksum ("md5:..." or "sha256:...")."""
+
+    name: str
+    url: str
+    checksum: Annotated[str, Field(pattern=r"^((md5|sha256):[0-9a-f]+)?$")]
+
+
+class VOCSource(Section):
+    """The three archives of VOC with scribbles."""
+
+    voc: Archive
+    sbd: Archive
+    scribbles: Archive
+
+
+class Scribbles(Section):
+    """Width of a drawn stroke in pixels."""
+
+    line_width: Annotated[int, Field(ge=1, le=99)]
+
+
+class Edges(Section):
+    """By how much pictures are enlarged for HED."""
+
+    upscale: Annotated[int, Field(ge=1, le=4)]
+
+
+class Dataset(Section):
+    """params/dataset/<dataset>.yaml."""
+
+    kind: Literal["shapes", "voc"]
+    classes: Annotated[list[str], Field(min_length=2, max_length=255)]
+    source: ShapesSource | VOCSource
+    scribbles: Scribbles
+    edges: Edges
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_of_kind(cls, values: Any) -> Any:
+        # The kind says what `source` is, so that an error speaks of that one alone.
+        kinds = {"shapes": ShapesSource, "voc": VOCSource}
+        if isinstance(values, dict) and isinstance(values.get("source"), dict):
+            kind = kinds.get(values.get("kind"))
+            if kind is not None:
+                try:
+                    source = kind.model_validate(values["source"])
+                except ValidationError as error:
+                    raise ValueError(_first(error, "source")) from error
+                values = {**values, "source": source}
+        return values
+
+
+class PRN(Section):
+    """See `bpg.models.network.PRNOptions`."""
+
+    steps: Annotated[int, Field(ge=1, le=3)]
+    width: Count
+    low_width: Count
+    mixing: Literal["mixed", "shared", "grouped"]
+
+
+class BRN(Section):
+    """See `bpg.models.network.BRNOptions`."""
+
+    source: Literal["probabilities", "scores"]
+    width: Count
+    depth: Count
+
+
+class Model(Section):
+    """Backbone (a name of timm's, and options for it), its weights, PRN and BRN."""
+
+    backbone: str
+    options: dict[str, Any]
+    weights: Literal["", "efficientnet_lite0", "resnet101"]
+    frozen_norm: bool
+    prn: PRN
+    brn: BRN
+
+
+class Augmentation(Section):
+    """See `bpg.data.dataset.Augmentation`."""
+
+    crop: Annotated[int, Field(ge=17)]
+    low: Positive
+    high: Positive
+    flip: bool
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "Augmentation":
+        if self.crop % 8 != 1:
+            below = (self.crop - 1) // 8 * 8 + 1
+            raise ValueError(f"crop must be of the form 8n+1, such as {below} or {below + 8}")
+        if self.low > self.high:
+            raise ValueError("low must not exceed high")
+        return self
+
+
+class Training(Section):
+    """See `bpg.training.train.train`."""
+
+    epochs: Count
+    batch: Count
+    optimizer: Literal["sgd", "adamw"]
+    rate: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    decay: NonNegative
+    head_rate: Positive
+    new_rate: Positive
+    clip: Positive | None
+    augmentation: Augmentation
+
+
+class Inference(Section):
+    """Scales and flip of the average voting."""
+
+    scales: Annotated[list[Positive], Field(min_length=1)]
+    flip: bool
+
+
+class CRF(Section):
+    """See `bpg.inference.crf.CRFOptions`."""
+
+    iterations: Count
+    gaussian_weight: NonNegative
+    gaussian_xy: Positive
+    bilateral_weight: NonNegative
+    bilateral_xy: Positive
+    bilateral_rgb: Positive
+
+
+class Machine(Section):
+    """How the work is done; `threads` 0 means all cores."""
+
+    bf16: Literal["auto", "on", "off"]
+    threads: Annotated[int, Field(ge=0)]
+    workers: Annotated[int, Field(ge=0)]
+    cache: bool
+    deterministic: bool
+
+    @field_validator("bf16", mode="before")
+    @classmethod
+    def _yaml_word(cls, value: Any) -> Any:
+        # YAML reads a bare on or off as a truth value.
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
+class Recipe(Section):
+    """params/recipe/<recipe>.yaml."""
+
+    model: Model
+    training: Training
+    inference: Inference
+    crf: CRF
+    machine: Machine
+
+
+class Parameters(BaseModel):
+    """All parameters of a run."""
+
+    switches: Switches
+    dataset: Dataset
+    recipe: Recipe
+
+
+def read_parameters(root: Path) -> Parameters:
+    """Read the parameters below `root`; BPGError names the file and the key of what is wrong."""
+    switches = _read(root / "params.yaml", Switches)
+    return Parameters(
+        switches=switches,
+        dataset=_read(root / f"params/dataset/{switches.dataset}.yaml", Dataset),
+        recipe=_read(root / f"params/recipe/{switches.recipe}.yaml", Recipe),
+    )
+
+
+Kind = TypeVar("Kind", bound=Section)
+
+
+def _read(path: Path, kind: type[Kind]) -> Kind:
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
+        raise BPGError(f"{path}: no such parameter file; there are: {known or 'none'}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return kind.model_validate(values)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}" if mark else ""
+        raise BPGError(f"{path}:{place} not valid YAML: {getattr(error, 'problem', '')}") from error
+    except UnicodeDecodeError as error:
+        raise BPGError(f"{path}: not UTF-8 text") from error
+    except ValidationError as error:
+        raise BPGError(f"{path}: {_first(error)}") from error
+
+
+def _first(error: ValidationError, *prefix: str) -> str:
+    """Describe the first of the validation errors in one line."""
+    detail = error.errors()[0]
+    place = ".".join(map(str, (*prefix, *detail["loc"])))
+    message = detail["msg"].removeprefix("Value error, ")
+    match detail["type"]:
+        case "extra_forbidden":
+            message = "unknown key; check the spelling"
+        case "missing":
+            message = "missing key"
+        case "value_error":
+            pass
+        case _:
+            message = f"{message} (found {detail['input']!r})"
+    return f"{place}: {message}" if place else message
+
+

@@ -1,0 +1,54 @@
+"""What every stage does around its work: arguments, errors in one line, the time it took."""
+
+import errno
+import sys
+import time
+from collections.abc import Callable
+
+from bpg.errors import BPGError
+from bpg.variants import VARIANTS
+from stages.layout import ROOT
+from stages.parameters import read_parameters
+
+
+def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> None:
+    """Call `work(parameters)` or, with `of_run`, `work(parameters, variant, seed)`; then exit.
+
+    The arguments variant and seed come from the command line. Bad input ends in one line on
+    standard error and status 1, an interrupt in status 130.
+    """
+    started = time.monotonic()
+    try:
+        arguments = _run_arguments(name) if of_run else _no_arguments(name)
+        parameters = read_parameters(ROOT)
+        work(parameters, *arguments)
+    except BPGError as error:
+        sys.exit(f"{name}: error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        sys.exit(f"{name}: error: {error.filename or 'output'}: {error.strerror}")
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+    print(f"{name}: done in {time.monotonic() - started:.1f} s")
+
+
+def _no_arguments(name: str) -> tuple[()]:
+    if len(sys.argv) > 1:
+        raise BPGError(f"unexpected argument {sys.argv[1]!r}; usage: python -m stages.{name}")
+    return ()
+
+
+def _run_arguments(name: str) -> tuple[str, int]:
+    usage = f"usage: python -m stages.{name} VARIANT SEED"
+    if len(sys.argv) != 3:
+        raise BPGError(usage)
+    variant, seed = sys.argv[1:]
+    if variant not in VARIANTS:
+        raise BPGError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}; {usage}")
+    if not seed.isdecimal():
+        raise BPGError(f"seed {seed!r} is not a whole number from 0; {usage}")
+    return variant, int(seed)
+
+
