@@ -49,3 +49,8 @@ def data_layout(dataset: str) -> DataLayout:
 def run_layout(variant: str, seed: int) -> RunLayout:
     """Return the layout of `runs/<variant>/<seed>`."""
     return RunLayout(RUNS / variant / str(seed))
+
+
+def backbone_folder(recipe: str) -> Path:
+    """Return where the recipe's ImageNet weights are; empty for a recipe without any."""
+    return WEIGHTS / recipe

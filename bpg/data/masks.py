@@ -26,6 +26,7 @@ _BROKEN = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
+_PALETTE_TYPE, _GREY_OF_8_BITS = 3, (0, 8)  # PNG colour types and bit depths
 _COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -57,11 +58,23 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
         # A PNG's bit depth and colour type stand at a fixed place. Grey of less than 8 bits would
         # be scaled by Pillow, which changes the labels; palette indices are not.
         depth, colour_type = data[24], data[25]
-        if colour_type != 3 and (colour_type, depth) != (0, 8):
+        if colour_type != _PALETTE_TYPE and (colour_type, depth) != _GREY_OF_8_BITS:
             raise BPGError(
                 f"{name}: a mask must be a palette PNG or an 8-bit grey PNG of labels, "
                 f"this PNG has colour type {colour_type} with {depth} bits"
             )
+        return _pixels(picture, name)
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """Return the values of an 8-bit grey PNG, such as an edge map: uint8 (H, W).
+
+    Raises BPGError, naming the file, as `read_mask` does; a palette PNG is another type.
+    """
+    name, data = str(path), _read_bytes(path)
+    with _open(data, name, ("PNG",)) as picture:
+        if (data[25], data[24]) != _GREY_OF_8_BITS:
+            raise BPGError(f"{name}: must be an 8-bit grey PNG, its pixel format is {picture.mode}")
         return _pixels(picture, name)
 
 

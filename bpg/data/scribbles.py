@@ -163,9 +163,7 @@ def _stroke(polygon: Element, number: int, width: int, height: int) -> Stroke:
         raise BPGError(f"{place}: has no points")
     for n, (x, y) in enumerate(points, 1):
         if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
-            raise BPGError(
-                f"{place}, point {n}: ({x:.9g}, {y:.9g}) lies far outside the {width}x{height} image"
-            )
+            raise BPGError(f"{place}, point {n}: ({x:.9g}, {y:.9g}) lies far outside the image")
     # The far border counts as inside: some tools count pixels from 1.
     if not any(0 <= x <= width and 0 <= y <= height for x, y in points):
         raise BPGError(f"{place}: lies wholly outside the {width}x{height} image")

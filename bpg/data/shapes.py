@@ -24,7 +24,7 @@ from bpg.files import whole_directory, write_text
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
                "brick.png", "grass.png", "gravel.png")  # fmt: skip
 CLASSES = ("background", "stripes", "checks", "dots", "waves", "blotches", "rings")
-HUE_HINT = 0.25  # share of a class's own colour in an object's colours
+HUE_HINT = 0.4  # share of a class's own colour in an object's colours
 SUPERSAMPLING = 2
 
 
@@ -131,7 +131,7 @@ def _noise(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
 
 def _silhouette(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A rounded body with up to four thin limbs and, at times, a hole: bool mask and centre."""
-    radius = rng.uniform(0.11, 0.21) * size
+    radius = rng.uniform(0.14, 0.24) * size
     centre = rng.uniform(0.15, 0.85, 2) * size
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     outline = 1 + sum(
@@ -169,7 +169,7 @@ def _colours(rng: np.random.Generator, canvas: np.ndarray, label: int) -> np.nda
     hue = 0.5 + 0.5 * np.cos(angle + np.array([0, -2, 2]) * np.pi / 3)
     pair = canvas[rows, columns] + rng.normal(0, 0.08, (2, 3))
     pair = pair * (1 - HUE_HINT) + hue * HUE_HINT
-    contrast = rng.uniform(0.14, 0.3)
+    contrast = rng.uniform(0.3, 0.5)
     return np.stack([pair[0] - contrast / 2, pair[1] + contrast / 2]).clip(0.02, 0.98)
 
 

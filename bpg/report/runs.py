@@ -110,8 +110,8 @@ def gather_curves(
             folder = runs / variant / str(seed) / "curves" / "plots" / "metrics" / "train"
             for step, values in sorted(_read_curves(folder).items()):
                 rows.append({"variant": variant, "seed": seed, "step": step} | values)
-    names = sorted({name for row in rows for name in row} - {"variant", "seed", "step"})
-    columns = ["variant", "seed", "step", *names]
+    names = {name for row in rows for name in row} - {"variant", "seed", "step"}
+    columns = ["variant", "seed", "step", *sorted(names, key=lambda name: (name != "loss", name))]
     return [{column: row.get(column) for column in columns} for row in rows]
 
 
@@ -145,11 +145,8 @@ def _read_metrics(path: Path, variant: str, seed: int) -> Metrics:
 
 def _read_curves(folder: Path) -> dict[int, dict[str, float]]:
     """{step: {metric: value}} of one run."""
-    paths = sorted(folder.glob("*.tsv"))
-    if not paths:
-        raise BPGError(f"{folder}: no training curve (*.tsv); train this run anew")
     steps: dict[int, dict[str, float]] = {}
-    for path in paths:
+    for path in sorted(folder.glob("*.tsv")):
         with path.open(encoding="utf-8", newline="") as file:
             for number, row in enumerate(csv.DictReader(file, delimiter="\t"), start=2):
                 try:
@@ -157,4 +154,6 @@ def _read_curves(folder: Path) -> dict[int, dict[str, float]]:
                 except (KeyError, TypeError, ValueError):
                     raise BPGError(f"{path}, line {number}: expected step and value") from None
                 steps.setdefault(step, {})[path.stem] = value
+    if not steps:
+        raise BPGError(f"{folder}: no training curve (*.tsv) with values; train this run anew")
     return steps

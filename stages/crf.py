@@ -1,0 +1,46 @@
+"""Sharpen the predictions with the dense CRF, over all cores."""
+
+from pathlib import Path
+
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from bpg.data.ids import read_ids
+from bpg.data.masks import image_path, read_image, write_mask
+from bpg.files import whole_directory
+from bpg.inference.crf import CRFOptions, dense_crf
+from bpg.inference.probabilities import read_probabilities
+from stages.layout import data_layout, run_layout
+from stages.parameters import Parameters
+from stages.stage import run_stage
+
+
+def crf(parameters: Parameters, variant: str, seed: int) -> None:
+    """Write `runs/<variant>/<seed>/masks_crf`."""
+    data = data_layout(parameters.switches.dataset)
+    run = run_layout(variant, seed)
+    options = CRFOptions(**parameters.recipe.crf.model_dump())
+    names = read_ids(data.val)
+    with whole_directory(run.masks_crf) as folder:
+        jobs = (
+            delayed(_refine)(data.images, run.probabilities, folder, name, options)
+            for name in names
+        )
+        done = Parallel(n_jobs=-1, return_as="generator")(jobs)
+        bar = tqdm(
+            done, total=len(names), unit="image", desc=f"crf {variant} {seed}", mininterval=2
+        )
+        for _ in bar:
+            pass
+
+
+def _refine(
+    images: Path, probabilities: Path, folder: Path, name: str, options: CRFOptions
+) -> None:
+    image = read_image(image_path(images, name))
+    classes, stored = read_probabilities(probabilities / f"{name}.png")
+    write_mask(folder / f"{name}.png", dense_crf(image, classes, stored, options))
+
+
+if __name__ == "__main__":
+    run_stage("crf", crf, of_run=True)

@@ -1,0 +1,34 @@
+"""Score the masks of one run, raw and with CRF."""
+
+import json
+
+from bpg.data.ids import read_ids
+from bpg.errors import BPGError
+from bpg.evaluation.evaluate import evaluate as score
+from bpg.files import write_json
+from stages.layout import data_layout, run_layout
+from stages.parameters import Parameters
+from stages.stage import run_stage
+
+
+def evaluate(parameters: Parameters, variant: str, seed: int) -> None:
+    """Write `runs/<variant>/<seed>/metrics.json`."""
+    data = data_layout(parameters.switches.dataset)
+    run = run_layout(variant, seed)
+    try:
+        training = json.loads(run.training.read_text(encoding="utf-8"))
+        edge_loss = training["edge_loss"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BPGError(f"{run.training}: not a training summary; train again") from error
+    metrics = score(
+        read_ids(data.val), data.masks, run.masks, run.masks_crf, parameters.dataset.classes
+    )
+    write_json(
+        run.metrics, {"variant": variant, "seed": seed, **metrics, "edge_loss": edge_loss}
+    )
+    raw, crf = metrics["raw"]["miou"], metrics["crf"]["miou"]
+    print(f"{variant}, seed {seed}: mIoU {raw:.1f}, with CRF {crf:.1f}")
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", evaluate, of_run=True)

@@ -1,0 +1,14 @@
+"""Train a variant without boundary loss: neither edge maps nor lambda are read."""
+
+from stages.parameters import Parameters
+from stages.stage import run_stage
+from stages.training import train_variant
+
+
+def train(parameters: Parameters, variant: str, seed: int) -> None:
+    """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`."""
+    train_variant(parameters, variant, seed, boundary_weight=0.0, edges=None)
+
+
+if __name__ == "__main__":
+    run_stage("train", train, of_run=True)

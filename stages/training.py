@@ -1,0 +1,76 @@
+"""What the two training stages share: they differ in what DVC lets them read."""
+
+from pathlib import Path
+
+from bpg.data.dataset import Augmentation, TrainingPictures
+from bpg.data.ids import read_ids
+from bpg.data.pretrained import BACKBONES
+from bpg.files import write_json
+from bpg.models.backbone import load_imagenet
+from bpg.models.network import MEAN, Architecture, BRNOptions, Network, PRNOptions, save_network
+from bpg.training.devices import choose_bf16, choose_device, set_up
+from bpg.training.train import train
+from bpg.variants import VARIANTS, Variant
+from stages.layout import backbone_folder, data_layout, run_layout
+from stages.parameters import Parameters
+
+
+def train_variant(
+    parameters: Parameters,
+    variant_name: str,
+    seed: int,
+    *,
+    boundary_weight: float,
+    edges: Path | None,
+) -> None:
+    """Train one variant with one seed and write its model, curves and summary."""
+    variant = VARIANTS[variant_name]
+    data = data_layout(parameters.switches.dataset)
+    run = run_layout(variant_name, seed)
+    machine = parameters.recipe.machine
+    device = choose_device(parameters.switches.device)
+    set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
+    network = Network(architecture(parameters, variant))
+    weights = parameters.recipe.model.weights
+    if weights:
+        folder = backbone_folder(parameters.switches.recipe)
+        load_imagenet(network.backbone, folder / BACKBONES[weights].file)
+    training = parameters.recipe.training.model_dump(exclude={"augmentation"})
+    pictures = TrainingPictures(
+        read_ids(data.train),
+        data.images,
+        data.masks if variant.supervision == "masks" else data.scribbles,
+        edges,
+        Augmentation(**parameters.recipe.training.augmentation.model_dump()),
+        classes=len(parameters.dataset.classes),
+        seed=seed,
+        fill=tuple(round(255 * mean) for mean in MEAN),
+        cache=machine.cache,
+    )
+    summary = train(
+        network,
+        pictures,
+        run.curves,
+        boundary_weight=boundary_weight,
+        **training,
+        device=device,
+        bf16=choose_bf16(machine.bf16, device),
+        workers=machine.workers,
+        seed=seed,
+        title=f"{variant_name}, seed {seed}",
+    )
+    write_json(run.training, summary)
+    save_network(network, run.model)
+
+
+def architecture(parameters: Parameters, variant: Variant) -> Architecture:
+    """Return the network that `variant` asks for in this recipe."""
+    model = parameters.recipe.model
+    return Architecture(
+        classes=tuple(parameters.dataset.classes),
+        backbone=model.backbone,
+        backbone_options=model.options,
+        frozen_norm=model.frozen_norm,
+        prn=PRNOptions(**model.prn.model_dump()) if variant.prn else None,
+        brn=BRNOptions(channels=variant.brn, **model.brn.model_dump()) if variant.brn else None,
+    )

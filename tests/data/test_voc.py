@@ -1,0 +1,245 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.io import savemat
+
+from bpg.data.masks import PALETTE, read_image, read_mask
+from bpg.data.scribbles import label_map
+from bpg.data.voc import prepare_voc, train_aug_ids
+from bpg.errors import BPGError
+
+CLASSES = ["background", "cat", "dog"]
+NAMES = {"voc": "voc.tar", "sbd": "sbd.tgz", "scribbles": "scribbles.zip"}
+WIDTH, HEIGHT = 12, 8
+SAMPLE = Path(__file__).parents[3] / "shared" / "voc-sample"
+
+
+def jpeg(size=(WIDTH, HEIGHT)):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 100, 50)).save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
+def png(label, size=(WIDTH, HEIGHT)):
+    picture = Image.new("P", size, label)
+    picture.putpalette(PALETTE.tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def mat(label, shape=(HEIGHT, WIDTH), dtype=np.uint8, field="Segmentation"):
+    """SBD's layout: GTcls is a 1x1 struct with a matrix for Segmentation."""
+    buffer = io.BytesIO()
+    inside = {field: np.full(shape, label, dtype), "CategoriesPresent": np.uint8([[1]])}
+    savemat(buffer, {"GTcls": inside}, do_compression=True)
+    return buffer.getvalue()
+
+
+def xml():
+    points = "<point><X>2</X><Y>2</Y></point><point><X>9</X><Y>5</Y></point>"
+    return (
+        f"<annotation><size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+        f"<polygon><tag>cat</tag>{points}</polygon></annotation>"
+    ).encode()
+
+
+VOC, LISTS = "VOCdevkit/VOC2012", "VOCdevkit/VOC2012/ImageSets/Segmentation"
+SBD = "benchmark_RELEASE/dataset"
+
+
+def voc_members():
+    """v1: VOC train only; both: VOC train and SBD; leak: VOC val, in SBD too; s1, s2: SBD only."""
+    members = {f"{VOC}/JPEGImages/{i}.jpg": jpeg() for i in ("v1", "both", "leak", "s1", "s2", "x")}
+    members |= {f"{VOC}/SegmentationClass/{i}.png": png(1) for i in ("v1", "both", "leak")}
+    members |= {f"{VOC}/SegmentationClass/x.png": b"never read", f"{VOC}/Annotations/v1.xml": b""}
+    # The lists come last, as in the sample; in the official tar they come first.
+    return members | {f"{LISTS}/train.txt": b"v1\nboth\n", f"{LISTS}/val.txt": b"leak\n"}
+
+
+def sbd_members():
+    members = {f"{SBD}/cls/{i}.mat": mat(2) for i in ("both", "leak", "s1", "s2")}
+    members[f"{SBD}/img/s1.jpg"] = b"not needed"
+    return members | {f"{SBD}/train.txt": b"s1\nboth\n", f"{SBD}/val.txt": b"s2\nleak\n"}
+
+
+def scribble_members():
+    ids = ("v1", "both", "leak", "s1", "s2")
+    return {f"scribble_annotation/pascal_2012/{i}.xml": xml() for i in ids}
+
+
+@pytest.fixture
+def prepare(tmp_path, make_tar, make_zip):
+    """Pack the three archives with changes (None leaves a member out) and prepare them."""
+
+    def run(voc=None, sbd=None, scribbles=None, prefix=""):
+        def members(official, changes):
+            merged = official | (changes or {})
+            return {prefix + name: data for name, data in merged.items() if data is not None}
+
+        make_tar("archives/voc.tar", members(voc_members(), voc))
+        make_tar("archives/sbd.tgz", members(sbd_members(), sbd), "w:gz")
+        make_zip("archives/scribbles.zip", members(scribble_members(), scribbles))
+        return prepare_voc(tmp_path / "archives", tmp_path / "out", classes=CLASSES, **NAMES)
+
+    return run
+
+
+def test_train_aug_is_the_union_without_val_sorted():
+    assert train_aug_ids(["c", "a"], ["b", "z"], ["b", "d", "a"]) == ["a", "c", "d"]
+    assert train_aug_ids(["B", "a", "a"], [], []) == ["B", "a"]  # by bytes, as LC_ALL=C sort -u
+
+
+@settings(max_examples=60, deadline=None)
+@given(*[st.sets(st.sampled_from("abcdefgh"))] * 3)
+def test_train_aug_never_meets_val(train, val, sbd):
+    ids = train_aug_ids(train, val, sbd)
+    assert not set(ids) & val
+    assert ids == sorted(set(ids))
+    assert set(ids) | val == train | val | sbd
+
+
+@pytest.mark.parametrize("prefix", ["", "./", "some/folder/"])
+def test_the_official_layout_is_prepared(prepare, tmp_path, prefix):
+    train, val = prepare(prefix=prefix)
+    out = tmp_path / "out"
+    assert (train, val) == (["both", "s1", "s2", "v1"], ["leak"])
+    assert (out / "train.txt").read_bytes() == b"both\ns1\ns2\nv1\n"
+    assert (out / "val.txt").read_bytes() == b"leak\n"
+    everything = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert everything == (
+        {"train.txt", "val.txt"}
+        | {f"images/{i}.jpg" for i in train + val}
+        | {f"masks/{i}.png" for i in train + val}
+        | {f"strokes/{i}.xml" for i in train}
+    )
+    assert (out / "images/s1.jpg").read_bytes() == jpeg()
+    assert read_image(out / "images/s1.jpg").shape == (HEIGHT, WIDTH, 3)
+    labels = {i: set(np.unique(read_mask(out / f"masks/{i}.png"))) for i in train + val}
+    # Where both have a mask, VOC's wins.
+    assert labels == {"both": {1}, "v1": {1}, "leak": {1}, "s1": {2}, "s2": {2}}
+    strokes = label_map(out / "strokes/s1.xml", (WIDTH, HEIGHT), CLASSES, 3)
+    assert strokes.shape == (HEIGHT, WIDTH)
+
+
+def test_without_sbds_lists_its_masks_say_who_belongs(prepare):
+    lists = {f"{SBD}/train.txt": None, f"{SBD}/val.txt": None}
+    assert prepare(sbd=lists)[0] == ["both", "s1", "s2", "v1"]
+
+
+def test_sbds_lists_go_before_its_masks(prepare):
+    assert prepare(sbd={f"{SBD}/train.txt": b"both\n"})[0] == ["both", "s2", "v1"]
+
+
+def test_a_second_run_replaces_the_first(prepare, tmp_path):
+    prepare()
+    (tmp_path / "out/masks/stale.png").touch()
+    (tmp_path / "out/edges").mkdir()
+    prepare()
+    assert not (tmp_path / "out/masks/stale.png").exists()
+    assert (tmp_path / "out/edges").exists()
+
+
+BAD = {
+    "no list": ({"voc": {f"{LISTS}/val.txt": None}}, "voc.tar: VOC2012/ImageSets/Segmentation/val"),
+    "empty list": ({"voc": {f"{LISTS}/val.txt": b"\n"}}, "voc.tar: .*val.txt: the list is empty"),
+    "path as id": ({"voc": {f"{LISTS}/val.txt": b"../x\n"}}, "val.txt: '../x' is no image id"),
+    "binary list": ({"sbd": {f"{SBD}/val.txt": b"\xff\xfe"}}, "sbd.tgz: .*val.txt: .* no image id"),
+    "no image": (
+        {"voc": {f"{VOC}/JPEGImages/s1.jpg": None}},
+        r"voc.tar: VOC2012/JPEGImages/s1.jpg is missing \(1 of 5 are\)",
+    ),
+    "broken image": ({"voc": {f"{VOC}/JPEGImages/s1.jpg": b"x"}}, "voc.tar: .*s1.jpg: no JPEG"),
+    "no mask": ({"sbd": {f"{SBD}/cls/s1.mat": None}}, "SegmentationClass/s1.png is missing, and s"),
+    "no mask in val": (
+        {"voc": {f"{VOC}/SegmentationClass/leak.png": None}},
+        "voc.tar: SegmentationClass/leak.png is missing",
+    ),
+    "no scribble": (
+        {"scribbles": {"scribble_annotation/pascal_2012/s2.xml": None}},
+        r"scribbles.zip: pascal_2012/s2.xml is missing \(1 of 4 are\)",
+    ),
+    "no SBD": ({"sbd": {n: None for n in sbd_members() if "/cls/" in n}}, "is it SBD's benchmark"),
+    "VOC mask's size": (
+        {"voc": {f"{VOC}/SegmentationClass/v1.png": png(1, (8, 12))}},
+        "voc.tar: SegmentationClass/v1.png: the mask has 8x12 pixels, its image 12x8",
+    ),
+    "SBD mask's size": (
+        {"sbd": {f"{SBD}/cls/s1.mat": mat(1, (12, 8))}},
+        "sbd.tgz: cls/s1.mat: the mask has 8x12 pixels, its image 12x8",
+    ),
+    "VOC label": (
+        {"voc": {f"{VOC}/SegmentationClass/leak.png": png(3)}},
+        "voc.tar: SegmentationClass/leak.png: label 3 is none of 0..2 and 255",
+    ),
+    "SBD label": ({"sbd": {f"{SBD}/cls/s2.mat": mat(254)}}, "cls/s2.mat: label 254 is none of"),
+    "broken mask": (
+        {"voc": {f"{VOC}/SegmentationClass/v1.png": png(1)[:60]}},
+        "voc.tar: SegmentationClass/v1.png: ",
+    ),
+    "broken mat": ({"sbd": {f"{SBD}/cls/s1.mat": mat(1)[:150]}}, "cls/s1.mat: broken .mat file"),
+    "no mat": ({"sbd": {f"{SBD}/cls/s1.mat": b""}}, "cls/s1.mat: broken .mat file"),
+    "other field": ({"sbd": {f"{SBD}/cls/s1.mat": mat(1, field="S")}}, "cls/s1.mat: broken .mat"),
+    "other type": (
+        {"sbd": {f"{SBD}/cls/s1.mat": mat(1, dtype=np.float64)}},
+        "cls/s1.mat: GTcls.Segmentation is no uint8 matrix",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
+def test_what_is_missing_or_wrong_is_named_and_nothing_appears(prepare, tmp_path, changes, message):
+    with pytest.raises(BPGError, match=message) as caught:
+        prepare(**changes)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "out").rglob("*"))
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    with pytest.raises(BPGError, match=r"voc\.tar: cannot be read .* fetch it first"):
+        prepare_voc(tmp_path, tmp_path / "out", classes=CLASSES, **NAMES)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0), st.binary(min_size=1, max_size=6), st.integers(100))
+def test_a_damaged_mat_is_read_or_named(prepare, place, junk, length):
+    data = bytearray(mat(2))
+    place %= len(data)
+    data[place : place + len(junk)] = junk
+    try:
+        prepare(sbd={f"{SBD}/cls/s1.mat": bytes(data[: 100 + length % len(data)])})
+    except BPGError as error:
+        assert "s1.mat: " in str(error)
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="needs ../shared/voc-sample")
+def test_the_sample_of_real_images(tmp_path):
+    classes = [
+        *("background", "plane", "bike", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
+        *("cow", "table", "dog", "horse", "motorbike", "person", "plant", "sheep", "sofa"),
+        *("train", "monitor"),
+    ]
+    train, val = prepare_voc(
+        SAMPLE,
+        tmp_path,
+        classes=classes,
+        voc="VOCtrainval_11-May-2012.tar",
+        sbd="benchmark.tgz",
+        scribbles="scribble_annotation.zip",
+    )
+    assert (len(train), len(val), set(train) & set(val)) == (2733, 396, set())
+    assert len(list((tmp_path / "masks").iterdir())) == 2733 + 396
+    # The last id's scribbles have a stroke of one point.
+    for image_id in [*train[::100], "2008_003801"]:
+        mask = read_mask(tmp_path / f"masks/{image_id}.png")
+        labels = label_map(tmp_path / f"strokes/{image_id}.xml", mask.shape[::-1], classes, 3)
+        drawn = labels != 255
+        assert 0 < drawn.mean() < 0.2
+        assert (labels[drawn] == mask[drawn]).all()

@@ -1,0 +1,181 @@
+import csv
+import dataclasses
+import re
+
+import pytest
+
+from bpg.report import paper
+from bpg.report.runs import read_runs
+from bpg.report.tables import markdown, table1, table2, table3, write_table
+
+ALL = {"mask": 66.0, "scribble": 51.0, "prn": 53.0, "brn": 52.0, "bpg": 54.0}
+
+
+def _cells(table):
+    """{first column: the other texts}."""
+    return {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+
+
+@pytest.fixture
+def all_runs(runs_folder, write_run):
+    for variant, miou in ALL.items():
+        write_run(variant, 0, miou, edge_loss=0.0512 if variant in ("brn", "bpg") else None)
+    write_run("bpg_all_channels", 0, 52.5, edge_loss=0.0264)
+    return read_runs(runs_folder, [*ALL, "bpg_all_channels"], [0])
+
+
+def test_table1_on_other_classes(all_runs, setting):
+    table = table1(all_runs, setting)
+    assert table.header == ("system", "background", "spots", "stripes", "mean", "paper's mean")
+    assert _cells(table) == {
+        "deeplab-v2 [F]": ["65.0", "66.0", "67.0", "66.0", "75.8"],
+        "deeplab-v2+CRF [F]": ["70.0", "71.0", "72.0", "71.0", "76.4"],
+        "deeplab-v2 [scri]": ["50.0", "51.0", "52.0", "51.0", "69.9"],
+        "+PRN": ["52.0", "53.0", "54.0", "53.0", "71.4"],
+        "+BRN": ["51.0", "52.0", "53.0", "52.0", "72.4"],
+        "BPG": ["53.0", "54.0", "55.0", "54.0", "73.2"],
+        "BPG+CRF": ["58.0", "59.0", "60.0", "59.0", "76.0"],
+    }
+    assert any("only its mean" in note for note in table.notes)
+
+
+def test_table1_bolds_the_best_scribble_system_without_crf(all_runs, setting):
+    # Full masks are out of the competition, even where they show the very same number.
+    table = table1(all_runs | {"mask": all_runs["bpg"]}, setting)
+    bold = {(row[0].text, cell.text) for row in table.rows for cell in row if cell.bold}
+    assert bold == {("BPG", "53.0"), ("BPG", "54.0"), ("BPG", "55.0")}
+    assert "**54.0**" in markdown(table)
+
+
+def test_table1_on_voc_has_the_papers_classes(runs_folder, write_run, setting):
+    for variant in ("scribble", "bpg"):
+        write_run(variant, 0, 60.0, classes=paper.CLASSES)
+    table = table1(read_runs(runs_folder, ["scribble", "bpg"], [0]), setting)
+    cells = _cells(table)
+    assert cells["+PRN, paper"] == [
+        *(f"{value:.1f}" for value in paper.TABLE_1[3].iou),
+        "71.4",  # as printed, though its classes give 71.48
+        "",
+    ]
+    assert set(cells["+PRN"][:-1]) == {"not run"}
+    assert cells["BPG"][0] == "59.0"
+    assert not any("only its mean" in note for note in table.notes)
+    records = {(row["system"], row["class"]): row for row in table.records}
+    assert records["BPG", "motorbike"]["paper_iou"] == 81.1
+    assert records["BPG", "mean"]["paper_iou"] == 73.2
+
+
+def test_table1_finds_the_papers_classes_by_name_not_by_order(runs_folder, write_run, setting):
+    write_run("bpg", 0, 60.0, classes=["background", "person", "cat"])
+    cells = _cells(table1(read_runs(runs_folder, ["bpg"], [0]), setting))
+    # The mean is over the classes shown; the printed one, over 21, stands in the row above.
+    assert cells["BPG, paper"] == ["92.3", "80.4", "87.2", "86.6", ""]
+    assert cells["BPG"][-1] == "73.2"
+
+
+def test_table1_shows_absent_classes_as_such(runs_folder, write_run, setting):
+    write_run("bpg", 0, 60.0, absent=["spots"])
+    table = table1(read_runs(runs_folder, ["bpg"], [0]), setting)
+    assert _cells(table)["BPG"][:3] == ["59.0", "–", "61.0"]
+    assert any("spots" in note and "other classes" in note for note in table.notes)
+    records = {(row["system"], row["class"]): row for row in table.records}
+    assert records["BPG", "spots"]["iou"] == "absent"
+
+
+def test_several_seeds_give_mean_and_deviation(runs_folder, write_run, setting):
+    for seed, miou in enumerate([50.0, 52.0, 54.0]):
+        write_run("bpg", seed, miou, edge_loss=0.05 + seed / 1000)
+    runs = read_runs(runs_folder, ["bpg"], [0, 1, 2])
+    setting = dataclasses.replace(setting, seeds=(0, 1, 2))
+    table = table1(runs, setting)
+    assert _cells(table)["BPG"][:4] == ["51.0 ± 2.0", "52.0 ± 2.0", "53.0 ± 2.0", "52.0 ± 2.0"]
+    assert "seeds 0, 1, 2 (mean ± sample standard deviation)" in table.caption
+    assert _cells(table2(runs, setting))["w/ BRN (C = 2)"][:2] == ["52.0 ± 2.0", "0.051 ± 0.001"]
+    assert _cells(table3(runs, setting))["BPG"][1:3] == ["52.0 ± 2.0", "57.0 ± 2.0"]
+    (record,) = (row for row in table3(runs, setting).records if row["system"] == "BPG")
+    assert (record["miou"], record["miou_std"], record["seeds"]) == ("52.00", "2.00", "0 1 2")
+
+
+def test_table2(all_runs, setting):
+    assert _cells(table2(all_runs, setting)) == {
+        "wo/ BRN": ["53.0", "n/a", "71.4", "n/a"],
+        "w/ BRN (C = K+1)": ["52.5", "0.026", "70.8", "0.026"],
+        "w/ BRN (C = 2)": ["54.0", "0.051", "73.2", "0.051"],
+    }
+
+
+def test_table3_never_fills_in_what_was_not_run(all_runs, setting):
+    assert _cells(table3(all_runs, setting)) == {
+        "ScribbleSup": ["scribbles", "not run", "not run", "n/a", "63.1"],
+        "NormalCut": ["scribbles", "not run", "not run", "72.8", "74.5"],
+        "KernelCut": ["scribbles", "not run", "not run", "73.0", "75.0"],
+        "BPG": ["scribbles", "54.0", "59.0", "73.2", "76.0"],
+        "deeplab-v2": ["per-pixel labels", "66.0", "71.0", "75.8", "76.4"],
+    }
+
+
+def test_a_peer_that_was_run_is_filled_in(runs_folder, write_run, setting):
+    write_run("kernelcut", 0, 61.0)
+    cells = _cells(table3(read_runs(runs_folder, ["kernelcut"], [0]), setting))
+    assert cells["KernelCut"][1:3] == ["61.0", "66.0"]
+    assert cells["BPG"][1:3] == ["not run", "not run"]
+
+
+def test_systems_not_run_have_no_number_of_ours(runs_folder, write_run, setting):
+    write_run("mask", 0, 66.0)
+    runs = read_runs(runs_folder, ["mask"], [0])
+    for table in (table1(runs, setting), table2(runs, setting), table3(runs, setting)):
+        not_run = 0
+        for row in table.rows:
+            ours = [cell for cell in row[1:] if cell.kind in ("ours", "not-run")]
+            if any(cell.kind == "not-run" for cell in ours):
+                not_run += 1
+                assert not any(re.search(r"\d", cell.text) for cell in ours)
+        assert not_run == {1: 5, 2: 3, 3: 4}[table.number]
+        for record in table.records:
+            ours = [record[k] for k in ("iou", "miou", "miou_crf", "edge_loss") if k in record]
+            assert ("not run" in ours) == (record["variant"] != "mask")
+            if "not run" in ours:
+                assert set(ours) <= {"not run", "n/a"}
+
+
+def test_every_table_states_what_ours_were_made_on(all_runs, setting, tmp_path):
+    statement = "data set shapes (400 training and 160 validation images), recipe tiny, seed 0"
+    for table in (table1(all_runs, setting), table2(all_runs, setting), table3(all_runs, setting)):
+        write_table(tmp_path, table)
+        assert statement in (tmp_path / f"table{table.number}.md").read_text(encoding="utf-8")
+        with (tmp_path / f"table{table.number}.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                assert (row["dataset"], row["recipe"], row["seeds"]) == ("shapes", "tiny", "0")
+                assert (row["train_images"], row["val_images"]) == ("400", "160")
+
+
+def test_the_csv_of_table1_is_complete(all_runs, setting, tmp_path):
+    write_table(tmp_path, table1(all_runs, setting))
+    with (tmp_path / "table1.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 7 * 4
+    assert rows[0]["iou"] == "65.00"
+    assert {row["crf"] for row in rows if row["system"] == "BPG+CRF"} == {"1"}
+    assert {row["paper_iou"] for row in rows if row["class"] == "spots"} == {""}
+
+
+def test_markdown_is_one_aligned_table(all_runs, setting):
+    lines = [line for line in markdown(table1(all_runs, setting)).splitlines() if line[:1] == "|"]
+    assert len(lines) == 2 + 7
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert re.fullmatch(r"\| -+ (\| -+: )+\|", lines[1])
+
+
+def test_a_bar_in_a_class_name_does_not_break_the_markdown(runs_folder, write_run, setting):
+    write_run("bpg", 0, 50.0, classes=["background", "a|b"])
+    text = markdown(table1(read_runs(runs_folder, ["bpg"], [0]), setting))
+    assert "a\\|b" in text
+
+
+def test_equal_runs_give_equal_bytes(all_runs, setting, tmp_path):
+    for folder in ("one", "two"):
+        for make in (table1, table2, table3):
+            write_table(tmp_path / folder, make(all_runs, setting))
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
