@@ -23,9 +23,7 @@ def evaluate(parameters: Parameters, variant: str, seed: int) -> None:
     metrics = score(
         read_ids(data.val), data.masks, run.masks, run.masks_crf, parameters.dataset.classes
     )
-    write_json(
-        run.metrics, {"variant": variant, "seed": seed, **metrics, "edge_loss": edge_loss}
-    )
+    write_json(run.metrics, {"variant": variant, "seed": seed, **metrics, "edge_loss": edge_loss})
     raw, crf = metrics["raw"]["miou"], metrics["crf"]["miou"]
     print(f"{variant}, seed {seed}: mIoU {raw:.1f}, with CRF {crf:.1f}")
 

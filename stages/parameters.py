@@ -282,5 +282,3 @@ def _first(error: ValidationError, *prefix: str) -> str:
         case _:
             message = f"{message} (found {detail['input']!r})"
     return f"{place}: {message}" if place else message
-
-

@@ -10,7 +10,6 @@ from stages.parameters import Parameters
 from stages.setting import make_setting, make_tables
 from stages.stage import run_stage
 
-
 ROWS = 6  # of Figure 4
 
 

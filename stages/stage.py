@@ -50,5 +50,3 @@ def _run_arguments(name: str) -> tuple[str, int]:
     if not seed.isdecimal():
         raise BPGError(f"seed {seed!r} is not a whole number from 0; {usage}")
     return variant, int(seed)
-
-

@@ -10,9 +10,7 @@ def train_boundary(parameters: Parameters, variant: str, seed: int) -> None:
     """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`."""
     switches = parameters.switches
     edges = data_layout(switches.dataset).edges
-    train_variant(
-        parameters, variant, seed, boundary_weight=switches.boundary_weight, edges=edges
-    )
+    train_variant(parameters, variant, seed, boundary_weight=switches.boundary_weight, edges=edges)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Boundary Regression Network (paper, section 3.2, Eq. 1, Figure 3)."""
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -42,8 +43,7 @@ class BRN(nn.Module):
         self.source = source
         widths = [2 if channels == "foreground" else classes] + [width] * (depth - 1) + [1]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1, padding_mode="replicate")
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(a, b, 3, padding=1, padding_mode="replicate") for a, b in pairwise(widths)
         )
         for convolution in self.convolutions:
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")

@@ -1,5 +1,6 @@
 """Prediction Refinement Network (paper, section 3.1 and the top of Figure 2)."""
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -21,8 +22,7 @@ class LowLevel(nn.Module):
         super().__init__()
         channels = [3, width, width, width, width, 1]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1)
-            for a, b in zip(channels[:-1], channels[1:], strict=True)
+            nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(channels)
         )
         for convolution in self.convolutions:
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""The one geometry of the network: grids of 8n+1, 4n+1, 2n+1 and n+1 samples share their corners."""
+"""The network's one geometry: grids of 8n+1, 4n+1, 2n+1 and n+1 samples share their corners."""
 
 import torch
 import torch.nn.functional as F

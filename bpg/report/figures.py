@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import matplotlib as mpl
@@ -13,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bpg.data.masks import IGNORE, PALETTE, image_path, read_image, read_mask
 from bpg.files import whole_file
-from bpg.report.runs import Runs, spread
+from bpg.report.runs import Runs, mean_curves, spread
 from bpg.variants import VARIANTS
 
 RULE = (
@@ -162,15 +161,15 @@ def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     `rows` is what `bpg.report.runs.gather_curves` returns, where a step is an epoch.
     """
     metrics = [name for name in rows[0] if name not in ("variant", "seed", "step")]
-    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    curves = mean_curves(rows)
     across = 2 if len(metrics) == 4 else min(3, len(metrics))
     down = -(-len(metrics) // across)
     figure = Figure(figsize=(4 * across, 2.9 * down + 0.5), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).flat
     for metric, axes in zip(metrics, panels, strict=False):
-        for index, variant in enumerate(variants):
-            steps, values = _mean_curve(rows, variant, metric)
-            if steps:
+        for index, points in enumerate(curves.values()):
+            if metric in points[0]:
+                steps, values = zip(*((row["step"], row[metric]) for row in points), strict=True)
                 axes.plot(steps, values, color=f"C{index}", linewidth=1.6)
         axes.set_title(metric, fontsize=10)
         axes.set_xlabel("epoch", fontsize=9)
@@ -178,8 +177,8 @@ def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         _plain(axes)
     for axes in panels:
         axes.set_visible(False)
-    handles = [mpl.lines.Line2D([], [], color=f"C{index}") for index in range(len(variants))]
-    labels = [_label(variant) for variant in variants]
+    handles = [mpl.lines.Line2D([], [], color=f"C{index}") for index in range(len(curves))]
+    labels = [_label(variant) for variant in curves]
     columns = min(2 * across, len(labels))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     _save(figure, path)
@@ -236,17 +235,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def _label(variant: str) -> str:
     return VARIANTS[variant].label if variant in VARIANTS else variant
-
-
-def _mean_curve(
-    rows: Sequence[Mapping[str, Any]], variant: str, metric: str
-) -> tuple[list[int], list[float]]:
-    values: dict[int, list[float]] = {}
-    for row in rows:
-        if row["variant"] == variant and row[metric] is not None:
-            values.setdefault(row["step"], []).append(row[metric])
-    steps = sorted(values)
-    return steps, [fmean(values[step]) for step in steps]
 
 
 def _plain(axes: Axes) -> None:

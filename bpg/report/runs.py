@@ -86,14 +86,16 @@ def summarise(runs: Runs) -> dict[str, dict[str, float]]:
     return summary
 
 
-def class_iou_rows(runs: Runs) -> list[dict[str, Any]]:
-    """Rows variant, class, iou (raw, percent, seed mean) for `dvc plots`; no absent classes."""
-    return [
-        {"variant": variant, "class": name, "iou": round(fmean(values), 2)}
+def class_iou_rows(runs: Runs) -> dict[str, list[dict[str, Any]]]:
+    """{variant: rows class, iou} (raw, percent, seed mean) for `dvc plots`; no absent classes."""
+    return {
+        variant: [
+            {"class": name, "iou": round(fmean(values), 2)}
+            for index, name in enumerate(seeds[0]["classes"])
+            if None not in (values := [metrics["raw"]["iou"][index] for metrics in seeds])
+        ]
         for variant, seeds in runs.items()
-        for index, name in enumerate(seeds[0]["classes"])
-        if None not in (values := [metrics["raw"]["iou"][index] for metrics in seeds])
-    ]
+    }
 
 
 def gather_curves(
@@ -113,6 +115,29 @@ def gather_curves(
     names = {name for row in rows for name in row} - {"variant", "seed", "step"}
     columns = ["variant", "seed", "step", *sorted(names, key=lambda name: (name != "loss", name))]
     return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def mean_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Average the rows of `gather_curves` over the seeds: {variant: rows by step}.
+
+    A metric that a variant does not have is left out of its rows.
+    """
+    groups: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        groups.setdefault(row["variant"], {}).setdefault(row["step"], []).append(row)
+    metrics = [name for name in rows[0] if name not in ("variant", "seed", "step")]
+    return {
+        variant: [
+            {"step": step}
+            | {
+                name: fmean(row[name] for row in group)
+                for name in metrics
+                if all(row[name] is not None for row in group)
+            }
+            for step, group in sorted(steps.items())
+        ]
+        for variant, steps in groups.items()
+    }
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# The pins hold inside isolated builds, too (pydensecrf2 is compiled).
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.PHONY: help repro test lint clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+repro: $(READY) ## run the pipeline, then print the tables and where the page is
+	dvc repro
+	@for table in results/table?.md; do echo; cat $$table; done
+	@echo; echo "The page: $(CURDIR)/results/report/index.html"
+
+test: $(READY) ## all tests
+	pytest
+
+lint: $(READY) ## ruff: rules and format
+	ruff check .
+	ruff format --check .
+
+clean: ## delete what the pipeline wrote, but not the cache in .dvc
+	rm -rf data runs results/report
+
+# Made under a name of its own at the end, so that an install that broke off starts over.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11; give another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -e '.[dev]'
+	touch $@
