@@ -239,18 +239,19 @@ class Parameters(BaseModel):
 
 def read_parameters(root: Path) -> Parameters:
     """Read the parameters below `root`; BPGError names the file and the key of what is wrong."""
-    switches = _read(root / "params.yaml", Switches)
+    switches = read_section(root / "params.yaml", Switches)
     return Parameters(
         switches=switches,
-        dataset=_read(root / f"params/dataset/{switches.dataset}.yaml", Dataset),
-        recipe=_read(root / f"params/recipe/{switches.recipe}.yaml", Recipe),
+        dataset=read_section(root / f"params/dataset/{switches.dataset}.yaml", Dataset),
+        recipe=read_section(root / f"params/recipe/{switches.recipe}.yaml", Recipe),
     )
 
 
 Kind = TypeVar("Kind", bound=Section)
 
 
-def _read(path: Path, kind: type[Kind]) -> Kind:
+def read_section(path: Path, kind: type[Kind]) -> Kind:
+    """Read one parameter file as `kind`; BPGError as `read_parameters`."""
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise BPGError(f"{path}: no such parameter file; there are: {known or 'none'}")

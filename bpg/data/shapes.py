@@ -229,8 +229,8 @@ def _stroke(rng: np.random.Generator, part: np.ndarray, tag: str) -> Stroke:
     start, end = ends[0], ends[np.abs(ends - ends[0]).sum(1).argmax()]
     cost = np.where(part, 1 / np.minimum(depth + 0.5, 6) ** 2, 1e3)
     path, _ = route_through_array(cost, start, end, geometric=True)
-    # A person stops short: at most 50 px, a point every 4.
-    path = path[:50]
+    # A person stops short: at most 40 px, a point every 4.
+    path = path[:40]
     points = [*path[:-1:4], path[-1]]
     if len(points) == 1:
         points = [points[0], points[0]]

@@ -1,0 +1,106 @@
+import pytest
+import torch
+
+from bpg.models.brn import BRN, foreground_background
+
+
+def brn(channels="foreground", source="probabilities", classes=4, width=5, depth=3) -> BRN:
+    return BRN(classes, channels=channels, source=source, width=width, depth=depth)
+
+
+def test_foreground_background_by_hand():
+    maps = torch.tensor([0.7, 0.1, 0.25, -3.0]).view(1, 4, 1, 1).repeat(1, 1, 1, 2)
+    maps[0, :, 0, 1] = torch.tensor([-1.0, -2.0, -5.0, -4.0])
+    found = foreground_background(maps)
+    assert found.shape == (1, 2, 1, 2)
+    assert found[0, :, 0, 0].tolist() == pytest.approx([0.7, 0.25])
+    assert found[0, :, 0, 1].tolist() == pytest.approx([-1.0, -2.0])
+
+
+def test_eq_1_gradient_goes_to_the_arg_max_object_channel_alone():
+    torch.manual_seed(3)
+    maps = torch.randn(2, 5, 4, 3, dtype=torch.float64, requires_grad=True)
+    outer = torch.randn(2, 2, 4, 3, dtype=torch.float64)
+    foreground_background(maps).backward(outer)
+    winner = maps[:, 1:].argmax(1, keepdim=True)
+    expected = torch.zeros_like(maps[:, 1:]).scatter(1, winner, outer[:, 1:])
+    assert torch.equal(maps.grad[:, 1:], expected)
+    assert torch.equal(maps.grad[:, :1], outer[:, :1])
+
+
+@pytest.mark.parametrize("tied", [(1, 2), (2, 3), (1, 3), (1, 2, 3)])
+def test_eq_1_a_tie_sends_the_whole_gradient_to_one_channel(tied):
+    maps = torch.zeros(1, 4, 3, 3)
+    maps[:, list(tied)] = 0.5
+    maps.requires_grad_()
+    foreground_background(maps)[:, 1].sum().backward()
+    assert ((maps.grad[:, 1:] != 0).sum(1) == 1).all()
+    assert (maps.grad[:, 1:].sum(1) == 1).all()
+    untied = [k for k in range(1, 4) if k not in tied]
+    assert not maps.grad[:, [0, *untied]].any()
+
+
+def test_eq_1_agrees_with_finite_differences():
+    # Distinct values, further apart than the step: no ties.
+    values = torch.randperm(2 * 4 * 9).view(2, 4, 3, 3).double() / 10
+    assert torch.autograd.gradcheck(foreground_background, values.requires_grad_())
+
+
+@pytest.mark.parametrize("channels", ["foreground", "all_channels"])
+@pytest.mark.parametrize("source", ["probabilities", "scores"])
+def test_gradient_agrees_with_finite_differences(channels, source, randomise):
+    network = randomise(brn(channels, source, classes=3, width=2).double())
+    scores = (torch.randperm(3 * 16).view(1, 3, 4, 4).double() / 7).requires_grad_()
+    assert torch.autograd.gradcheck(network, scores)
+
+
+def test_scores_other_than_the_arg_max_get_no_edge_gradient(randomise):
+    network = randomise(brn(source="scores"))
+    scores = torch.randn(2, 4, 6, 7, requires_grad=True)
+    network(scores).square().sum().backward()
+    winner = torch.zeros_like(scores[:, 1:], dtype=torch.bool)
+    winner.scatter_(1, scores[:, 1:].argmax(1, keepdim=True), True)
+    assert not scores.grad[:, 1:][~winner].any()
+    assert scores.grad[:, 1:][winner].any()
+
+
+@pytest.mark.parametrize(("channels", "inputs"), [("foreground", 2), ("all_channels", 21)])
+def test_c_is_2_or_k_plus_1(channels, inputs):
+    network = brn(channels, classes=21, width=6, depth=3)
+    shapes = [tuple(c.weight.shape) for c in network.convolutions]
+    assert shapes == [(6, inputs, 3, 3), (6, 6, 3, 3), (1, 6, 3, 3)]
+    assert network(torch.randn(2, 21, 9, 5)).shape == (2, 1, 9, 5)
+
+
+def test_foreground_edges_do_not_say_which_object_it_is(randomise):
+    scores = torch.randn(1, 4, 8, 8)
+    exchanged = scores[:, [0, 3, 1, 2]]
+    two = randomise(brn("foreground"))
+    assert torch.allclose(two(scores), two(exchanged), atol=1e-5)
+    every = randomise(brn("all_channels"))
+    assert not torch.allclose(every(scores), every(exchanged), atol=1e-2)
+
+
+def test_source_decides_between_probabilities_and_scores(randomise):
+    probabilities = randomise(brn(source="probabilities"))
+    raw = brn(source="scores")
+    raw.load_state_dict(probabilities.state_dict())
+    scores = torch.randn(1, 4, 6, 6)
+    assert torch.allclose(probabilities(scores), raw(scores.softmax(1)), atol=1e-6)
+    assert torch.allclose(probabilities(scores), probabilities(scores + 100), atol=1e-3)
+    assert not torch.allclose(raw(scores), raw(scores + 100), atol=1)
+
+
+@pytest.mark.parametrize("channels", ["foreground", "all_channels"])
+def test_a_constant_picture_has_constant_edges_up_to_the_border(channels, randomise):
+    network = randomise(brn(channels))
+    scores = torch.randn(1, 4, 1, 1).expand(1, 4, 12, 9)
+    edges = network(scores)
+    assert (edges - edges[..., 5, 5]).abs().max() < 1e-5
+
+
+def test_starts_dark_as_hed_maps_are():
+    edges = brn()(torch.randn(1, 4, 20, 20).mul(0.01)).sigmoid()
+    assert 0.02 < edges.mean() < 0.5
+    last = brn().convolutions[-1].bias
+    assert last.sigmoid().item() == pytest.approx(0.182, abs=0.01)

@@ -1,0 +1,45 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bpg.models.deeplab import ASPP
+
+
+@pytest.mark.parametrize("rates", [(6, 12, 18, 24), (1, 2)])
+def test_equals_the_sum_of_torchs_dilated_convolutions(rates, randomise):
+    head = randomise(ASPP(4, 3, rates))
+    state = head.state_dict()
+    features = torch.randn(2, 4, 13, 11)
+    expected = torch.zeros(2, 3, 13, 11)
+    for number, rate in enumerate(rates):
+        weight, bias = state[f"branches.{number}.weight"], state[f"branches.{number}.bias"]
+        expected += F.conv2d(features, weight, bias, padding=rate, dilation=rate)
+    assert torch.allclose(head(features), expected, atol=1e-5)
+
+
+def test_published_rates_are_the_default_and_reach_that_far():
+    head = ASPP(1, 1)
+    with torch.no_grad():
+        for branch in head.branches:
+            branch.weight.fill_(1)
+    features = torch.zeros(1, 1, 61, 61)
+    features[0, 0, 30, 30] = 1
+    response = head(features)[0, 0].detach()
+    # Four centres on top of each other, and eight neighbours at each of the four rates.
+    assert response[30, 30] == pytest.approx(4)
+    expected = {
+        (30 + dy * rate, 30 + dx * rate)
+        for rate in (6, 12, 18, 24)
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+    }
+    assert {tuple(p) for p in response.nonzero().tolist()} == expected
+
+
+def test_starts_from_a_normal_of_deviation_001_and_zero_biases():
+    head = ASPP(256, 21)
+    assert len(head.branches) == 4
+    for branch in head.branches:
+        assert branch.weight.mean().abs() < 3e-4
+        assert branch.weight.std().item() == pytest.approx(0.01, rel=0.02)
+        assert not branch.bias.any()
