@@ -147,4 +147,4 @@ def _cut(
     target = Image.new(picture.mode, (crop, crop), fill)
     size = (place[2] - place[0], place[3] - place[1])
     target.paste(picture.resize(size, filter_, box), place[:2])
-    return np.asarray(target)
+    return np.array(target)  # a copy: PyTorch wants to own what it gets

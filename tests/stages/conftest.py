@@ -123,7 +123,7 @@ def _call(folder: Path, name: str, *arguments: str) -> Outcome:
 
 @pytest.fixture(scope="session")
 def tools() -> SimpleNamespace:
-    """edit(path, {dotted key: value or tools.DELETE}), snapshot(folder), call(folder, stage, ...)."""
+    """edit(path, {dotted key: value or DELETE}), snapshot(folder), call(folder, stage, ...)."""
     return SimpleNamespace(
         ROOT=ROOT, DELETE=DELETE, edit=_edit, shrink=_shrink, snapshot=_snapshot, call=_call
     )
@@ -280,9 +280,7 @@ class Mirror:
         ids = (*VOC_LISTS["train"], *VOC_LISTS["val"])
         voc_members = _lists(f"{voc}/ImageSets/Segmentation", VOC_LISTS)
         voc_members |= {f"{voc}/JPEGImages/{i}.jpg": _jpeg(i) for i in SIZES}
-        voc_members |= {
-            f"{voc}/SegmentationClass/{i}.png": _png(_truth(i, VOC_LABEL)) for i in ids
-        }
+        voc_members |= {f"{voc}/SegmentationClass/{i}.png": _png(_truth(i, VOC_LABEL)) for i in ids}
         sbd = "benchmark_RELEASE/dataset"
         sbd_members = {
             f"{sbd}/cls/{i}.mat": _mat(_truth(i, SBD_LABEL))
@@ -330,5 +328,3 @@ def voc(tmp_path: Path) -> Iterator[VOC]:
     _edit(folder / "params/recipe/tiny.yaml", {"training.epochs": 1})
     with mock.patch("bpg.data.pretrained.HED"):
         yield VOC(folder, mirror)
-
-

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from pydensecrf import densecrf
+
+from bpg.inference.crf import CRFOptions, dense_crf
+
+VOC = CRFOptions(10, 3, 1, 4, 67, 3)
+
+
+@pytest.fixture
+def case():
+    """A random picture of two colours with noise, and unsure probabilities of three classes."""
+    rng = np.random.default_rng(4)
+    image = np.full((28, 37, 3), 60)
+    image[:, 20:] = (190, 120, 90)
+    image = (image + rng.normal(0, 8, image.shape)).clip(0, 255).astype(np.uint8)
+    scores = rng.normal(0, 1.0, (3, 28, 37))
+    scores[0, :, :20] += 0.8
+    scores[1, :, 20:] += 0.8
+    exponents = np.exp(scores)
+    return image, (exponents / exponents.sum(0)).astype(np.float32)
+
+
+def direct(image, probabilities, options):
+    """The library's own calls, as its README has them."""
+    height, width = image.shape[:2]
+    crf = densecrf.DenseCRF2D(width, height, len(probabilities))
+    crf.setUnaryEnergy(-np.log(probabilities).reshape(len(probabilities), -1).copy(order="C"))
+    crf.addPairwiseGaussian(
+        sxy=(options.gaussian_xy, options.gaussian_xy), compat=options.gaussian_weight
+    )
+    crf.addPairwiseBilateral(
+        sxy=(options.bilateral_xy, options.bilateral_xy),
+        srgb=(options.bilateral_rgb,) * 3,
+        rgbim=image.copy(order="C"),
+        compat=options.bilateral_weight,
+    )
+    return np.argmax(crf.inference(options.iterations), axis=0).reshape(height, width)
+
+
+@pytest.mark.parametrize(
+    "options", [VOC, CRFOptions(3, 1, 2, 5, 11, 20), CRFOptions(1, 3, 1, 0.5, 30, 5)]
+)
+def test_equals_the_library_called_directly(options, case):
+    image, probabilities = case
+    expected = direct(image, probabilities, options)
+    found = dense_crf(image, [0, 1, 2], probabilities, options)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, expected)
+    assert (expected != probabilities.argmax(0)).mean() > 0.01, "the CRF must do something"
+
+
+def test_each_option_matters(case):
+    image, probabilities = case
+    base = CRFOptions(2, 1, 1.5, 2, 9, 12)
+    before = dense_crf(image, [0, 1, 2], probabilities, base)
+    for name, value in [
+        ("iterations", 9),
+        ("gaussian_weight", 6),
+        ("gaussian_xy", 4),
+        ("bilateral_weight", 9),
+        ("bilateral_xy", 40),
+        ("bilateral_rgb", 60),
+    ]:
+        other = CRFOptions(**{**vars(base), name: value})
+        found = dense_crf(image, [0, 1, 2], probabilities, other)
+        assert np.array_equal(found, direct(image, probabilities, other)), name
+        assert not np.array_equal(found, before), name
+
+
+def test_labels_come_from_the_class_list(case):
+    image, probabilities = case
+    plain = dense_crf(image, [0, 1, 2], probabilities, VOC)
+    found = dense_crf(image, [0, 7, 20], probabilities, VOC)
+    assert np.array_equal(found, np.array([0, 7, 20])[plain])
+
+
+def test_one_class_needs_no_inference(case, monkeypatch):
+    image, _ = case
+    monkeypatch.setattr(densecrf, "DenseCRF2D", None)
+    found = dense_crf(image, [15], np.ones((1, 28, 37), np.float32), VOC)
+    assert found.dtype == np.uint8
+    assert found.shape == (28, 37)
+    assert (found == 15).all()
+
+
+def test_repeats_and_changes_neither_input(case):
+    image, probabilities = case
+    kept = image.copy(), probabilities.copy()
+    first, second = (dense_crf(image, [0, 1, 2], probabilities, VOC) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert np.array_equal(image, kept[0])
+    assert np.array_equal(probabilities, kept[1])
+
+
+def test_labels_follow_the_raw_colours(case):
+    """The border of the two colours is found out of probabilities that don't know it well."""
+    image, probabilities = case
+    found = dense_crf(image, [0, 1, 2], probabilities, VOC)
+    truth = np.zeros((28, 37), np.uint8)
+    truth[:, 20:] = 1
+    raw = (probabilities.argmax(0) == truth).mean()
+    assert raw < 0.75
+    assert (found == truth).mean() > 0.95
+
+
+def test_uint8_colours_are_not_shifted_or_wrapped_around(case):
+    """Equal colour differences at the dark and the bright end give equal labels."""
+    image, probabilities = case
+    dark = (image // 4).astype(np.uint8)
+    bright = (dark + 190).astype(np.uint8)
+    assert dark.max() + 190 <= 255
+    one, other = (dense_crf(i, [0, 1, 2], probabilities, VOC) for i in (dark, bright))
+    assert (one == other).mean() > 0.99
+
+
+@pytest.mark.parametrize("layout", ["mirrored", "fortran"])
+def test_memory_layout_does_not_matter(layout, case):
+    image, probabilities = case
+    expected = dense_crf(image, [0, 1, 2], probabilities, VOC)
+    if layout == "mirrored":
+        image = np.ascontiguousarray(image[:, ::-1])[:, ::-1]
+        probabilities = np.ascontiguousarray(probabilities[:, :, ::-1])[:, :, ::-1]
+    else:
+        image, probabilities = np.asfortranarray(image), np.asfortranarray(probabilities)
+    assert np.array_equal(dense_crf(image, [0, 1, 2], probabilities, VOC), expected)

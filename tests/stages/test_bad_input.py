@@ -1,0 +1,644 @@
+"""Bad input ends in one line that says what and where, status 1, and nothing half-written."""
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+def fault(reason: str) -> pytest.MarkDecorator:
+    """Mark what does not hold yet; it fails as soon as it does, and then the mark goes."""
+    return pytest.mark.xfail(reason=reason, strict=True)
+
+
+CURVES = fault("bpg/training/train.py: the curves of a broken-off training stay")
+PLACE = fault("bpg/files.py: an error of writing does not name the output")
+DATA = Path("data/shapes")
+RUN = Path("runs/scribble/0")
+TRAIN, VAL = "train_00003", "val_00001"
+
+
+@pytest.fixture
+def refused(tools) -> Callable[..., None]:
+    """Run a stage, and check that it ends as bad input must."""
+
+    def check(folder: Path, stage: str, *arguments: str, says: str) -> None:
+        before = tools.snapshot(folder)
+        outcome = tools.call(folder, stage, *arguments)
+        assert outcome.code == 1
+        assert outcome.error.startswith(f"{stage}: error: ")
+        assert "\n" not in outcome.error
+        assert re.search(says, outcome.error), outcome.error
+        assert tools.snapshot(folder) == before
+
+    return check
+
+
+def cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert re.search(old, text)
+    path.write_text(re.sub(old, new, text), encoding="utf-8")
+
+
+def grey(path: Path, size: tuple[int, int], label: int = 255) -> None:
+    Image.new("L", size, label).save(path)
+
+
+def ran_before(folder: Path, stage: str) -> None:
+    """Remove what the stage writes, as DVC does before it runs one."""
+    outputs = {
+        "scribbles": [DATA / "scribbles"],
+        "train": [RUN / name for name in ("model.safetensors", "training.json", "curves")],
+        "train_boundary": [
+            Path("runs/bpg/0") / name for name in ("model.safetensors", "training.json", "curves")
+        ],
+        "edges": [DATA / "edges"],
+        "predict": [RUN / "probabilities", RUN / "masks"],
+        "crf": [RUN / "masks_crf"],
+        "evaluate": [RUN / "metrics.json"],
+        "tables": [Path("results")],
+        "report": [Path("results/report")],
+    }
+    for output in outputs[stage]:
+        path = folder / output
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def stroke(body: str) -> Callable[[Path], None]:
+    """Replace all strokes of one picture."""
+    path = DATA / f"strokes/{TRAIN}.xml"
+    return lambda folder: rewrite(folder / path, r"(?s)<polygon>.*</polygon>", body)
+
+
+OUTSIDE = "<polygon><tag>dots</tag><point><X>70</X><Y>70</Y></point></polygon>"
+ODD_TAG = "<polygon><tag>zebra</tag><point><X>7</X><Y>7</Y></point></polygon>"
+XML, IMAGE, SCRIBBLE = (
+    DATA / f"strokes/{TRAIN}.xml",
+    DATA / f"images/{TRAIN}.png",
+    DATA / f"scribbles/{TRAIN}.png",
+)
+SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    # what is wrong: (stage and arguments, how it is spoilt, what the line says)
+    "id list missing": (
+        "scribbles",
+        lambda f: (f / DATA / "train.txt").unlink(),
+        "data/shapes/train.txt: no such id list",
+    ),
+    "id list empty": (
+        "scribbles",
+        lambda f: (f / DATA / "train.txt").write_text("\n"),
+        "data/shapes/train.txt: lists no picture",
+    ),
+    "image missing for scribbles": (
+        "scribbles",
+        lambda f: (f / IMAGE).unlink(),
+        f"data/shapes/images: neither {TRAIN}.jpg nor {TRAIN}.png",
+    ),
+    "image is no picture": (
+        "scribbles",
+        lambda f: (f / IMAGE).write_text("text"),
+        f"images/{TRAIN}.png: no JPEG or PNG picture",
+    ),
+    "scribble missing": ("scribbles", lambda f: (f / XML).unlink(), f"{TRAIN}.xml: cannot be read"),
+    "scribble cut off": ("scribbles", lambda f: cut(f / XML), f"{TRAIN}.xml: no valid XML, or cut"),
+    "scribble of another size": (
+        "scribbles",
+        lambda f: rewrite(f / XML, "<width>64", "<width>80"),
+        f"{TRAIN}.xml: drawn on 80x64 pixels, but the image has 64x64",
+    ),
+    "unknown tag": (
+        "scribbles",
+        stroke(ODD_TAG),
+        rf"{TRAIN}.xml: stroke 1: unknown tag 'zebra'; the tags are background, stripes",
+    ),
+    "stroke outside": (
+        "scribbles",
+        stroke(OUTSIDE),
+        f"{TRAIN}.xml: stroke 1: lies wholly outside the 64x64 image",
+    ),
+    "stroke without points": (
+        "scribbles",
+        stroke("<polygon><tag>dots</tag></polygon>"),
+        f"{TRAIN}.xml: stroke 1: has no points",
+    ),
+    "no stroke": ("scribbles", stroke(""), f"{TRAIN}.xml: no pixel is labelled"),
+    "HED's weights missing": (
+        "edges",
+        lambda _: None,
+        "data/weights/hed/hed_bsds500.h5: no such file",
+    ),
+    "HED's weights are something else": (
+        "edges",
+        lambda f: (
+            ((f / "data/weights/hed").mkdir(parents=True))
+            or (f / "data/weights/hed/hed_bsds500.h5").write_bytes(b"x" * 999)
+        ),
+        "data/weights/hed/hed_bsds500.h5: cannot be read as HDF5",
+    ),
+    "model missing": (
+        "predict scribble 0",
+        lambda f: (f / RUN / "model.safetensors").unlink(),
+        "runs/scribble/0/model.safetensors: no such model",
+    ),
+    "model cut off": (
+        "predict scribble 0",
+        lambda f: cut(f / RUN / "model.safetensors"),
+        "runs/scribble/0/model.safetensors: not a model of this program",
+    ),
+    "model is something else": (
+        "predict scribble 0",
+        lambda f: (f / RUN / "model.safetensors").write_text("text"),
+        "runs/scribble/0/model.safetensors: not a model of this program",
+    ),
+    "image to predict missing": (
+        "predict scribble 0",
+        lambda f: (f / DATA / f"images/{VAL}.png").unlink(),
+        f"data/shapes/images: neither {VAL}.jpg nor {VAL}.png",
+    ),
+    "image to predict cut off": (
+        "predict scribble 0",
+        lambda f: cut(f / DATA / f"images/{VAL}.png"),
+        f"images/{VAL}.png: broken or cut off",
+    ),
+    "probabilities missing": (
+        "crf scribble 0",
+        lambda f: (f / RUN / f"probabilities/{VAL}.png").unlink(),
+        f"probabilities/{VAL}.png: no such file; run the predict stage",
+    ),
+    "probabilities cut off": (
+        "crf scribble 0",
+        lambda f: cut(f / RUN / f"probabilities/{VAL}.png"),
+        f"probabilities/{VAL}.png: not a probability file",
+    ),
+    "probabilities are a mask": (
+        "crf scribble 0",
+        lambda f: shutil.copy(f / RUN / f"masks/{VAL}.png", f / RUN / f"probabilities/{VAL}.png"),
+        f"probabilities/{VAL}.png: not a probability file",
+    ),
+    "mask to score missing": (
+        "evaluate scribble 0",
+        lambda f: (f / RUN / f"masks/{VAL}.png").unlink(),
+        f"runs/scribble/0/masks/{VAL}.png: cannot be read",
+    ),
+    "mask to score of another size": (
+        "evaluate scribble 0",
+        lambda f: grey(f / RUN / f"masks_crf/{VAL}.png", (64, 60), 0),
+        f"masks_crf/{VAL}.png .* differ in size: 64x60 and 64x64",
+    ),
+    "training summary cut off": (
+        "evaluate scribble 0",
+        lambda f: cut(f / RUN / "training.json"),
+        "runs/scribble/0/training.json: not a training summary; train again",
+    ),
+    "metrics missing": (
+        "tables",
+        lambda f: (f / RUN / "metrics.json").unlink(),
+        "runs/scribble/0/metrics.json: missing; run the stage evaluate",
+    ),
+    "metrics cut off": (
+        "tables",
+        lambda f: cut(f / RUN / "metrics.json"),
+        "runs/scribble/0/metrics.json: cannot be read as JSON",
+    ),
+    "metrics of another run": (
+        "tables",
+        lambda f: shutil.copy(f / "runs/bpg/0/metrics.json", f / RUN / "metrics.json"),
+        "runs/scribble/0/metrics.json: made by bpg, 0",
+    ),
+    "curves missing": (
+        "report",
+        lambda f: shutil.rmtree(f / RUN / "curves"),
+        "runs/scribble/0/curves.*: no training curve",
+    ),
+    "picture of the page missing": (
+        "report",
+        lambda f: (f / DATA / f"masks/{VAL}.png").unlink(),
+        f"data/shapes/masks/{VAL}.png: cannot be read",
+    ),
+    "too few pictures": (
+        "train scribble 0",
+        lambda f: (f / DATA / "train.txt").write_text(f"{TRAIN}\n"),
+        "1 training pictures do not fill one batch of 4",
+    ),
+}
+
+
+@pytest.mark.parametrize(("command", "spoil", "says"), SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_input_is_named(workspace, refused, command, spoil, says):
+    stage, *arguments = command.split()
+    ran_before(workspace, stage)
+    spoil(workspace)
+    refused(workspace, stage, *arguments, says=says)
+
+
+# The pictures are read while the curves are being written.
+SPOILT_IN_TRAINING: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "image missing": (
+        "train scribble 0",
+        lambda f: (f / IMAGE).unlink(),
+        f"data/shapes/images: neither {TRAIN}.jpg nor {TRAIN}.png",
+    ),
+    "image cut off": (
+        "train scribble 0",
+        lambda f: cut(f / IMAGE),
+        f"images/{TRAIN}.png: broken or cut off",
+    ),
+    "label map missing": (
+        "train scribble 0",
+        lambda f: (f / SCRIBBLE).unlink(),
+        f"scribbles/{TRAIN}.png: cannot be read",
+    ),
+    "label map of another size": (
+        "train scribble 0",
+        lambda f: grey(f / SCRIBBLE, (60, 64)),
+        f"scribbles/{TRAIN}.png: 60x64 pixels, its image {TRAIN}.png 64x64",
+    ),
+    "full mask of another size": (
+        "train mask 0",
+        lambda f: (
+            (f / "runs/mask/0").mkdir(parents=True)
+            or grey(f / DATA / f"masks/{TRAIN}.png", (64, 70), 0)
+        ),
+        f"masks/{TRAIN}.png: 64x70 pixels, its image {TRAIN}.png 64x64",
+    ),
+    "unknown label": (
+        "train scribble 0",
+        lambda f: grey(f / SCRIBBLE, (64, 64), 7),
+        rf"scribbles/{TRAIN}.png: label 7; only 0\.\.6 and 255 are known",
+    ),
+    "nothing labelled anywhere": (
+        "train scribble 0",
+        lambda f: [grey(p, (64, 64)) for p in (f / DATA / "scribbles").iterdir()],
+        "no labelled pixel in any crop; check the scribbles",
+    ),
+    "edge map missing": (
+        "train_boundary bpg 0",
+        lambda f: (f / DATA / f"edges/{TRAIN}.png").unlink(),
+        f"edges/{TRAIN}.png: cannot be read",
+    ),
+    "edge map of another size": (
+        "train_boundary bpg 0",
+        lambda f: grey(f / DATA / f"edges/{TRAIN}.png", (63, 64), 0),
+        f"edges/{TRAIN}.png: 63x64 pixels, its image {TRAIN}.png 64x64",
+    ),
+    "edge map with a palette": (
+        "train_boundary bpg 0",
+        lambda f: shutil.copy(f / DATA / f"masks/{TRAIN}.png", f / DATA / f"edges/{TRAIN}.png"),
+        f"edges/{TRAIN}.png: must be an 8-bit grey PNG",
+    ),
+}
+
+
+@CURVES
+@pytest.mark.parametrize(
+    ("command", "spoil", "says"), SPOILT_IN_TRAINING.values(), ids=SPOILT_IN_TRAINING
+)
+def test_a_spoilt_input_of_the_training_is_named(workspace, refused, command, spoil, says):
+    stage, *arguments = command.split()
+    ran_before(workspace, stage)
+    spoil(workspace)
+    refused(workspace, stage, *arguments, says=says)
+
+
+@CURVES
+def test_a_training_that_diverges_is_stopped_and_named(workspace, refused, tools):
+    ran_before(workspace, "train")
+    changes = {"training.rate": 1e30, "training.clip": None, "training.epochs": 3}
+    tools.edit(workspace / "params/recipe/tiny.yaml", changes)
+    refused(workspace, "train", "scribble", "0", says=r"epoch \d: the loss is not finite; lower")
+
+
+@fault("stages/crf.py: sizes are not compared")
+def test_probabilities_of_another_size_than_the_image_are_named(workspace, refused):
+    ran_before(workspace, "crf")
+    grey(workspace / DATA / f"images/{VAL}.png", (70, 64), 90)
+    refused(workspace, "crf", "scribble", "0", says=f"{VAL}.png.* 70x64")
+
+
+@fault("stages/training.py: trains any variant")
+def test_a_training_stage_refuses_the_other_stages_variants(workspace, refused):
+    # Trained without its boundary loss, a BPG would be none.
+    shutil.rmtree(workspace / "runs/bpg")
+    refused(workspace, "train", "bpg", "0", says="bpg.*train_boundary")
+
+
+# Archives
+
+
+def without(*names: str) -> Callable[[dict, dict, dict], None]:
+    def change(*archives: dict[str, bytes]) -> None:
+        for members in archives:
+            for name in [n for n in members if n.endswith(names)]:
+                del members[name]
+
+    return change
+
+
+def other_mask(voc: dict, sbd: dict, strokes: dict) -> None:
+    del strokes
+    where = "VOCdevkit/VOC2012/SegmentationClass"
+    voc[f"{where}/v1.png"] = voc[f"{where}/v2.png"]
+
+
+def other_sbd_mask(voc: dict, sbd: dict, strokes: dict) -> None:
+    del voc, strokes
+    where = "benchmark_RELEASE/dataset/cls"
+    sbd[f"{where}/s1.mat"] = sbd[f"{where}/both.mat"]
+
+
+@pytest.mark.parametrize("archive", ["voc", "sbd", "scribbles"])
+def test_a_cut_off_archive_is_refused_by_its_checksum(voc, refused, archive):
+    path = getattr(voc.mirror, archive)
+    cut(path)
+    archives = voc.folder / "data/voc/archives"
+    archives.mkdir(parents=True)
+    if archive != "voc":  # those before it arrive in good order and stay
+        shutil.copy(voc.mirror.voc, archives)
+    if archive == "scribbles":
+        shutil.copy(voc.mirror.sbd, archives)
+    refused(voc.folder, "fetch", says=f"{path.name}: wrong checksum, expected sha256:")
+
+
+def test_an_archive_missing_in_the_mirror_is_named(voc, refused):
+    voc.mirror.voc.unlink()
+    (voc.folder / "data/voc/archives").mkdir(parents=True)
+    refused(voc.folder, "fetch", says=f"{voc.mirror.voc}: no such file in the mirror")
+
+
+def test_an_archive_missing_in_sha256sums_is_named(voc, refused):
+    rewrite(voc.mirror.folder / "SHA256SUMS", ".*VOCtrainval.*\n", "")
+    (voc.folder / "data/voc/archives").mkdir(parents=True)
+    refused(voc.folder, "fetch", says="SHA256SUMS: has no valid line for VOCtrainval")
+
+
+def test_a_missing_mirror_is_named(voc, refused, tools):
+    tools.edit(voc.folder / "params.yaml", {"mirror": "nowhere"})
+    (voc.folder / "data/voc/archives").mkdir(parents=True)
+    refused(voc.folder, "fetch", says="mirror nowhere: no such folder")
+
+
+@pytest.mark.parametrize("archive", ["voc", "sbd", "scribbles"])
+def test_a_cut_off_archive_is_not_unpacked(voc, refused, tools, archive):
+    cut(getattr(voc.mirror, archive))
+    voc.mirror.sum()  # as if the mirror itself had been filled with a broken download
+    assert tools.call(voc.folder, "fetch").code == 0
+    name = getattr(voc.mirror, archive).name
+    refused(voc.folder, "prepare", says=f"archives/{name}: .*broken or cut off.*fetch it again")
+
+
+@pytest.mark.parametrize("archive", ["voc", "sbd", "scribbles"])
+def test_an_archive_that_was_not_fetched_is_named(voc, refused, tools, archive):
+    assert tools.call(voc.folder, "fetch").code == 0
+    name = getattr(voc.mirror, archive).name
+    (voc.folder / "data/voc/archives" / name).unlink()
+    refused(voc.folder, "prepare", says=f"archives/{name}: cannot be read .*; fetch it first")
+
+
+WRONG_MEMBERS = {
+    "image missing": (without("JPEGImages/s1.jpg"), "JPEGImages/s1.jpg is missing"),
+    "mask missing": (without("cls/s1.mat"), "SegmentationClass/s1.png is missing, and benchmark"),
+    "scribble missing": (without("pascal_2012/v2.xml"), "pascal_2012/v2.xml is missing"),
+    "list missing": (without("Segmentation/val.txt"), "Segmentation/val.txt is missing"),
+    "VOC mask of another size": (
+        other_mask,
+        "SegmentationClass/v1.png: the mask has 41x60 pixels, its image 50x38",
+    ),
+    "SBD mask of another size": (
+        other_sbd_mask,
+        "cls/s1.mat: the mask has 33x47 pixels, its image 60x40",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), WRONG_MEMBERS.values(), ids=WRONG_MEMBERS)
+def test_a_wrong_member_of_an_archive_is_named(voc, refused, tools, change, says):
+    voc.mirror.fill(change)
+    assert tools.call(voc.folder, "fetch").code == 0
+    refused(voc.folder, "prepare", says=says)
+
+
+# Parameters, arguments, machine
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "says"),
+    [
+        ("params.yaml", "lamda", 1, "params.yaml: lamda: unknown key; check the spelling"),
+        ("params.yaml", "lambda", None, "params.yaml: lambda: "),
+        ("params.yaml", "dataset", "vok", "vok.yaml: no such parameter file; there are: shapes"),
+        (
+            "params/recipe/tiny.yaml",
+            "training.epoch",
+            3,
+            "recipe/tiny.yaml: training.epoch: unknown key",
+        ),
+        (
+            "params/dataset/shapes.yaml",
+            "classes",
+            ["background", "cat"],
+            "dataset/shapes.yaml: classes: the generated data set draws background, stripes",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_named(workspace, refused, tools, file, key, value, says):
+    tools.edit(workspace / file, {key: value})
+    refused(workspace, "prepare", says=says)
+
+
+def test_a_missing_parameter_is_named(workspace, refused, tools):
+    tools.edit(workspace / "params/recipe/tiny.yaml", {"crf.bilateral_xy": tools.DELETE})
+    refused(workspace, "crf", "bpg", "0", says="recipe/tiny.yaml: crf.bilateral_xy: missing key")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("train", "usage: python -m stages.train VARIANT SEED"),
+        ("train scribble", "usage: python -m stages.train VARIANT SEED"),
+        ("predict scribble 0 1", "usage: python -m stages.predict VARIANT SEED"),
+        ("train skribble 0", "unknown variant 'skribble'; known: mask, scribble, prn"),
+        ("crf bpg -1", "seed '-1' is not a whole number from 0"),
+        ("evaluate bpg one", "seed 'one' is not a whole number from 0"),
+        ("tables bpg", "unexpected argument 'bpg'"),
+    ],
+)
+def test_wrong_arguments_are_named(workspace, refused, command, says):
+    stage, *arguments = command.split()
+    refused(workspace, stage, *arguments, says=says)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize(
+    "command", ["edges", "train scribble 0", "train_boundary bpg 0", "predict scribble 0"]
+)
+def test_a_gpu_that_is_not_there_is_refused_by_name(workspace, refused, tools, command):
+    stage, *arguments = command.split()
+    ran_before(workspace, stage)
+    tools.edit(workspace / "params.yaml", {"device": "cuda"})
+    refused(workspace, stage, *arguments, says="device: cuda was asked for, but PyTorch sees no")
+
+
+# The disk
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a file system of its own at `folder`; skip the test where that is not permitted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    try:
+        refusal = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    except FileNotFoundError as error:
+        refusal = str(error)
+    if not folder.is_mount():
+        pytest.skip(f"a small file system can't be mounted: {refusal.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@PLACE
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("prepare", "data/shapes"),
+        ("scribbles", "data/shapes/scribbles"),
+        ("predict scribble 0", "runs/scribble/0"),
+        ("crf scribble 0", "runs/scribble/0/masks_crf"),
+        ("report", "results/report"),
+    ],
+)
+def test_a_full_disk_is_named_with_the_place(workspace, tmp_path, refused, command, output):
+    stage, *arguments = command.split()
+    if stage == "prepare":
+        shutil.rmtree(workspace / "data/shapes")
+        (workspace / "data/shapes").mkdir()
+    else:
+        ran_before(workspace, stage)
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        folder = shutil.copytree(workspace, disk / "workspace")
+        (disk / "filling").write_bytes(bytes(shutil.disk_usage(disk).free))
+        # Room for folders (they need none here) and for the first small file.
+        os.truncate(disk / "filling", (disk / "filling").stat().st_size - 8192)
+        (folder / output).parent.mkdir(parents=True, exist_ok=True)
+        refused(folder, stage, *arguments, says=rf"(?i){output}.*(disk is full|no space left)")
+
+
+@PLACE
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("train scribble 0", "runs/scribble/0/model.safetensors"),
+        ("train scribble 0", "runs/scribble/0/training.json"),
+        ("evaluate scribble 0", "runs/scribble/0/metrics.json"),
+        ("tables", "results/metrics.json"),
+    ],
+)
+def test_a_file_that_finds_the_disk_full_is_named(workspace, tools, command, output):
+    stage, *arguments = command.split()
+    ran_before(workspace, stage)
+    path = workspace / output
+    path.parent.mkdir(exist_ok=True)
+    # Outputs are written under this name first; whatever is written to /dev/full finds no room.
+    path.with_name(f".partial-{os.getpid()}-{path.name}").symlink_to("/dev/full")
+    outcome = tools.call(workspace, stage, *arguments)
+    assert outcome.code == 1
+    assert "\n" not in outcome.error
+    folder = Path(output).parent
+    assert re.search(rf"(?i){stage}: error: {folder}.*(full|no space left)", outcome.error)
+    assert not path.exists()
+    assert not list(workspace.rglob(".partial*"))
+
+
+@fault("stages/stage.py: EFBIG is not caught")
+def test_a_limit_on_file_sizes_is_named(workspace, tools):
+    # `ulimit -f`, as set on some clusters: the write fails with another error number.
+    ran_before(workspace, "train")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        outcome = tools.call(workspace, "train", "scribble", "0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert outcome.code == 1
+    assert re.search(r"runs/scribble/0.*File too large", outcome.error)
+    assert not (workspace / RUN / "model.safetensors").exists()
+    assert not list(workspace.rglob(".partial*"))
+
+
+# Real processes
+
+
+def test_a_process_prints_one_line_and_no_stack_trace(workspace, tools, environment):
+    tools.edit(workspace / "params.yaml", {"lamda": 1})
+    result = subprocess.run(
+        [sys.executable, "-m", "stages.prepare"],
+        cwd=workspace,
+        env={**environment, "PYTHONPATH": str(tools.ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "prepare: error: params.yaml: lamda: unknown key; check the spelling"
+    ]
+    assert result.stdout == ""
+
+
+@CURVES
+def test_an_interrupted_training_stops_at_once_and_leaves_nothing(workspace, tools, environment):
+    ran_before(workspace, "train")
+    tools.edit(workspace / "params/recipe/tiny.yaml", {"training.epochs": 100_000})
+    before = tools.snapshot(workspace)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.train", "scribble", "0"],
+        cwd=workspace,
+        env={**environment, "PYTHONPATH": str(tools.ROOT), "PYTHONUNBUFFERED": "1"},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        seen = b""
+        while b"loss=" not in seen:  # the progress bar, after the first epoch
+            chunk = process.stderr.read1()
+            assert chunk, seen.decode()
+            seen += chunk
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    said = (seen + rest).decode()
+    assert said.splitlines()[-1] == "train: interrupted"
+    assert "Traceback" not in said
+    assert tools.snapshot(workspace) == before
+
+
+def test_the_finished_run_is_sound(finished_run, tools):
+    """Without which the tests above would prove nothing."""
+    assert np.isfinite(Image.open(finished_run / RUN / f"masks/{VAL}.png")).all()
+    for stage in ("evaluate", "crf", "predict"):
+        assert tools.call(finished_run, stage, "scribble", "0").code == 0

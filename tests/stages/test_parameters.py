@@ -1,0 +1,557 @@
+"""The parameter files, and dvc.yaml against the code and the files that it names."""
+
+import ast
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bpg.errors import BPGError
+from bpg.variants import VARIANTS
+
+ROOT = Path(__file__).parents[2]
+PARAMS, SHAPES, VOC = "params.yaml", "params/dataset/shapes.yaml", "params/dataset/voc.yaml"
+TINY, PAPER = "params/recipe/tiny.yaml", "params/recipe/paper.yaml"
+DATASETS = sorted(path.stem for path in (ROOT / "params/dataset").glob("*.yaml"))
+RECIPES = sorted(path.stem for path in (ROOT / "params/recipe").glob("*.yaml"))
+
+
+def read(folder):
+    from stages.parameters import read_parameters  # noqa: PLC0415 conftest makes it importable
+
+    return read_parameters(folder)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(BPGError) as caught:
+        read(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# The shipped files
+
+
+@pytest.mark.parametrize(("dataset", "recipe"), [*itertools.product(DATASETS, RECIPES)])
+def test_every_data_set_goes_with_every_recipe(parameter_files, tools, dataset, recipe):
+    tools.edit(parameter_files / PARAMS, {"dataset": dataset, "recipe": recipe})
+    parameters = read(parameter_files)
+    assert parameters.switches.dataset == dataset
+    assert parameters.switches.recipe == recipe
+    shipped = yaml.safe_load((ROOT / f"params/recipe/{recipe}.yaml").read_text(encoding="utf-8"))
+    assert parameters.recipe.crf.model_dump() == shipped["crf"]
+    assert parameters.recipe.training.rate == float(shipped["training"]["rate"])
+    shipped = yaml.safe_load((ROOT / f"params/dataset/{dataset}.yaml").read_text(encoding="utf-8"))
+    assert parameters.dataset.classes == shipped["classes"]
+
+
+def test_the_switches_are_what_is_promised():
+    switches = read(ROOT).switches
+    assert (switches.dataset, switches.recipe, switches.seeds) == ("shapes", "tiny", [0])
+    assert switches.boundary_weight == 1  # of the paper
+    assert switches.mirror == ""
+    assert switches.variants.all == list(VARIANTS)
+
+
+def test_the_paper_recipe_is_the_published_setting():
+    recipe = yaml.safe_load((ROOT / PAPER).read_text(encoding="utf-8"))
+    training = recipe["training"]
+    assert (training["epochs"], training["batch"], training["optimizer"]) == (25, 10, "sgd")
+    assert float(training["rate"]) == 2.5e-4
+    assert (training["momentum"], float(training["decay"])) == (0.9, 5e-4)
+    assert (training["head_rate"], training["clip"]) == (10, None)
+    assert training["augmentation"] == {"crop": 321, "low": 0.5, "high": 1.5, "flip": True}
+    assert recipe["inference"] == {"scales": [0.5, 0.75, 1, 1.25], "flip": True}
+    assert (recipe["model"]["backbone"], recipe["model"]["frozen_norm"]) == ("resnet101", True)
+    assert recipe["crf"] == {
+        "iterations": 10,
+        "gaussian_weight": 3,
+        "gaussian_xy": 1,
+        "bilateral_weight": 4,
+        "bilateral_xy": 67,
+        "bilateral_rgb": 3,
+    }
+
+
+# Wrong files
+
+
+def keys(file: str) -> list[str]:
+    """All keys of a parameter file, dotted; below free dictionaries and lists none."""
+
+    def walk(values: dict, prefix: str):
+        for key, value in values.items():
+            yield f"{prefix}{key}"
+            if isinstance(value, dict) and key != "options":
+                yield from walk(value, f"{prefix}{key}.")
+
+    return list(walk(yaml.safe_load((ROOT / file).read_text(encoding="utf-8")), ""))
+
+
+def fault(reason: str) -> pytest.MarkDecorator:
+    """Mark what does not hold yet; it fails as soon as it does, and then the mark goes."""
+    return pytest.mark.xfail(reason=reason, strict=True)
+
+
+def known(faulty: dict[tuple, str]) -> list:
+    return [pytest.param(*k, marks=[fault(faulty[k])] if k in faulty else []) for k in ALL_KEYS]
+
+
+ALL_KEYS = [(file, key) for file in (PARAMS, SHAPES, VOC, TINY) for key in keys(file)]
+
+
+def choose(file: str, folder: Path, tools) -> None:
+    if file == VOC:
+        tools.edit(folder / PARAMS, {"dataset": "voc"})
+
+
+@pytest.mark.parametrize(("file", "key"), ALL_KEYS)
+def test_a_missing_key_is_named(parameter_files, tools, file, key):
+    choose(file, parameter_files, tools)
+    tools.edit(parameter_files / file, {key: tools.DELETE})
+    assert refusal(parameter_files) == f"{parameter_files / file}: {key}: missing key"
+
+
+@pytest.mark.parametrize(("file", "key"), ALL_KEYS)
+def test_a_misspelt_key_is_named(parameter_files, tools, file, key):
+    choose(file, parameter_files, tools)
+    tools.edit(parameter_files / file, {f"{key}s_": 1})
+    message = refusal(parameter_files)
+    assert message == f"{parameter_files / file}: {key}s_: unknown key; check the spelling"
+
+
+UNION = "stages/parameters.py: named as source.ShapesSource"
+
+
+@pytest.mark.parametrize(
+    ("file", "key"), known({(SHAPES, "source"): UNION, (VOC, "source"): UNION})
+)
+def test_an_empty_value_is_named(parameter_files, tools, file, key):
+    if key == "training.clip":
+        pytest.skip("null is a value of clip")
+    choose(file, parameter_files, tools)
+    tools.edit(parameter_files / file, {key: None})
+    assert refusal(parameter_files).startswith(f"{parameter_files / file}: {key}: ")
+
+
+HASH = "stages/parameters.py: TypeError, unhashable"
+
+
+@pytest.mark.parametrize(("file", "key"), known({(SHAPES, "kind"): HASH, (VOC, "kind"): HASH}))
+def test_a_value_of_a_wrong_type_is_named(parameter_files, tools, file, key):
+    choose(file, parameter_files, tools)
+    # Nothing here is a list of a list.
+    tools.edit(parameter_files / file, {key: [["wrong"]]})
+    message = refusal(parameter_files)
+    assert message.startswith(f"{parameter_files / file}: {key}")
+    assert "wrong" in message or "valid" in message
+
+
+NAN, INF = float("nan"), float("inf")
+WRONG_VALUES = [
+    (PARAMS, "lambda", -0.5, "greater than or equal to 0"),
+    (PARAMS, "lambda", NAN, "finite"),
+    (PARAMS, "lambda", INF, "finite"),
+    (PARAMS, "lambda", "much", "number"),
+    (PARAMS, "seeds", [], "at least 1"),
+    (PARAMS, "seeds", [3, 1, 3], "lists a seed twice"),
+    (PARAMS, "seeds", [-1], "greater than or equal to 0"),
+    (PARAMS, "seeds", [0.5], "integer"),
+    (PARAMS, "seeds", 0, "list"),
+    (PARAMS, "device", "gpu", "'auto', 'cpu' or 'cuda'"),
+    (PARAMS, "dataset", "../voc", "match pattern"),
+    (PARAMS, "recipe", "", "match pattern"),
+    (SHAPES, "kind", "cityscapes", "'shapes' or 'voc'"),
+    (SHAPES, "classes", ["background"], "at least 2"),
+    (SHAPES, "source.size", 31, "greater than or equal to 32"),
+    (SHAPES, "source.train", 0, "greater than or equal to 1"),
+    (SHAPES, "source.size", "large", "integer"),
+    (SHAPES, "scribbles.line_width", 0, "greater than or equal to 1"),
+    (SHAPES, "edges.upscale", 0, "greater than or equal to 1"),
+    (VOC, "source.voc.checksum", "crc:12", "match pattern"),
+    (TINY, "model.weights", "imagenet", "efficientnet_lite0"),
+    (TINY, "model.prn.steps", 4, "less than or equal to 3"),
+    (TINY, "model.prn.mixing", "grouped-ish", "'mixed', 'shared' or 'grouped'"),
+    (TINY, "model.brn.source", "logits", "'probabilities' or 'scores'"),
+    (TINY, "training.epochs", 0, "greater than or equal to 1"),
+    (TINY, "training.epochs", 1.5, "integer"),
+    (TINY, "training.batch", 0, "greater than or equal to 1"),
+    (TINY, "training.optimizer", "adam", "'sgd' or 'adamw'"),
+    (TINY, "training.rate", 0, "greater than 0"),
+    (TINY, "training.rate", NAN, "greater than 0|finite"),
+    (TINY, "training.rate", "fast", "number"),
+    (TINY, "training.momentum", 1, "less than 1"),
+    (TINY, "training.momentum", NAN, "greater than|less than|finite"),
+    (TINY, "training.decay", NAN, "finite"),
+    (TINY, "training.clip", 0, "greater than 0"),
+    (TINY, "training.augmentation.flip", "perhaps", "boolean"),
+    (TINY, "inference.scales", [], "at least 1"),
+    (TINY, "inference.scales", [1.0, 0], "greater than 0"),
+    (TINY, "inference.scales", [NAN], "greater than 0|finite"),
+    (TINY, "crf.iterations", 0, "greater than or equal to 1"),
+    (TINY, "crf.bilateral_rgb", 0, "greater than 0"),
+    (TINY, "crf.gaussian_weight", NAN, "finite"),
+    (TINY, "machine.threads", -1, "greater than or equal to 0"),
+    (TINY, "machine.bf16", "maybe", "'auto', 'on' or 'off'"),
+]
+
+
+@pytest.mark.parametrize(("file", "key", "value", "says"), WRONG_VALUES)
+def test_a_wrong_value_is_named(parameter_files, tools, file, key, value, says):
+    choose(file, parameter_files, tools)
+    tools.edit(parameter_files / file, {key: value})
+    message = refusal(parameter_files)
+    assert message.startswith(f"{parameter_files / file}: {key}")
+    assert re.search(says, message), message
+
+
+@pytest.mark.parametrize(
+    ("crop", "below", "above"), [(96, 89, 97), (98, 97, 105), (320, 313, 321), (100, 97, 105)]
+)
+def test_a_crop_that_does_not_fit_the_grid_is_refused(parameter_files, tools, crop, below, above):
+    tools.edit(parameter_files / TINY, {"training.augmentation.crop": crop})
+    assert refusal(parameter_files) == (
+        f"{parameter_files / TINY}: training.augmentation: "
+        f"crop must be of the form 8n+1, such as {below} or {above}"
+    )
+
+
+def test_scales_of_the_augmentation_must_be_in_order(parameter_files, tools):
+    changes = {"training.augmentation.low": 1.5, "training.augmentation.high": 0.5}
+    tools.edit(parameter_files / TINY, changes)
+    assert refusal(parameter_files).endswith("training.augmentation: low must not exceed high")
+
+
+WRONG_LISTS = {
+    "unknown": (["skribble"], [], ["skribble"], "unknown variant 'skribble'; known: mask, scri"),
+    "boundary variant under train": (
+        ["scribble", "bpg"],
+        [],
+        ["scribble", "bpg"],
+        "'bpg' stands under train and belongs under train_boundary",
+    ),
+    "baseline under train_boundary": (
+        [],
+        ["prn"],
+        ["prn"],
+        "'prn' stands under train_boundary and belongs under train",
+    ),
+    "all lacks one": (["scribble", "prn"], [], ["prn"], "`all` must list the variants of"),
+    "all has one more": (["prn"], [], ["prn", "mask"], "`all` must list the variants of"),
+    "all lists one twice": (["prn"], [], ["prn", "prn"], "`all` must list .* each once"),
+    "train lists one twice": (["prn", "prn"], [], ["prn", "prn"], "`all` must list .* each once"),
+}
+
+
+@pytest.mark.parametrize(
+    ("train", "boundary", "every", "says"), WRONG_LISTS.values(), ids=WRONG_LISTS
+)
+def test_lists_of_variants_must_agree(parameter_files, tools, train, boundary, every, says):
+    lists = {"train": train, "train_boundary": boundary, "all": every}
+    tools.edit(parameter_files / PARAMS, {"variants": lists})
+    message = refusal(parameter_files)
+    assert message.startswith(f"{parameter_files / PARAMS}: variants: ")
+    assert re.search(says, message), message
+
+
+def test_the_order_of_all_is_free(parameter_files, tools):
+    lists = {"train": ["prn"], "train_boundary": ["bpg"], "all": ["bpg", "prn"]}
+    tools.edit(parameter_files / PARAMS, {"variants": lists})
+    assert read(parameter_files).switches.variants.all == ["bpg", "prn"]
+
+
+@pytest.mark.parametrize(("key", "names"), [("dataset", DATASETS), ("recipe", RECIPES)])
+def test_a_file_that_is_not_there_lists_those_that_are(parameter_files, tools, key, names):
+    tools.edit(parameter_files / PARAMS, {key: "tinny"})
+    assert refusal(parameter_files) == (
+        f"{parameter_files}/params/{key}/tinny.yaml: no such parameter file; "
+        f"there are: {', '.join(names)}"
+    )
+
+
+def test_missing_switches_are_named(parameter_files):
+    (parameter_files / PARAMS).unlink()
+    assert refusal(parameter_files).startswith(f"{parameter_files / PARAMS}: no such parameter fi")
+
+
+@pytest.mark.parametrize("file", [PARAMS, SHAPES, TINY])
+def test_invalid_yaml_is_named_with_its_line(parameter_files, file):
+    path = parameter_files / file
+    path.write_text("kind: shapes\n\nclasses: [a, b\nsource: {}\n", encoding="utf-8")
+    assert refusal(parameter_files).startswith(f"{path}: line 4 not valid YAML: ")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- a list\n", "a word\n", "3\n"])
+def test_a_file_without_keys_is_named(parameter_files, text):
+    (parameter_files / PARAMS).write_text(text, encoding="utf-8")
+    assert refusal(parameter_files).startswith(f"{parameter_files / PARAMS}: ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"dataset: \xff\xfe\n",
+        pytest.param(b"dataset: \x07\n", marks=fault("stages/parameters.py: no reason is given")),
+    ],
+)
+def test_a_file_that_is_no_text_is_named(parameter_files, data):
+    (parameter_files / PARAMS).write_bytes(data)
+    message = refusal(parameter_files)
+    assert message.startswith(f"{parameter_files / PARAMS}: ")
+    assert not message.endswith(": ")
+
+
+@pytest.mark.parametrize(("word", "meaning"), [("on", "on"), ("off", "off"), ("auto", "auto")])
+def test_yamls_words_for_truth_are_words_for_bf16(parameter_files, word, meaning):
+    path = parameter_files / TINY
+    text = re.sub(r"bf16: \w+", f"bf16: {word}", path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    assert read(parameter_files).recipe.machine.bf16 == meaning
+
+
+@pytest.mark.parametrize("rate", ["1e-3", "1.0e-3", "0.001"])
+def test_every_way_to_write_a_rate_is_read(parameter_files, rate):
+    # YAML 1.1 takes 1e-3 for a word.
+    path = parameter_files / TINY
+    text = re.sub(r"\n  rate: \S+", f"\n  rate: {rate}", path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    assert read(parameter_files).recipe.training.rate == 0.001
+
+
+# dvc.yaml against the code
+
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = DVC["stages"]
+TRAINING = ("train", "train_boundary")
+NOT_TRACKED = {"device", "machine"}  # how, not what: params/recipe/*.yaml and the README say so
+
+
+def main_call(path: Path) -> tuple[str, bool] | None:
+    """(name, of_run) of `run_stage(...)` below `if __name__ == "__main__"`, if there is one."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
+            call = node.body[0].value
+            of_run = any(k.arg == "of_run" and k.value.value for k in call.keywords)
+            return call.args[0].value, of_run
+    return None
+
+
+def test_every_script_is_a_stage_and_every_stage_a_script():
+    scripts = {p.stem: main_call(p) for p in (ROOT / "stages").glob("*.py")}
+    scripts = {name: call for name, call in scripts.items() if call}
+    assert set(scripts) == set(STAGES)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_runs_its_script_and_depends_on_it(name):
+    stage = STAGES[name]
+    called, of_run = main_call(ROOT / f"stages/{name}.py")
+    assert called == name
+    arguments = " ${item.variant} ${item.seed}" if of_run else ""
+    assert stage["cmd"] == f"python -m stages.{name}{arguments}"
+    assert of_run == ("matrix" in stage)
+    assert f"stages/{name}.py" in stage["deps"]
+    if of_run:
+        lists = "${variants.%s}" % (name if name in TRAINING else "all")
+        assert stage["matrix"] == {"variant": lists, "seed": "${seeds}"}
+
+
+def entries(name: str, kind: str) -> list[str]:
+    return [next(iter(e)) if isinstance(e, dict) else e for e in STAGES[name].get(kind, [])]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_code_that_a_stage_depends_on_exists(name):
+    code = [path for path in entries(name, "deps") if path.startswith(("bpg", "stages"))]
+    assert code
+    assert not [path for path in code if not (ROOT / path).exists()]
+
+
+def declared(name: str) -> set[str]:
+    """What a stage declares of the parameters, as "switches.x", "dataset.x.y", "recipe.x"."""
+    files = {"params/dataset/${dataset}.yaml": "dataset", "params/recipe/${recipe}.yaml": "recipe"}
+    result = set()
+    for entry in STAGES[name].get("params", []):
+        if isinstance(entry, str):
+            result.add(f"switches.{entry}")
+        else:
+            ((file, below),) = entry.items()
+            result |= {f"{files[file]}.{key}" for key in below}
+    return result
+
+
+def covered(key: str, by: set[str]) -> bool:
+    parts = key.split(".")
+    return any(".".join(parts[: n + 1]) in by for n in range(len(parts)))
+
+
+@pytest.mark.parametrize(("kind", "files"), [("dataset", DATASETS), ("recipe", RECIPES)])
+def test_every_parameter_is_tracked_by_some_stage(kind, files):
+    everywhere = set().union(*map(declared, STAGES))
+    for file in files:
+        below = keys(f"params/{kind}/{file}.yaml")
+        leaves = [k for k in below if not any(o.startswith(f"{k}.") for o in below)]
+        untracked = {k for k in leaves if not covered(f"{kind}.{k}", everywhere)}
+        assert {k.split(".")[0] for k in untracked} <= NOT_TRACKED, untracked
+
+
+def test_every_switch_is_tracked_by_some_stage():
+    everywhere = set().union(*map(declared, STAGES))
+    top = yaml.safe_load((ROOT / PARAMS).read_text(encoding="utf-8"))
+    assert {key for key in top if not covered(f"switches.{key}", everywhere)} == {"device"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_declares_parameters_that_every_file_has(name):
+    for key in declared(name):
+        kind, _, below = key.partition(".")
+        files = {
+            "switches": [PARAMS],
+            "dataset": [f"params/dataset/{f}.yaml" for f in DATASETS],
+            "recipe": [f"params/recipe/{f}.yaml" for f in RECIPES],
+        }[kind]
+        assert all(below in keys(file) for file in files)
+
+
+def test_only_the_boundary_stage_knows_lambda_and_the_edge_maps():
+    assert {n for n in STAGES if "switches.lambda" in declared(n)} == {"train_boundary"}
+    readers = {n for n in STAGES if "data/${dataset}/edges" in entries(n, "deps")}
+    assert readers == {"train_boundary"}
+
+
+# What the scripts read, against what dvc.yaml says that they read.
+
+SHARED = {
+    "train": ["training"],
+    "train_boundary": ["training"],
+    "tables": ["setting"],
+    "report": ["setting"],
+}
+# These reach the stage through the runs, which change with them.
+THROUGH_RUNS = {
+    "tables": {"data.train", "data.val"},
+    "report": {"data.train", "dataset.classes"},
+}
+FIELDS = {"switches", "dataset", "recipe"}
+
+
+def chains(name: str) -> set[str]:
+    """Dotted names below `parameters`, `data` and `run` that a stage's code reads."""
+    found: set[str] = set()
+    for module in [name, *SHARED.get(name, [])]:
+        tree = ast.parse((ROOT / f"stages/{module}.py").read_text(encoding="utf-8"))
+        for function in (n for n in tree.body if isinstance(n, ast.FunctionDef)):
+            found |= _chains_of(function)
+    return found
+
+
+def _chains_of(function: ast.FunctionDef) -> set[str]:
+    names = {"parameters": ""}
+    found, inner = set(), set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            text = ast.unparse(node.value)
+            for layout in ("data_layout(", "run_layout("):
+                if text.startswith(layout) and text.endswith(")"):
+                    names[node.targets[0].id] = layout.removesuffix("_layout(")
+            path = _path(node.value, names)
+            if path and path.split(".")[0] in FIELDS and isinstance(node.targets[0], ast.Name):
+                names[node.targets[0].id] = path
+                inner.add(id(node.value))
+    for node in ast.walk(function):
+        if isinstance(node, ast.Attribute) and id(node) not in inner:
+            path = _path(node, names)
+            if path:
+                found.add(path)
+                # Of a.b.c only the whole is read.
+                inner |= {id(child) for child in ast.walk(node.value)}
+    return {path.removesuffix(".model_dump") for path in found}
+
+
+def _path(node: ast.AST, names: dict[str, str]) -> str | None:
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Call):
+        called = ast.unparse(node.func)
+        return {"data_layout": "data", "run_layout": "run"}.get(called)
+    if isinstance(node, ast.Attribute):
+        above = _path(node.value, names)
+        return None if above is None else f"{above}.{node.attr}".lstrip(".")
+    return None
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_declares_the_parameters_that_it_reads(name):
+    read_here = {c for c in chains(name) if c.split(".")[0] in FIELDS}
+    read_here = {c.replace("boundary_weight", "lambda") for c in read_here}
+    ignored = {"switches.device", "recipe.machine", "switches", "dataset", "recipe"}
+    # The names of the two files are in the paths that dvc.yaml spells out.
+    ignored |= {"switches.dataset", "switches.recipe"} | THROUGH_RUNS.get(name, set())
+    if name == "train":
+        ignored.add("recipe.model.brn")  # of no consequence to variants without one
+    missing = {c for c in read_here if not covered(c, ignored | declared(name)) and c not in FIELDS}
+    assert not missing
+    assert read_here  # else this test looks at nothing
+
+
+def layout_paths() -> dict[str, str]:
+    """{"data.images": "data/${dataset}/images", ...} by stages/layout.py."""
+    from stages.layout import DataLayout, RunLayout, data_layout, run_layout  # noqa: PLC0415
+
+    data = data_layout("${dataset}")
+    run = run_layout("${item.variant}", "${item.seed}")
+    result = {}
+    for prefix, layout, kind in (("data", data, DataLayout), ("run", run, RunLayout)):
+        for name, value in vars(kind).items():
+            if isinstance(value, property):
+                result[f"{prefix}.{name}"] = getattr(layout, name).as_posix()
+    return result
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_names_the_files_that_it_opens(name):
+    paths = layout_paths()
+    opened = {c for c in chains(name) if c in paths} - THROUGH_RUNS.get(name, set())
+    if name == "train_boundary":
+        opened.discard("data.masks")  # no variant with the boundary loss sees full masks
+    assert not any(v.supervision == "masks" and v.brn for v in VARIANTS.values())
+    named = {*entries(name, "deps"), *entries(name, "outs"), *entries(name, "metrics")}
+    assert {paths[c] for c in opened} <= named
+
+
+def test_every_place_of_the_layout_is_written_by_one_stage():
+    from stages.layout import HED_WEIGHTS, backbone_folder  # noqa: PLC0415
+
+    written = [path for name in STAGES for path in entries(name, "outs")]
+    # The two training stages write the same files, of other variants.
+    twice = {path for path in written if written.count(path) > 1}
+    assert twice == set(entries("train", "outs")) == set(entries("train_boundary", "outs"))
+    known = set(layout_paths().values())
+    known |= {HED_WEIGHTS.parent.as_posix(), backbone_folder("${recipe}").as_posix()}
+    assert {path for path in written if not path.startswith("results/")} == known
+
+
+def test_whatever_is_read_is_written_before():
+    written = {p for name in STAGES for k in ("outs", "metrics") for p in entries(name, k)}
+    for name in STAGES:
+        for path in entries(name, "deps"):
+            if path.startswith(("data/", "results/", "runs/")):
+                assert path in written, (name, path)
+
+
+def test_the_results_in_git_are_those_of_the_design():
+    tables = {f"results/table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md")}
+    outputs = STAGES["tables"]["outs"] + STAGES["tables"]["metrics"]
+    assert tables | {"results/metrics.json"} <= {next(iter(entry)) for entry in outputs}
+    assert all(entry == {path: {"cache": False}} for entry in outputs for path in entry)
+    assert entries("report", "outs") == ["results/report"]
+
+
+def test_the_variants_stand_under_the_stage_that_trains_them():
+    lists = yaml.safe_load((ROOT / PARAMS).read_text(encoding="utf-8"))["variants"]
+    for name, variant in VARIANTS.items():
+        assert (name in lists["train_boundary"]) == (variant.brn is not None)
+        assert (name in lists["train"]) == (variant.brn is None)

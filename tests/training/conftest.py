@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from bpg.data.dataset import Augmentation, TrainingPictures
+from bpg.data.masks import write_mask
+from bpg.data.scribbles import rasterise
+from bpg.data.shapes import CLASSES, draw_picture
+from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
+from bpg.training.train import train
+
+TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
+IDS = [f"p{number}" for number in range(8)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Whatever a test sets, the next one starts from one thread and PyTorch's defaults."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = torch.backends.cudnn.benchmark, [s.allow_tf32 for s in switches]
+    yield
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = before[0]
+    for switch, value in zip(switches, before[1], strict=True):
+        switch.allow_tf32 = value
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Eight generated pictures of 48 pixels with masks, scribbles and edges."""
+    path = tmp_path_factory.mktemp("pictures")
+    for name in ("images", "masks", "scribbles", "edges", "blank"):
+        (path / name).mkdir()
+    for number, name in enumerate(IDS):
+        picture = draw_picture([11, 0, number], 48)
+        Image.fromarray(picture.image).save(path / f"images/{name}.png")
+        write_mask(path / f"masks/{name}.png", picture.mask)
+        write_mask(path / f"scribbles/{name}.png", rasterise(picture.strokes, CLASSES, 3))
+        write_mask(path / f"blank/{name}.png", np.full((48, 48), 255, np.uint8))
+        objects = 255 * (picture.mask > 0).astype(np.uint8)
+        outline = ndimage.morphological_gradient(objects, size=3)
+        Image.fromarray(outline).save(path / f"edges/{name}.png")
+    return path
+
+
+@pytest.fixture
+def load(folder):
+    """Return a function that makes the training pictures."""
+
+    def load(labels="scribbles", crop=33, varied=True, seed=0, edges=True, ids=IDS):
+        low, high = (0.75, 1.25) if varied else (1.0, 1.0)
+        return TrainingPictures(
+            ids,
+            folder / "images",
+            folder / labels,
+            folder / "edges" if edges else None,
+            Augmentation(crop, low, high, varied),
+            classes=len(CLASSES),
+            seed=seed,
+            fill=(124, 116, 104),
+        )
+
+    return load
+
+
+@pytest.fixture
+def build():
+    """Return a function that builds a tiny network, its weights from `seed`."""
+
+    def build(prn=False, brn=None, frozen_norm=False, seed=0):
+        torch.manual_seed(seed)
+        return Network(
+            Architecture(
+                classes=CLASSES,
+                backbone="resnet18",
+                backbone_options=dict(TINY),
+                frozen_norm=frozen_norm,
+                prn=PRNOptions(3, width=4, low_width=3, mixing="mixed") if prn else None,
+                brn=BRNOptions(brn, "probabilities", width=8, depth=3) if brn else None,
+            )
+        )
+
+    return build
+
+
+@pytest.fixture
+def fit(tmp_path):
+    """Return a function that trains with the given settings, the others being tame."""
+
+    def fit(network, pictures, **settings):
+        defaults = {
+            "boundary_weight": 1.0,
+            "epochs": 1,
+            "batch": 4,
+            "optimizer": "adamw",
+            "rate": 2e-3,
+            "momentum": 0.9,
+            "decay": 0.01,
+            "head_rate": 1.0,
+            "new_rate": 1.0,
+            "clip": 5.0,
+            "device": torch.device("cpu"),
+            "bf16": False,
+            "workers": 0,
+            "seed": 0,
+            "title": "test, seed 0",
+        }
+        return train(network, pictures, tmp_path / "curves", **defaults | settings)
+
+    return fit
