@@ -24,6 +24,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        _name(error, partial, path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -40,8 +43,17 @@ def whole_directory(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         partial.rename(path)
+    except OSError as error:
+        _name(error, partial, path)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _name(error: OSError, partial: Path, path: Path) -> None:
+    """Let an error of writing, which names no file or the temporary one, name `path`."""
+    if error.filename is None or str(error.filename).startswith(str(partial)):
+        error.filename = str(path)
 
 
 def write_text(path: Path, text: str) -> None:

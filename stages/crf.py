@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
+from bpg.errors import BPGError
 from bpg.files import whole_directory
 from bpg.inference.crf import CRFOptions, dense_crf
 from bpg.inference.probabilities import read_probabilities
@@ -38,7 +39,11 @@ def _refine(
     images: Path, probabilities: Path, folder: Path, name: str, options: CRFOptions
 ) -> None:
     image = read_image(image_path(images, name))
-    classes, stored = read_probabilities(probabilities / f"{name}.png")
+    path = probabilities / f"{name}.png"
+    classes, stored = read_probabilities(path)
+    if stored.shape[1:] != image.shape[:2]:
+        sizes = [f"{width}x{height}" for height, width in (stored.shape[1:], image.shape[:2])]
+        raise BPGError(f"{path}: {sizes[0]} pixels, its image {sizes[1]}; predict again")
     write_mask(folder / f"{name}.png", dense_crf(image, classes, stored, options))
 
 

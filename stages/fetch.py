@@ -1,7 +1,10 @@
 """Get archives and published weights, each checked against its checksum."""
 
+from pathlib import Path
+
 from bpg.data.archives import obtain
 from bpg.data.pretrained import BACKBONES, HED
+from bpg.files import write_text
 from stages.layout import HED_WEIGHTS, backbone_folder, data_layout
 from stages.parameters import Parameters, VOCSource
 from stages.stage import run_stage
@@ -11,7 +14,6 @@ def fetch(parameters: Parameters) -> None:
     """Fill `data/<dataset>/archives` and the folders of weights."""
     switches = parameters.switches
     archives = data_layout(switches.dataset).archives
-    archives.mkdir(parents=True, exist_ok=True)
     source = parameters.dataset.source
     if isinstance(source, VOCSource):
         for archive in (source.voc, source.sbd, source.scribbles):
@@ -22,11 +24,19 @@ def fetch(parameters: Parameters) -> None:
                 archives,
                 switches.mirror or None,
             )
-    backbone = backbone_folder(switches.recipe)
-    backbone.mkdir(parents=True, exist_ok=True)
+    else:
+        _nothing(archives, f"the data set {switches.dataset} needs no archive")
     HED.fetch(HED_WEIGHTS.parent, switches.mirror)
+    backbone = backbone_folder(switches.recipe)
     if parameters.recipe.model.weights:
         BACKBONES[parameters.recipe.model.weights].fetch(backbone, switches.mirror)
+    else:
+        _nothing(backbone, f"the recipe {switches.recipe} starts from scratch")
+
+
+def _nothing(folder: Path, why: str) -> None:
+    """Say why there is nothing: DVC warns of empty folders at every turn."""
+    write_text(folder / "README", why + "\n")
 
 
 if __name__ == "__main__":

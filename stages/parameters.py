@@ -4,15 +4,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from bpg.errors import BPGError
 from bpg.variants import VARIANTS
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"a number is wanted (found {str(value).lower()})")
+    return value
+
+
+NUMBER = BeforeValidator(_no_truth_value)
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER]
+Count = Annotated[int, Field(ge=1), NUMBER]
+Seed = Annotated[int, Field(ge=0), NUMBER]
 
 
 class Section(BaseModel):
@@ -65,7 +81,7 @@ class Switches(Section):
 class ShapesSource(Section):
     """Side in pixels, numbers of pictures and seed of the generated data set."""
 
-    size: Annotated[int, Field(ge=32, le=1024)]
+    size: Annotated[int, Field(ge=32, le=1024), NUMBER]
     train: Count
     val: Count
     seed: Seed
@@ -90,13 +106,13 @@ class VOCSource(Section):
 class Scribbles(Section):
     """Width of a drawn stroke in pixels."""
 
-    line_width: Annotated[int, Field(ge=1, le=99)]
+    line_width: Annotated[int, Field(ge=1, le=99), NUMBER]
 
 
 class Edges(Section):
     """By how much pictures are enlarged for HED."""
 
-    upscale: Annotated[int, Field(ge=1, le=4)]
+    upscale: Annotated[int, Field(ge=1, le=4), NUMBER]
 
 
 class Dataset(Section):
@@ -113,8 +129,8 @@ class Dataset(Section):
     def _source_of_kind(cls, values: Any) -> Any:
         # The kind says what `source` is, so that an error speaks of that one alone.
         kinds = {"shapes": ShapesSource, "voc": VOCSource}
-        if isinstance(values, dict) and isinstance(values.get("source"), dict):
-            kind = kinds.get(values.get("kind"))
+        if isinstance(values, dict) and "source" in values:
+            kind = kinds.get(str(values.get("kind")))
             if kind is not None:
                 try:
                     source = kind.model_validate(values["source"])
@@ -127,7 +143,7 @@ class Dataset(Section):
 class PRN(Section):
     """See `bpg.models.network.PRNOptions`."""
 
-    steps: Annotated[int, Field(ge=1, le=3)]
+    steps: Annotated[int, Field(ge=1, le=3), NUMBER]
     width: Count
     low_width: Count
     mixing: Literal["mixed", "shared", "grouped"]
@@ -155,7 +171,7 @@ class Model(Section):
 class Augmentation(Section):
     """See `bpg.data.dataset.Augmentation`."""
 
-    crop: Annotated[int, Field(ge=17)]
+    crop: Annotated[int, Field(ge=17), NUMBER]
     low: Positive
     high: Positive
     flip: bool
@@ -177,7 +193,7 @@ class Training(Section):
     batch: Count
     optimizer: Literal["sgd", "adamw"]
     rate: Positive
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    momentum: Annotated[float, Field(ge=0, lt=1), NUMBER]
     decay: NonNegative
     head_rate: Positive
     new_rate: Positive
@@ -207,8 +223,8 @@ class Machine(Section):
     """How the work is done; `threads` 0 means all cores."""
 
     bf16: Literal["auto", "on", "off"]
-    threads: Annotated[int, Field(ge=0)]
-    workers: Annotated[int, Field(ge=0)]
+    threads: Annotated[int, Field(ge=0), NUMBER]
+    workers: Annotated[int, Field(ge=0), NUMBER]
     cache: bool
     deterministic: bool
 
@@ -247,6 +263,20 @@ def read_parameters(root: Path) -> Parameters:
     )
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader lets a second key overwrite the first; here it is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 Kind = TypeVar("Kind", bound=Section)
 
 
@@ -256,12 +286,13 @@ def read_section(path: Path, kind: type[Kind]) -> Kind:
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise BPGError(f"{path}: no such parameter file; there are: {known or 'none'}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506
         return kind.model_validate(values)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""
-        raise BPGError(f"{path}:{place} not valid YAML: {getattr(error, 'problem', '')}") from error
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "")
+        raise BPGError(f"{path}:{place} not valid YAML: {problem}") from error
     except UnicodeDecodeError as error:
         raise BPGError(f"{path}: not UTF-8 text") from error
     except ValidationError as error:

@@ -25,7 +25,7 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
     except BPGError as error:
         sys.exit(f"{name}: error: {error}")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
         sys.exit(f"{name}: error: {error.filename or 'output'}: {error.strerror}")
     except KeyboardInterrupt:

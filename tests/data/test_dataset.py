@@ -239,6 +239,25 @@ def test_image_labels_and_edges_stay_on_top_of_each_other(scale, crop, folders):
         assert np.mean(areas) == pytest.approx(18 * 24 * scale**2, rel=0.12)
 
 
+@pytest.mark.parametrize("scale", [0.6, 0.85, 1.3, 1.9])
+def test_a_scaled_window_starts_at_a_whole_pixel_of_the_scaled_picture(scale, folders):
+    """A ramp stays one, of the scaled slope: its samples are where the scaled pixels are."""
+    ramp = np.broadcast_to(4 * np.arange(60)[None, :, None], (40, 60, 3))
+    write_image(folders / "images/a.png", ramp)
+    crop = 20
+    data = pictures(folders, Augmentation(crop, scale, scale, False), ids=["a"])
+    scaled = round(60 * scale)
+    for key in range(10):
+        row = data[key][0][0, crop // 2].double()
+        # The first and last pixels of the picture average less.
+        inner = (row > 10) & (row < 226)
+        where = torch.arange(crop, dtype=torch.float64)[inner]
+        expected = [
+            4 * ((where + start + 0.5) * 60 / scaled - 0.5) for start in range(scaled - crop + 1)
+        ]
+        assert min((row[inner] - e).abs().max() for e in expected) < 0.8
+
+
 def test_scales_fill_their_range(folders):
     data = pictures(folders, Augmentation(200, 0.5, 1.5, False), ids=["a"])
     found = np.array([data[key][3].sum().item() / (40 * 60) for key in range(60)]) ** 0.5

@@ -110,9 +110,19 @@ def test_scaling_there_and_back_shifts_nothing(scale, size):
     assert found.sum().item() == pytest.approx(17 * 21, rel=0.1)
 
 
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2.0])
+def test_scaling_there_and_back_keeps_a_ramp(scale):
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[..., 1] = 2 * np.arange(60) + np.arange(40)[:, None]
+    found = run(Echo(), image, (scale,))
+    scores = 20 * (found[1] / found[0]).log()
+    difference = (scores - torch.from_numpy(image[..., 1]).float())[6:-6, 6:-6]
+    assert difference.abs().max() < 0.1
+
+
 def test_small_scales_average_and_do_not_skip():
-    """A fine checkerboard at half size is grey, not black or white."""
-    image = np.zeros((64, 64, 3), np.uint8)
+    """A fine checkerboard at a third of its size is grey, not black or white."""
+    image = np.zeros((63, 63, 3), np.uint8)
     image[::2, ::2] = image[1::2, 1::2] = 255
     seen = []
 
@@ -120,5 +130,5 @@ def test_small_scales_average_and_do_not_skip():
         seen.append(images)
         return images, None
 
-    run(look, image, (0.5,))
+    run(look, image, (1 / 3,))
     assert (seen[0] - 127.5).abs().max() < 30

@@ -143,6 +143,18 @@ def test_pixels_are_normalised_for_imagenet(build):
     assert seen[0][0, :, 4, 4].tolist() == pytest.approx(expected, abs=1e-5)
 
 
+def test_pictures_are_padded_by_as_little_as_needed_and_with_the_mean(build):
+    network = build().eval()
+    seen = []
+    network.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    for size, padded in [((9, 17), (9, 17)), ((10, 16), (17, 17)), ((1, 24), (1, 25))]:
+        network(torch.full((1, 3, *size), 200.0))
+        assert seen[-1].shape[2:] == padded
+        assert seen[-1][..., : size[0], : size[1]].all()
+        assert not seen[-1][..., size[0] :, :].any()
+        assert not seen[-1][..., size[1] :].any()
+
+
 # The file
 
 

@@ -3,7 +3,14 @@ import json
 import pytest
 
 from bpg.errors import BPGError
-from bpg.report.runs import class_iou_rows, gather_curves, read_runs, summarise, write_rows
+from bpg.report.runs import (
+    class_iou_rows,
+    gather_curves,
+    mean_curves,
+    read_runs,
+    summarise,
+    write_rows,
+)
 
 
 def test_a_missing_run_is_named(runs_folder, write_run):
@@ -96,10 +103,9 @@ def test_summary_of_three_seeds_has_the_sample_deviation(runs_folder, write_run)
 def test_class_bars_leave_absent_classes_out(runs_folder, write_run):
     for seed, miou in enumerate([50.0, 52.0]):
         write_run("bpg", seed, miou, absent=["spots"])
-    assert class_iou_rows(read_runs(runs_folder, ["bpg"], [0, 1])) == [
-        {"variant": "bpg", "class": "background", "iou": 50.0},
-        {"variant": "bpg", "class": "stripes", "iou": 52.0},
-    ]
+    assert class_iou_rows(read_runs(runs_folder, ["bpg"], [0, 1])) == {
+        "bpg": [{"class": "background", "iou": 50.0}, {"class": "stripes", "iou": 52.0}]
+    }
 
 
 def _write_curve(runs_folder, variant, seed, name, values):
@@ -123,6 +129,19 @@ def test_curves_are_joined_by_step(runs_folder, tmp_path):
     lines = (tmp_path / "curves.csv").read_text().splitlines()
     assert lines[0] == "variant,seed,step,loss,edge"
     assert lines[1] == "scribble,0,0,3.0,"
+
+
+def test_curves_are_averaged_over_seeds_and_leave_out_what_a_variant_lacks(runs_folder):
+    _write_curve(runs_folder, "bpg", 0, "loss", [2.0, 1.0])
+    _write_curve(runs_folder, "bpg", 1, "loss", [4.0, 2.0])
+    _write_curve(runs_folder, "bpg", 0, "edge", [0.1, 0.05])
+    _write_curve(runs_folder, "bpg", 1, "edge", [0.3, 0.15])
+    _write_curve(runs_folder, "scribble", 0, "loss", [3.0])
+    _write_curve(runs_folder, "scribble", 1, "loss", [5.0])
+    curves = mean_curves(gather_curves(runs_folder, ["scribble", "bpg"], [0, 1]))
+    assert curves["scribble"] == [{"step": 0, "loss": 4.0}]
+    assert curves["bpg"][0] == {"step": 0, "loss": 3.0, "edge": 0.2}
+    assert [row["step"] for row in curves["bpg"]] == [0, 1]
 
 
 def test_dvclive_writes_what_is_read(runs_folder, monkeypatch):

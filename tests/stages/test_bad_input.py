@@ -16,14 +16,6 @@ import pytest
 import torch
 from PIL import Image
 
-
-def fault(reason: str) -> pytest.MarkDecorator:
-    """Mark what does not hold yet; it fails as soon as it does, and then the mark goes."""
-    return pytest.mark.xfail(reason=reason, strict=True)
-
-
-CURVES = fault("bpg/training/train.py: the curves of a broken-off training stay")
-PLACE = fault("bpg/files.py: an error of writing does not name the output")
 DATA = Path("data/shapes")
 RUN = Path("runs/scribble/0")
 TRAIN, VAL = "train_00003", "val_00001"
@@ -308,7 +300,6 @@ SPOILT_IN_TRAINING: dict[str, tuple[str, Callable[[Path], None], str]] = {
 }
 
 
-@CURVES
 @pytest.mark.parametrize(
     ("command", "spoil", "says"), SPOILT_IN_TRAINING.values(), ids=SPOILT_IN_TRAINING
 )
@@ -319,7 +310,6 @@ def test_a_spoilt_input_of_the_training_is_named(workspace, refused, command, sp
     refused(workspace, stage, *arguments, says=says)
 
 
-@CURVES
 def test_a_training_that_diverges_is_stopped_and_named(workspace, refused, tools):
     ran_before(workspace, "train")
     changes = {"training.rate": 1e30, "training.clip": None, "training.epochs": 3}
@@ -327,14 +317,12 @@ def test_a_training_that_diverges_is_stopped_and_named(workspace, refused, tools
     refused(workspace, "train", "scribble", "0", says=r"epoch \d: the loss is not finite; lower")
 
 
-@fault("stages/crf.py: sizes are not compared")
 def test_probabilities_of_another_size_than_the_image_are_named(workspace, refused):
     ran_before(workspace, "crf")
     grey(workspace / DATA / f"images/{VAL}.png", (70, 64), 90)
     refused(workspace, "crf", "scribble", "0", says=f"{VAL}.png.* 70x64")
 
 
-@fault("stages/training.py: trains any variant")
 def test_a_training_stage_refuses_the_other_stages_variants(workspace, refused):
     # Trained without its boundary loss, a BPG would be none.
     shutil.rmtree(workspace / "runs/bpg")
@@ -517,7 +505,6 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@PLACE
 @pytest.mark.parametrize(
     ("command", "output"),
     [
@@ -544,7 +531,6 @@ def test_a_full_disk_is_named_with_the_place(workspace, tmp_path, refused, comma
         refused(folder, stage, *arguments, says=rf"(?i){output}.*(disk is full|no space left)")
 
 
-@PLACE
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(
     ("command", "output"),
@@ -571,7 +557,6 @@ def test_a_file_that_finds_the_disk_full_is_named(workspace, tools, command, out
     assert not list(workspace.rglob(".partial*"))
 
 
-@fault("stages/stage.py: EFBIG is not caught")
 def test_a_limit_on_file_sizes_is_named(workspace, tools):
     # `ulimit -f`, as set on some clusters: the write fails with another error number.
     ran_before(workspace, "train")
@@ -607,7 +592,6 @@ def test_a_process_prints_one_line_and_no_stack_trace(workspace, tools, environm
     assert result.stdout == ""
 
 
-@CURVES
 def test_an_interrupted_training_stops_at_once_and_leaves_nothing(workspace, tools, environment):
     ran_before(workspace, "train")
     tools.edit(workspace / "params/recipe/tiny.yaml", {"training.epochs": 100_000})

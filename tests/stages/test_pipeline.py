@@ -414,7 +414,6 @@ def test_plots_diff_draws_ious_curves_and_pictures_of_both(experiment, run, tmp_
         assert f"{revision}_results_report_figure4.png" in pictures
 
 
-@pytest.mark.xfail(reason="dvc.yaml: results/report has index.html, no plot", strict=True)
 def test_plots_diff_finds_a_plot_in_every_file(experiment, run, tmp_path):
     folder, _ = experiment
     said = run(folder, "dvc", "plots", "diff", "HEAD", "--out", str(tmp_path / "plots"))
