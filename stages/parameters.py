@@ -167,6 +167,13 @@ class Model(Section):
     prn: PRN
     brn: BRN
 
+    @model_validator(mode="after")
+    def _trained_norm(self) -> "Model":
+        # timm starts the last norm of each residual block at zero: frozen, it would stay so.
+        if self.frozen_norm and not self.weights:
+            raise ValueError("frozen_norm needs weights; from scratch the norms must be trained")
+        return self
+
 
 class Augmentation(Section):
     """See `bpg.data.dataset.Augmentation`."""

@@ -100,8 +100,8 @@ class TrainingPictures(Dataset):
         valid = np.zeros((crop, crop), bool)
         valid[place[1] : place[3], place[0] : place[2]] = True
         if flip:
-            planes = [plane[:, ::-1] for plane in planes]
-            valid = valid[:, ::-1]
+            planes = [plane[:, ::-1].copy() for plane in planes]
+            valid = valid[:, ::-1].copy()
         edges = planes[2] if len(planes) > 2 else np.zeros((crop, crop), np.uint8)
         return (
             torch.from_numpy(np.ascontiguousarray(planes[0].transpose(2, 0, 1))),

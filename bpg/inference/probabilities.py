@@ -16,6 +16,16 @@ from bpg.files import whole_file
 
 FLOOR = 0.05
 
+_BROKEN = (
+    OSError,
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    SyntaxError,  # Pillow's word for a broken PNG
+    KeyError,
+    ValueError,
+    AttributeError,
+)
+
 
 def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     """Write float (K+1, H, W) in 0..1; classes that stay under `FLOOR` everywhere are dropped.
@@ -44,11 +54,13 @@ def read_probabilities(path: Path) -> tuple[list[int], np.ndarray]:
         with Image.open(path) as picture:
             picture.load()
             classes = [int(k) for k in picture.text["classes"].split()]
+            if picture.mode != "L":
+                raise ValueError(f"pixel format {picture.mode}")
             coded = np.asarray(picture)
         coded = coded.reshape(len(classes), -1, coded.shape[1])
     except FileNotFoundError as error:
         raise BPGError(f"{path}: no such file; run the predict stage") from error
-    except (OSError, UnidentifiedImageError, KeyError, ValueError, AttributeError) as error:
+    except _BROKEN as error:
         raise BPGError(f"{path}: not a probability file; delete it and predict again") from error
     # Half a code below the smallest stands for zero, so that logarithms stay finite.
     probabilities = np.square(np.maximum(coded, 0.5) / np.float32(255), dtype=np.float32)

@@ -81,7 +81,11 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise BPGError(f"{path}: no such weight file; run the fetch stage")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+            tensors = load_file(path)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise a dozen kinds for a broken file
         raise BPGError(f"{path}: not a readable weight file; delete it and fetch again") from error
+    if not isinstance(tensors, dict) or not all(map(torch.is_tensor, tensors.values())):
+        raise BPGError(f"{path}: not a plain table of tensors; give the published weight file")
+    return tensors

@@ -9,6 +9,8 @@ from torch import nn
 
 # HED's maps are dark on average; starting near that mean spares the first iterations.
 START = -1.5
+# Scores start near zero, where a narrow chain of plain ReLUs can be dead from the first step on.
+SLOPE = 0.1
 
 
 def foreground_background(maps: torch.Tensor) -> torch.Tensor:
@@ -46,7 +48,7 @@ class BRN(nn.Module):
             nn.Conv2d(a, b, 3, padding=1, padding_mode="replicate") for a, b in pairwise(widths)
         )
         for convolution in self.convolutions:
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
             nn.init.zeros_(convolution.bias)
         nn.init.constant_(self.convolutions[-1].bias, START)
 
@@ -56,5 +58,5 @@ class BRN(nn.Module):
         if self.channels == "foreground":
             maps = foreground_background(maps)
         for convolution in self.convolutions[:-1]:
-            maps = F.relu(convolution(maps))
+            maps = F.leaky_relu(convolution(maps), SLOPE)
         return self.convolutions[-1](maps)

@@ -135,10 +135,10 @@ def load_network(path: Path) -> Network:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BPGError(f"{path}: not a model of this program; train it again") from error
-    network = Network(architecture)
     try:
+        network = Network(architecture)
         network.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (BPGError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise BPGError(f"{path}: weights do not fit their architecture; train again") from error
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():

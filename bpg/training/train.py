@@ -1,6 +1,8 @@
 """The training loop."""
 
 import math
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -71,7 +73,7 @@ def train(
         Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None) as live,
         tqdm(total=epochs * len(pictures), unit="image", desc=title, mininterval=2) as bar,
     ):
-        for step, items in enumerate(loader):
+        for step, items in enumerate(_loaded(loader)):
             set_rates(solver, poly(step, epochs * steps))
             terms = _step(network, items, solver, boundary_weight, clip, device, bf16)
             meter.add(terms)
@@ -86,7 +88,22 @@ def train(
                         live.log_metric(f"train/{name}", round(value, 6), plot=True)
                 live.make_summary()
                 meter = Meter(device)
+    # The losses are those before each step: the last step's outcome is in the weights alone.
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise BPGError(f"{title}: the trained weights are not finite; lower the learning rate")
     return {"steps": epochs * steps, **summary}
+
+
+def _loaded(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
+    """Yield the batches; an error of a loading process comes as its one line, as without one."""
+    try:
+        yield from loader
+    except BPGError as error:
+        # Otherwise the stack trace keeps the loading processes, which then take 10 s to end.
+        traceback.clear_frames(error.__traceback__)
+        # PyTorch wraps the error into the process's own stack trace, of which it is the last line.
+        line = str(error).strip().splitlines()[-1]
+        raise BPGError(line.removeprefix("bpg.errors.BPGError: ")) from error
 
 
 def _step(
