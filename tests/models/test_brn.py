@@ -104,3 +104,14 @@ def test_starts_dark_as_hed_maps_are():
     assert 0.02 < edges.mean() < 0.5
     last = brn().convolutions[-1].bias
     assert last.sigmoid().item() == pytest.approx(0.182, abs=0.01)
+
+
+@pytest.mark.parametrize("channels", ["foreground", "all_channels"])
+def test_no_seed_starts_dead(channels):
+    # Scores near zero, as the ASPP gives them at the start: a dead BRN would never learn.
+    scores = 1e-3 * torch.randn(1, 4, 6, 6)
+    for seed in range(300):
+        torch.manual_seed(seed)
+        network = brn(channels, width=4)
+        network(scores).sum().backward()
+        assert network.convolutions[0].weight.grad.abs().max() > 0, seed

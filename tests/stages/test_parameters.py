@@ -189,6 +189,13 @@ def test_a_wrong_value_is_named(parameter_files, tools, file, key, value, says):
     assert re.search(says, message), message
 
 
+def test_norms_cannot_be_frozen_from_scratch(parameter_files, tools):
+    tools.edit(parameter_files / TINY, {"model.frozen_norm": True})
+    assert refusal(parameter_files).endswith(
+        "tiny.yaml: model: frozen_norm needs weights; from scratch the norms must be trained"
+    )
+
+
 @pytest.mark.parametrize(
     ("crop", "below", "above"), [(96, 89, 97), (98, 97, 105), (320, 313, 321), (100, 97, 105)]
 )
