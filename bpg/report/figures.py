@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -173,6 +174,7 @@ def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                 axes.plot(steps, values, color=f"C{index}", linewidth=1.6)
         axes.set_title(metric, fontsize=10)
         axes.set_xlabel("epoch", fontsize=9)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         axes.set_ylim(bottom=0)
         _plain(axes)
     for axes in panels:
