@@ -18,7 +18,7 @@ def evaluate(parameters: Parameters, variant: str, seed: int) -> None:
     try:
         training = json.loads(run.training.read_text(encoding="utf-8"))
         edge_loss = training["edge_loss"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BPGError(f"{run.training}: not a training summary; train again") from error
     metrics = score(
         read_ids(data.val), data.masks, run.masks, run.masks_crf, parameters.dataset.classes

@@ -52,5 +52,5 @@ def run_layout(variant: str, seed: int) -> RunLayout:
 
 
 def backbone_folder(recipe: str) -> Path:
-    """Return where the recipe's ImageNet weights are; empty for a recipe without any."""
+    """Return where the recipe's ImageNet weights are; a note for a recipe without any."""
     return WEIGHTS / recipe

@@ -23,6 +23,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
     set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
     network = load_network(run.model).to(device)
     names = read_ids(data.val)
+    bf16 = choose_bf16(machine.bf16, device)
     written = 0
     with (
         whole_directory(run.probabilities) as probability_folder,
@@ -34,7 +35,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
                 read_image(image_path(data.images, name)),
                 **parameters.recipe.inference.model_dump(),
                 device=device,
-                bf16=choose_bf16(machine.bf16, device),
+                bf16=bf16,
             )
             labels = probabilities.argmax(0).byte().cpu().numpy()
             write_mask(mask_folder / f"{name}.png", labels)

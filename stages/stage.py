@@ -1,6 +1,5 @@
 """What every stage does around its work: arguments, errors in one line, the time it took."""
 
-import errno
 import sys
 import time
 from collections.abc import Callable
@@ -25,9 +24,12 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
     except BPGError as error:
         sys.exit(f"{name}: error: {error}")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+        sys.exit(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}")
+    except RuntimeError as error:
+        # PyTorch's own class, without an import that costs the other stages seconds.
+        if type(error).__name__ != "OutOfMemoryError":
             raise
-        sys.exit(f"{name}: error: {error.filename or 'output'}: {error.strerror}")
+        sys.exit(f"{name}: error: the GPU's memory is full; lower training.batch or crop")
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -24,7 +24,11 @@ def train_variant(
     boundary_weight: float,
     edges: Path | None,
 ) -> None:
-    """Train one variant with one seed and write its model, curves and summary."""
+    """Train one variant with one seed and write its model, curves and summary.
+
+    `boundary_weight` is λ; `edges` the folder of edge maps, None for a variant without a BRN.
+    Raises BPGError for a variant of the other training stage and for bad input.
+    """
     variant = VARIANTS[variant_name]
     if (variant.brn is None) != (edges is None):
         stage = "train" if variant.brn is None else "train_boundary"
@@ -33,7 +37,13 @@ def train_variant(
     run = run_layout(variant_name, seed)
     machine = parameters.recipe.machine
     device = choose_device(parameters.switches.device)
-    set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
+    set_up(
+        device,
+        threads=machine.threads,
+        seed=seed,
+        deterministic=machine.deterministic,
+        fixed_size=True,
+    )
     network = Network(architecture(parameters, variant))
     weights = parameters.recipe.model.weights
     if weights:
@@ -63,8 +73,8 @@ def train_variant(
         seed=seed,
         title=f"{variant_name}, seed {seed}",
     )
-    write_json(run.training, summary)
     save_network(network, run.model)
+    write_json(run.training, summary)
 
 
 def architecture(parameters: Parameters, variant: Variant) -> Architecture:

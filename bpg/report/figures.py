@@ -1,6 +1,7 @@
 """Figures of the page, drawn from the pipeline's own results; equal input gives equal bytes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def choose_images(ids: Sequence[str], masks: Path, count: int = 6) -> list[str]:
     chosen = []
     for part in np.array_split(sorted(ids), min(count, len(ids))):
         with_object = (image_id for image_id in part if _shows_object(masks / f"{image_id}.png"))
-        chosen.extend(str(image_id) for _, image_id in zip(range(1), with_object, strict=False))
+        chosen.extend(str(image_id) for image_id in islice(with_object, 1))
     return chosen
 
 

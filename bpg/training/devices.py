@@ -29,14 +29,31 @@ def choose_bf16(setting: Literal["auto", "on", "off"], device: torch.device) -> 
     return torch.cpu._is_avx512_bf16_supported()
 
 
-def set_up(device: torch.device, *, threads: int, seed: int, deterministic: bool) -> None:
-    """Seed, choose the number of CPU threads (0: all cores) and the deterministic kernels."""
+def set_up(
+    device: torch.device,
+    *,
+    threads: int,
+    seed: int,
+    deterministic: bool,
+    fixed_size: bool = False,
+) -> None:
+    """Seed, choose the number of CPU threads (0: all cores) and the deterministic kernels.
+
+    `fixed_size` says that all batches have one size, so that trying out kernels pays.
+    """
     torch.manual_seed(seed)
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or _cores())
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = not deterministic
+        torch.backends.cudnn.benchmark = fixed_size and not deterministic
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
     # CPU kernels repeat exactly for a given number of threads without being told to.
     torch.use_deterministic_algorithms(deterministic and device.type == "cuda", warn_only=True)
+
+
+def _cores() -> int:
+    # Containers and batch systems give a process fewer cores than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -15,10 +15,12 @@ from tqdm import tqdm
 from bpg.data.dataset import TrainingPictures
 from bpg.errors import BPGError
 from bpg.files import whole_directory
-from bpg.losses.boundary import boundary_loss, squared_error
+from bpg.losses.boundary import edge_mass, squared_error
 from bpg.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
 from bpg.models.network import Network
 from bpg.training.solver import make_optimizer, parameter_groups, poly, set_rates
+
+SHOWN_EVERY = 20  # steps between two losses on the progress bar
 
 
 def train(
@@ -44,7 +46,9 @@ def train(
 ) -> dict:
     """Minimise Eq. 4, L = L_semantic + λ · L_boundary, and return a summary.
 
-    `boundary_weight` is λ, without effect where the network has no BRN. Every epoch sees each
+    `boundary_weight` is λ, without effect where the network has no BRN; `rate` the backbone's
+    learning rate per step, `head_rate` and `new_rate` factors of it (`parameter_groups`); `clip`
+    the largest L2 norm of the whole gradient, None for no limit. Every epoch sees each
     picture once, in an order that follows from the seed; an incomplete last batch is dropped.
     The curves (one point an epoch) go to the folder `curves` in DVCLive's layout. The summary
     holds the number of steps, the mean losses of the last epoch, and `edge_loss`: the squared
@@ -71,26 +75,28 @@ def train(
     with (
         whole_directory(curves) as folder,
         Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None) as live,
-        tqdm(total=epochs * len(pictures), unit="image", desc=title, mininterval=2) as bar,
+        tqdm(total=epochs * steps * batch, unit="image", desc=title, mininterval=2) as bar,
     ):
         for step, items in enumerate(_loaded(loader)):
             set_rates(solver, poly(step, epochs * steps))
             terms = _step(network, items, solver, boundary_weight, clip, device, bf16)
             meter.add(terms)
+            # Reading the loss waits for the device, so not at every step.
+            if step % SHOWN_EVERY == 0:
+                bar.set_postfix(loss=f"{float(terms['loss']):.3f}", refresh=False)
             bar.update(batch)
             if (step + 1) % steps == 0:
                 epoch = (step + 1) // steps
                 summary = meter.means(f"{title}, epoch {epoch}")
-                bar.set_postfix(epoch=epoch, loss=f"{summary['loss']:.3f}")
                 live.step = epoch
                 for name, value in summary.items():
                     if value is not None:
                         live.log_metric(f"train/{name}", round(value, 6), plot=True)
                 live.make_summary()
                 meter = Meter(device)
-    # The losses are those before each step: the last step's outcome is in the weights alone.
-    if not all(value.isfinite().all() for value in network.state_dict().values()):
-        raise BPGError(f"{title}: the trained weights are not finite; lower the learning rate")
+        # The losses are those before each step: the last step's outcome is in the weights alone.
+        if not all(value.isfinite().all() for value in network.state_dict().values()):
+            raise BPGError(f"{title}: the trained weights are not finite; lower the learning rate")
     return {"steps": epochs * steps, **summary}
 
 
@@ -125,11 +131,11 @@ def _step(
     loss = semantic
     terms = {"labelled": (labels != IGNORE).sum(), "semantic": semantic.detach()}
     if edge_logits is not None:
-        boundary = boundary_loss(edge_logits, edges, valid)
+        # `boundary_loss`, in the two parts that the edge loss of Table 2 needs as well.
+        error, pixels = squared_error(edge_logits, edges, valid)
+        boundary = error / edge_mass(edges, valid)
         loss = semantic + boundary_weight * boundary
-        with torch.no_grad():
-            error, pixels = squared_error(edge_logits, edges, valid)
-        terms |= {"boundary": boundary.detach(), "squared_error": error, "pixels": pixels}
+        terms |= {"boundary": boundary.detach(), "squared_error": error.detach(), "pixels": pixels}
     solver.zero_grad(set_to_none=True)
     loss.backward()
     if clip is not None:
@@ -149,7 +155,8 @@ class EpochSampler:
 
     def __iter__(self):
         for epoch in range(self.epochs):
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.items)
+            # Pictures draw from [seed, epoch, item] with item < items: this stream is another.
+            order = np.random.default_rng([self.seed, epoch, self.items]).permutation(self.items)
             for first in range(0, self.items - self.batch + 1, self.batch):
                 yield [epoch * self.items + int(i) for i in order[first : first + self.batch]]
 

