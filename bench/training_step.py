@@ -1,6 +1,6 @@
 """Time one training step of each variant, as a ratio to the scribble baseline in the same run.
 
-    python bench/training_step.py [RECIPE] [ROUNDS]
+    python bench/training_step.py [RECIPE] [ROUNDS] [MIXING]
 
 The variants take turns, so that a slow spell of the machine hits all of them alike; the figure
 is the median over the rounds. The data set's classes are VOC's for recipes small and paper.
@@ -36,6 +36,10 @@ def main() -> None:
     recipe = sys.argv[1] if len(sys.argv) > 1 else "tiny"
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 15
     parameters = read(recipe)
+    mixing = sys.argv[3] if len(sys.argv) > 3 else parameters.recipe.model.prn.mixing
+    prn = parameters.recipe.model.prn.model_copy(update={"mixing": mixing})
+    model = parameters.recipe.model.model_copy(update={"prn": prn})
+    parameters.recipe = parameters.recipe.model_copy(update={"model": model})
     device = choose_device("auto")
     machine = parameters.recipe.machine
     set_up(device, threads=machine.threads, seed=0, deterministic=machine.deterministic)
@@ -76,7 +80,7 @@ def main() -> None:
             seconds = step(network)
             if number >= 2:  # the first rounds choose kernels
                 times[name].append(seconds)
-    print(f"{recipe}, {device}, bf16 {bf16}, batch {batch}, crop {crop}, {rounds} rounds")
+    print(f"{recipe}, {device}, bf16 {bf16}, batch {batch}, crop {crop}, PRN {mixing}")
     for name, seconds in times.items():
         ratios = [a / b for a, b in zip(seconds, times["scribble"], strict=True)]
         print(

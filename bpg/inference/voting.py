@@ -24,7 +24,7 @@ def vote(
     The picture is run at each of `scales`, with its mirror image where `flip`; the scores are
     brought to the original size, turned into probabilities and averaged.
     """
-    pixels = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float()
+    pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None].float()
     size = pixels.shape[2:]
     total = torch.zeros((), device=device)
     for scale in scales:
