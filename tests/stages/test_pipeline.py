@@ -439,6 +439,7 @@ def test_another_run_from_nothing_gives_the_same_bytes(repository, checkout, too
     run(folder, sys.executable, "-c", program)
     for place in ("data/shapes", "runs"):
         before, after = (tools.snapshot(where / place) for where in (repository, folder))
-        before.pop("archives", None)
+        # Written by fetch, which does not run again here.
+        before = {k: v for k, v in before.items() if not k.startswith("archives")}
         assert len(before) > 20
         assert after == before
