@@ -6,16 +6,19 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help repro test lint clean
+.PHONY: help repro check test lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-repro: $(READY) ## run the pipeline, then print the tables and where the page is
+repro: check ## run the pipeline, then print the tables and where the page is
 	dvc repro
 	@for table in results/table?.md; do echo; cat $$table; done
 	@echo; echo "The page: $(CURDIR)/results/report/index.html"
+
+check: $(READY) ## read the parameter files and name what is wrong in them
+	@python -c 'from stages.stage import run_stage; run_stage("parameters", lambda parameters: None)'
 
 test: $(READY) ## all tests
 	pytest

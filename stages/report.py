@@ -44,7 +44,12 @@ def report(parameters: Parameters) -> None:
                 "Figure 4: segmentation examples",
                 f"Chosen by rule: {RULE.format(count=rows)}. Seed {seed}.",
             ),
-            Picture("curves.png", "Training", "Loss by epoch, averaged over the seeds."),
+            Picture(
+                "curves.png",
+                "Training",
+                "By epoch, averaged over the seeds: loss = semantic + lambda * boundary; edge_loss "
+                "is the squared error per pixel, as in Table 2.",
+            ),
         ]
         write_page(folder, make_setting(parameters), make_tables(parameters, runs), pictures)
     print(f"the page: {RESULTS / 'report' / 'index.html'}")

@@ -24,8 +24,9 @@ def tables(parameters: Parameters) -> None:
     for table in make_tables(parameters, runs):
         write_table(RESULTS, table)
     with whole_directory(RESULTS / "class_iou") as folder:
-        for variant, rows in class_iou_rows(runs).items():
-            write_rows(folder / f"{variant}.csv", ["class", "iou"], rows)
+        for kind, suffix in (("raw", ""), ("crf", "_crf")):
+            for variant, rows in class_iou_rows(runs, kind).items():
+                write_rows(folder / f"{variant}{suffix}.csv", ["class", "iou"], rows)
     curves = mean_curves(gather_curves(RUNS, switches.variants.all, switches.seeds))
     with whole_directory(RESULTS / "curves") as folder:
         for variant, rows in curves.items():

@@ -86,13 +86,16 @@ def summarise(runs: Runs) -> dict[str, dict[str, float]]:
     return summary
 
 
-def class_iou_rows(runs: Runs) -> dict[str, list[dict[str, Any]]]:
-    """{variant: rows class, iou} (raw, percent, seed mean) for `dvc plots`; no absent classes."""
+def class_iou_rows(runs: Runs, kind: str) -> dict[str, list[dict[str, Any]]]:
+    """{variant: rows class, iou} (percent, seed mean) for `dvc plots`; no absent classes.
+
+    `kind` is "raw" or "crf".
+    """
     return {
         variant: [
             {"class": name, "iou": round(fmean(values), 2)}
             for index, name in enumerate(seeds[0]["classes"])
-            if None not in (values := [metrics["raw"]["iou"][index] for metrics in seeds])
+            if None not in (values := [metrics[kind]["iou"][index] for metrics in seeds])
         ]
         for variant, seeds in runs.items()
     }

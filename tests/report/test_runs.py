@@ -103,7 +103,7 @@ def test_summary_of_three_seeds_has_the_sample_deviation(runs_folder, write_run)
 def test_class_bars_leave_absent_classes_out(runs_folder, write_run):
     for seed, miou in enumerate([50.0, 52.0]):
         write_run("bpg", seed, miou, absent=["spots"])
-    assert class_iou_rows(read_runs(runs_folder, ["bpg"], [0, 1])) == {
+    assert class_iou_rows(read_runs(runs_folder, ["bpg"], [0, 1]), "raw") == {
         "bpg": [{"class": "background", "iou": 50.0}, {"class": "stripes", "iou": 52.0}]
     }
 
