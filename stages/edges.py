@@ -1,14 +1,18 @@
-"""Run HED over the training pictures."""
+"""Make the edge maps for the boundary loss: HED's, or those that they are tested against."""
 
+from collections.abc import Iterator
+
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from bpg.data.ids import read_ids
-from bpg.data.masks import image_path, read_image
+from bpg.data.masks import image_path, image_size, read_image, read_mask
+from bpg.edges.boundaries import fit, shuffled, true_edges
 from bpg.edges.hed import edge_map, load_hed
 from bpg.files import whole_directory
 from bpg.training.devices import choose_bf16, choose_device, set_up
-from stages.layout import HED_WEIGHTS, data_layout
+from stages.layout import HED_WEIGHTS, DataLayout, data_layout
 from stages.parameters import Parameters
 from stages.stage import run_stage
 
@@ -16,20 +20,43 @@ from stages.stage import run_stage
 def edges(parameters: Parameters) -> None:
     """Write `data/<dataset>/edges`: 8-bit grey PNGs, 255 = certainly an edge."""
     data = data_layout(parameters.switches.dataset)
+    source = parameters.dataset.edges.source
+    names = read_ids(data.train)
+    receivers = shuffled(names) if source == "shuffled" else {}
+    with whole_directory(data.edges) as folder:
+        maps = _contours(data, names) if source == "truth" else _hed(parameters, data, names)
+        bar = tqdm(maps, total=len(names), unit="image", desc=f"edges: {source}", mininterval=2)
+        for name, edge in bar:
+            receiver = receivers.get(name, name)
+            if receiver != name:
+                path = image_path(data.images, receiver)
+                edge = fit(edge, image_size(path.read_bytes(), str(path)))  # noqa: PLW2901
+            Image.fromarray(edge).save(folder / f"{receiver}.png")
+
+
+def _contours(data: DataLayout, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+    for name in names:
+        yield name, true_edges(read_mask(data.masks / f"{name}.png"))
+
+
+def _hed(
+    parameters: Parameters, data: DataLayout, names: list[str]
+) -> Iterator[tuple[str, np.ndarray]]:
     device = choose_device(parameters.switches.device)
     # Nothing else runs beside this stage: all cores.
     set_up(device, threads=0, seed=0, deterministic=parameters.recipe.machine.deterministic)
     bf16 = choose_bf16(parameters.recipe.machine.bf16, device)
     model = load_hed(HED_WEIGHTS).to(device)
-    with whole_directory(data.edges) as folder:
-        for name in tqdm(read_ids(data.train), unit="image", desc="edges", mininterval=2):
-            edge = edge_map(
+    for name in names:
+        yield (
+            name,
+            edge_map(
                 model,
                 read_image(image_path(data.images, name)),
                 upscale=parameters.dataset.edges.upscale,
                 precision="bf16" if bf16 else "fp32",
-            )
-            Image.fromarray(edge).save(folder / f"{name}.png")
+            ),
+        )
 
 
 if __name__ == "__main__":

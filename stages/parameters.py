@@ -110,8 +110,9 @@ class Scribbles(Section):
 
 
 class Edges(Section):
-    """By how much pictures are enlarged for HED."""
+    """Where the edge maps come from, and by how much pictures are enlarged for HED."""
 
+    source: Literal["hed", "truth", "shuffled"]
     upscale: Annotated[int, Field(ge=1, le=4), NUMBER]
 
 

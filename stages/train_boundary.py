@@ -7,7 +7,7 @@ from stages.training import train_variant
 
 
 def train_boundary(parameters: Parameters, variant: str, seed: int) -> None:
-    """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`."""
+    """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json,provenance.json}`."""
     switches = parameters.switches
     edges = data_layout(switches.dataset).edges
     train_variant(parameters, variant, seed, boundary_weight=switches.boundary_weight, edges=edges)

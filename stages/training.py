@@ -1,5 +1,6 @@
 """What the two training stages share: they differ in what DVC lets them read."""
 
+import time
 from pathlib import Path
 
 from bpg.data.dataset import Augmentation, TrainingPictures
@@ -14,6 +15,7 @@ from bpg.training.train import train
 from bpg.variants import VARIANTS, Variant
 from stages.layout import backbone_folder, data_layout, run_layout
 from stages.parameters import Parameters
+from stages.provenance import provenance
 
 
 def train_variant(
@@ -29,6 +31,7 @@ def train_variant(
     `boundary_weight` is λ; `edges` the folder of edge maps, None for a variant without a BRN.
     Raises BPGError for a variant of the other training stage and for bad input.
     """
+    started = time.monotonic()
     variant = VARIANTS[variant_name]
     if (variant.brn is None) != (edges is None):
         stage = "train" if variant.brn is None else "train_boundary"
@@ -61,6 +64,7 @@ def train_variant(
         fill=tuple(round(255 * mean) for mean in MEAN),
         cache=machine.cache,
     )
+    bf16 = choose_bf16(machine.bf16, device)
     summary = train(
         network,
         pictures,
@@ -68,13 +72,15 @@ def train_variant(
         boundary_weight=boundary_weight,
         **training,
         device=device,
-        bf16=choose_bf16(machine.bf16, device),
+        bf16=bf16,
         workers=machine.workers,
         seed=seed,
         title=f"{variant_name}, seed {seed}",
     )
     save_network(network, run.model)
     write_json(run.training, summary)
+    seconds = time.monotonic() - started
+    write_json(run.provenance, provenance(device, bf16=bf16, seconds=seconds))
 
 
 def architecture(parameters: Parameters, variant: Variant) -> Architecture:

@@ -98,6 +98,17 @@ class Network(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return scores and, in training mode, edge logits, both at the images' size."""
+        scores = self._scores(images)
+        edges = self.brn(scores) if self.brn is not None and self.training else None
+        return scores, edges
+
+    def predict_edges(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the BRN's edge probabilities (N, 1, H, W) in 0..1; ValueError without a BRN."""
+        if self.brn is None:
+            raise ValueError("this network has no Boundary Regression Network")
+        return self.brn(self._scores(images)).float().sigmoid()
+
+    def _scores(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[2:]
         pixels = (images - self.mean) / self.deviation
         # Zero is the mean colour here: the padding of the published solver.
@@ -107,9 +118,7 @@ class Network(nn.Module):
             scores = upsample(coarse, pixels.shape[2:])
         else:
             scores = self.prn(pixels, coarse)
-        scores = scores[:, :, :height, :width]
-        edges = self.brn(scores) if self.brn is not None and self.training else None
-        return scores, edges
+        return scores[:, :, :height, :width]
 
 
 def save_network(network: Network, path: Path) -> None:
