@@ -35,6 +35,7 @@ class RunLayout:
     model = property(lambda self: self.folder / "model.safetensors")
     curves = property(lambda self: self.folder / "curves")
     training = property(lambda self: self.folder / "training.json")
+    provenance = property(lambda self: self.folder / "provenance.json")
     probabilities = property(lambda self: self.folder / "probabilities")
     masks = property(lambda self: self.folder / "masks")
     masks_crf = property(lambda self: self.folder / "masks_crf")
