@@ -4,6 +4,7 @@ import json
 
 from bpg.data.ids import read_ids
 from bpg.errors import BPGError
+from bpg.evaluation.counts import write_counts
 from bpg.evaluation.evaluate import evaluate as score
 from bpg.files import write_json
 from stages.layout import data_layout, run_layout
@@ -12,7 +13,7 @@ from stages.stage import run_stage
 
 
 def evaluate(parameters: Parameters, variant: str, seed: int) -> None:
-    """Write `runs/<variant>/<seed>/metrics.json`."""
+    """Write `runs/<variant>/<seed>/metrics.json` and `counts.npy`."""
     data = data_layout(parameters.switches.dataset)
     run = run_layout(variant, seed)
     try:
@@ -20,12 +21,16 @@ def evaluate(parameters: Parameters, variant: str, seed: int) -> None:
         edge_loss = training["edge_loss"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BPGError(f"{run.training}: not a training summary; train again") from error
-    metrics = score(
+    metrics, counts = score(
         read_ids(data.val), data.masks, run.masks, run.masks_crf, parameters.dataset.classes
     )
+    write_counts(run.counts, counts)
     write_json(run.metrics, {"variant": variant, "seed": seed, **metrics, "edge_loss": edge_loss})
-    raw, crf = metrics["raw"]["miou"], metrics["crf"]["miou"]
-    print(f"{variant}, seed {seed}: mIoU {raw:.1f}, with CRF {crf:.1f}")
+    raw, crf = metrics["raw"], metrics["crf"]
+    said = f"{variant}, seed {seed}: mIoU {raw['miou']:.1f}, with CRF {crf['miou']:.1f}"
+    if None not in (raw["boundary_iou"], crf["boundary_iou"]):
+        said += f"; boundary IoU {raw['boundary_iou']:.1f}, {crf['boundary_iou']:.1f}"
+    print(said)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ WEIGHTS = Path("data/weights")
 HED_WEIGHTS = WEIGHTS / "hed" / "hed_bsds500.h5"
 RUNS = Path("runs")
 RESULTS = Path("results")
+COSTS = RESULTS / "cost.csv"
+SAMPLES = RESULTS / "samples"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class RunLayout:
     masks = property(lambda self: self.folder / "masks")
     masks_crf = property(lambda self: self.folder / "masks_crf")
     metrics = property(lambda self: self.folder / "metrics.json")
+    counts = property(lambda self: self.folder / "counts.npy")
 
 
 def data_layout(dataset: str) -> DataLayout:

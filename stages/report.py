@@ -1,58 +1,110 @@
 """Draw the figures and the page."""
 
+from functools import partial
+from pathlib import Path
+
+from bpg.data.choose import choose_images, rule
 from bpg.data.ids import read_ids
 from bpg.files import whole_directory
-from bpg.report.figures import RULE, bar_chart, choose_images, curve_chart, figure4
+from bpg.report.charts import bar_chart, curve_chart, difference_chart, trimap_chart
+from bpg.report.differences import MEASURES, Difference
+from bpg.report.grids import figure1, figure4, figure5, figure6
 from bpg.report.page import Picture, write_page
-from bpg.report.runs import gather_curves, read_runs
-from stages.layout import RESULTS, RUNS, data_layout
+from bpg.report.provenance import lines, read_provenance
+from bpg.report.runs import Runs, gather_curves, read_runs
+from stages.layout import RESULTS, RUNS, SAMPLES, data_layout
 from stages.parameters import Parameters
-from stages.setting import make_setting, make_tables
+from stages.setting import make_differences, make_setting, make_tables
 from stages.stage import run_stage
 
-ROWS = 6  # of Figure 4
+ROWS = 6  # of Figures 4 and 6
 
 
 def report(parameters: Parameters) -> None:
     """Write `results/report`: index.html and its pictures."""
     switches = parameters.switches
-    data = data_layout(switches.dataset)
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
-    curves = gather_curves(RUNS, switches.variants.all, switches.seeds)
+    made_with = lines(read_provenance(RUNS, switches.variants.all, switches.seeds))
+    found = make_differences(parameters)
+    with whole_directory(RESULTS / "report") as folder:
+        pictures = [*_grids(folder, parameters), *_charts(folder, parameters, runs, found)]
+        tables = make_tables(parameters, runs, found)
+        write_page(folder, make_setting(parameters), tables, pictures, made_with)
+    print(f"the page: {RESULTS / 'report' / 'index.html'}")
+
+
+def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
+    """Draw the paper's Figures 1, 4, 5 and 6."""
+    switches = parameters.switches
+    data = data_layout(switches.dataset)
+    common = {
+        "images": data.images,
+        "masks": data.masks,
+        "variants": switches.variants.all,
+        "classes": parameters.dataset.classes,
+    }
+    seed = switches.seeds[0]
+    trained = read_ids(SAMPLES / "train.txt")
     ids = read_ids(data.val)
     rows = min(ROWS, len(ids))
-    chosen = choose_images(ids, data.masks, rows)
-    seed = switches.seeds[0]
-    with whole_directory(RESULTS / "report") as folder:
-        bar_chart(folder / "miou.png", runs)
-        curve_chart(folder / "curves.png", curves)
-        figure4(
-            folder / "figure4.png",
-            chosen,
-            images=data.images,
-            masks=data.masks,
-            scribbles=data.scribbles,
-            runs=RUNS,
-            variants=switches.variants.all,
-            seed=seed,
-            classes=parameters.dataset.classes,
+    # Other pictures in Figure 6 than in Figure 4; the same where there are too few for that.
+    others = choose_images(ids, data.masks, rows, nth=1)
+    nth = 1 if others else 0
+    shown = choose_images(ids, data.masks, rows)
+    samples = partial(dict, common, samples=SAMPLES)
+    predictions = partial(dict, common, runs=RUNS, seed=seed)
+    figure1(folder / "figure1.png", trained, **samples(scribbles=data.scribbles))
+    figure4(folder / "figure4.png", shown, **predictions())
+    figure5(folder / "figure5.png", trained, **samples(edges=data.edges))
+    figure6(folder / "figure6.png", others or shown, **predictions())
+    on_train = f"Training pictures, by rule: {rule(len(trained))}. Seed {seed}."
+    return [
+        Picture("figure1.png", "Figure 1: what is learnt from what", on_train),
+        Picture(
+            "figure4.png",
+            "Figure 4: what each part adds",
+            f"Validation pictures, by rule: {rule(rows)}. Seed {seed}.",
+        ),
+        Picture("figure5.png", "Figure 5: edge predictions of the two BRN settings", on_train),
+        Picture(
+            "figure6.png",
+            "Figure 6: masks, baseline, BPG and CRF",
+            f"Validation pictures, by rule: {rule(rows, nth)}. Seed {seed}.",
+        ),
+    ]
+
+
+def _charts(
+    folder: Path, parameters: Parameters, runs: Runs, found: list[Difference]
+) -> list[Picture]:
+    switches = parameters.switches
+    bar_chart(folder / "miou.png", runs)
+    groups = {
+        title: [one for one in found if one.measure == measure and one.value is not None]
+        for measure, title in MEASURES.items()
+    }
+    pictures = [Picture("miou.png", "mIoU by variant", "Before and after the dense CRF.")]
+    if all(groups.values()):
+        difference_chart(folder / "differences.png", groups)
+        pictures.append(
+            Picture("differences.png", "What each step gains", "With 95 % intervals, in points.")
         )
-        pictures = [
-            Picture("miou.png", "mIoU by variant", "Before and after the dense CRF."),
-            Picture(
-                "figure4.png",
-                "Figure 4: segmentation examples",
-                f"Chosen by rule: {RULE.format(count=rows)}. Seed {seed}.",
-            ),
-            Picture(
-                "curves.png",
-                "Training",
-                "By epoch, averaged over the seeds: loss = semantic + lambda * boundary; edge_loss "
-                "is the squared error per pixel, as in Table 2.",
-            ),
-        ]
-        write_page(folder, make_setting(parameters), make_tables(parameters, runs), pictures)
-    print(f"the page: {RESULTS / 'report' / 'index.html'}")
+    trimap_chart(folder / "trimap.png", runs)
+    curve_chart(folder / "curves.png", gather_curves(RUNS, switches.variants.all, switches.seeds))
+    return [
+        *pictures,
+        Picture(
+            "trimap.png",
+            "mIoU near the boundaries",
+            "Over the pixels within so many pixels of a true boundary.",
+        ),
+        Picture(
+            "curves.png",
+            "Training",
+            "By epoch, averaged over the seeds: loss = semantic + lambda * boundary; edge_loss "
+            "is the squared error per pixel, as in Table 2.",
+        ),
+    ]
 
 
 if __name__ == "__main__":

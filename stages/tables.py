@@ -1,6 +1,8 @@
 """Gather all runs into the small text results that git keeps."""
 
-from bpg.files import whole_directory, write_json
+from bpg.files import whole_directory, write_json, write_text
+from bpg.report.evidence import trimap_rows
+from bpg.report.provenance import document, read_provenance
 from bpg.report.runs import (
     class_iou_rows,
     gather_curves,
@@ -9,28 +11,36 @@ from bpg.report.runs import (
     summarise,
     write_rows,
 )
-from bpg.report.tables import write_table
-from stages.layout import RESULTS, RUNS
+from bpg.report.tables import write_markdown, write_table
+from stages.layout import COSTS, RESULTS, RUNS
 from stages.parameters import Parameters
-from stages.setting import make_tables
+from stages.setting import make_differences, make_tables
 from stages.stage import run_stage
 
 
 def tables(parameters: Parameters) -> None:
-    """Write `results/{metrics.json,table1-3.{csv,md},class_iou,curves}`."""
+    """Write `results/metrics.json`, all tables, what `dvc plots` draws, and the provenance."""
     switches = parameters.switches
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
-    write_json(RESULTS / "metrics.json", summarise(runs))
-    for table in make_tables(parameters, runs):
-        write_table(RESULTS, table)
-    with whole_directory(RESULTS / "class_iou") as folder:
-        for kind, suffix in (("raw", ""), ("crf", "_crf")):
-            for variant, rows in class_iou_rows(runs, kind).items():
-                write_rows(folder / f"{variant}{suffix}.csv", ["class", "iou"], rows)
+    makings = read_provenance(RUNS, switches.variants.all, switches.seeds)
     curves = mean_curves(gather_curves(RUNS, switches.variants.all, switches.seeds))
+    made = make_tables(parameters, runs, make_differences(parameters))
+    # All input is read: from here on a fault can only be the disk's.
+    write_json(RESULTS / "metrics.json", summarise(runs))
+    for table in made:
+        if table.name == COSTS.stem:
+            write_markdown(RESULTS, table)  # its numbers are the stage cost's
+        else:
+            write_table(RESULTS, table)
+    for name, rows_of in (("class_iou", class_iou_rows), ("trimap", trimap_rows)):
+        with whole_directory(RESULTS / name) as folder:
+            for kind, suffix in (("raw", ""), ("crf", "_crf")):
+                for variant, rows in rows_of(runs, kind).items():
+                    write_rows(folder / f"{variant}{suffix}.csv", list(rows[0]), rows)
     with whole_directory(RESULTS / "curves") as folder:
         for variant, rows in curves.items():
             write_rows(folder / f"{variant}.csv", list(rows[0]), rows)
+    write_text(RESULTS / "provenance.json", document(makings))
 
 
 if __name__ == "__main__":

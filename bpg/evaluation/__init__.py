@@ -1,1 +1,1 @@
-"""How good predicted masks are: confusion matrices and the scores made from them."""
+"""How good predicted masks are: regions, boundaries, and how sure a difference is."""

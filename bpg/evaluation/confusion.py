@@ -18,8 +18,8 @@ def confusion_matrix(
     where `truth` is 255 are not counted. Returns counts of shape (classes, classes), indexed
     [truth, prediction]. Any other label, or 255 in `prediction`, raises BPGError.
     """
-    _check_labels("truth", truth[truth != IGNORE], classes)
-    _check_labels("prediction", prediction, classes)
+    check_labels("truth", truth[truth != IGNORE], classes)
+    check_labels("prediction", prediction, classes)
     counted = truth != IGNORE
     pairs = truth[counted].astype(np.int64) * classes + prediction[counted]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
@@ -49,7 +49,8 @@ def scores(confusion: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def _check_labels(name: str, labels: NDArray[np.uint8], classes: int) -> None:
+def check_labels(name: str, labels: NDArray[np.uint8], classes: int) -> None:
+    """Raise BPGError, calling the array `name`, if a label is outside 0..classes-1."""
     if labels.size and (labels.max() >= classes or labels.min() < 0):
         wrong = labels[(labels >= classes) | (labels < 0)][0]
         raise BPGError(f"{name} has label {wrong}, but the labels are 0..{classes - 1}")

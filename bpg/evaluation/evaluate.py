@@ -1,6 +1,7 @@
 """Score a run's predicted masks, raw and after the CRF, against the ground truth."""
 
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,17 @@ from numpy.typing import NDArray
 
 from bpg.data.masks import read_mask
 from bpg.errors import BPGError
+from bpg.evaluation.boundary import (
+    RADII,
+    boundary_counts,
+    boundary_distance,
+    trimap_counts,
+    true_contour,
+)
 from bpg.evaluation.confusion import confusion_matrix, scores
+from bpg.evaluation.counts import class_iou, counts_of, mean_iou
+
+KINDS = ("raw", "crf")
 
 
 def evaluate(
@@ -18,37 +29,74 @@ def evaluate(
     predictions: Path,
     predictions_crf: Path,
     classes: Sequence[str],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], NDArray[np.int32]]:
     """Score ID.png in `predictions` and `predictions_crf` against ID.png in `masks`.
 
-    `classes` names the labels 0..K, background first. Returns a JSON-able dict: "classes", and
-    under "raw" and "crf" the "confusion" counts (K+1 lists of K+1, [truth][prediction]) and the
-    percentages of `scores`. BPGError names the file that is missing, has another size than its
-    mask or holds a label outside 0..K.
+    `classes` names the labels 0..K, background first. Returns the metrics and the counts.
+
+    The metrics are a JSON-able dict: "classes", and under "raw" and "crf" the "confusion" counts
+    (K+1 lists of K+1, [truth][prediction]), the percentages of `scores`, and in percent
+    "boundary_iou_by_class" (Boundary IoU, None where a class is absent), "boundary_iou" (their
+    mean) and "trimap" (mIoU within 1, 2, ... 40 pixels of the true boundaries); the last two are
+    None where no counted pixel is that near to a boundary.
+
+    The counts are pixels, int32 (images, 2, 2, 3, K+1), images in the order of `ids`: of
+    [raw, crf], by [region, boundary], [intersection, truth, prediction].
+
+    BPGError names the file that is missing, has another size than its mask or holds a label
+    outside 0..K.
     """
     if not ids:
         raise BPGError(f"{masks}: no validation image to score; the id list is empty")
-    folders = {"raw": predictions, "crf": predictions_crf}
-    totals = {key: np.zeros((len(classes), len(classes)), np.int64) for key in folders}
-    for image_id in ids:
+    number = len(classes)
+    counts = np.zeros((len(ids), len(KINDS), 2, 3, number), np.int32)
+    confusion = np.zeros((len(KINDS), number, number), np.int64)
+    trimap = np.zeros((len(KINDS), RADII, 3, number), np.int64)
+    for image, image_id in enumerate(ids):
         truth_path = masks / f"{image_id}.png"
         truth = read_mask(truth_path)
-        for key, folder in folders.items():
+        contour, distance = true_contour(truth), boundary_distance(truth)
+        for kind, folder in enumerate((predictions, predictions_crf)):
             path = folder / f"{image_id}.png"
-            totals[key] += _compare(truth_path, truth, path, len(classes))
-    return {"classes": list(classes)} | {
-        key: {"confusion": total.tolist()} | scores(total) for key, total in totals.items()
-    }
+            prediction = _read_like(path, truth, truth_path)
+            matrix = _compare(truth_path, truth, path, prediction, number)
+            confusion[kind] += matrix
+            counts[image, kind, 0] = counts_of(matrix)
+            counts[image, kind, 1] = boundary_counts(truth, prediction, number, contour=contour)
+            trimap[kind] += trimap_counts(truth, prediction, number, distance=distance)
+    metrics: dict[str, Any] = {"classes": list(classes)}
+    for kind, key in enumerate(KINDS):
+        boundary = counts[:, kind, 1].sum(axis=0, dtype=np.int64)
+        metrics[key] = {
+            "confusion": confusion[kind].tolist(),
+            **scores(confusion[kind]),
+            "boundary_iou": _or_none(mean_iou(boundary)),
+            "boundary_iou_by_class": [_or_none(value) for value in class_iou(boundary)],
+            "trimap": [_or_none(value) for value in mean_iou(trimap[kind])],
+        }
+    return metrics, counts
 
 
-def _compare(
-    truth_path: Path, truth: NDArray[np.uint8], path: Path, classes: int
-) -> NDArray[np.int64]:
+def _read_like(path: Path, truth: NDArray[np.uint8], truth_path: Path) -> NDArray[np.uint8]:
     prediction = read_mask(path)
     if prediction.shape != truth.shape:
         sizes = " and ".join(f"{w}x{h}" for h, w in (prediction.shape, truth.shape))
         raise BPGError(f"{path} and {truth_path} differ in size: {sizes} pixels")
+    return prediction
+
+
+def _compare(
+    truth_path: Path,
+    truth: NDArray[np.uint8],
+    path: Path,
+    prediction: NDArray[np.uint8],
+    classes: int,
+) -> NDArray[np.int64]:
     try:
         return confusion_matrix(truth, prediction, classes)
     except BPGError as error:
         raise BPGError(f"{path} against {truth_path}: {error}") from None
+
+
+def _or_none(value: np.float64) -> float | None:
+    return None if isnan(value) else float(value)

@@ -20,9 +20,15 @@ class Picture:
 
 
 def write_page(
-    folder: Path, setting: Setting, tables: Sequence[Table], pictures: Sequence[Picture]
+    folder: Path,
+    setting: Setting,
+    tables: Sequence[Table],
+    pictures: Sequence[Picture],
+    made_with: Sequence[str],
 ) -> None:
     """Write `folder`/index.html with the tables and the pictures, which must already lie there.
+
+    `made_with` are the lines on commit, versions and hardware that every table shows.
 
     No script and nothing from the network. A picture that is not there raises FileNotFoundError.
     """
@@ -38,5 +44,7 @@ def write_page(
         keep_trailing_newline=True,
     )
     template = environment.get_template("page.html.j2")
-    html = template.render(setting=str(setting), tables=tables, pictures=pictures)
+    html = template.render(
+        setting=str(setting), tables=tables, pictures=pictures, made_with=made_with
+    )
     write_text(folder / "index.html", html)

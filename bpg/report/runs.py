@@ -21,6 +21,8 @@ class _Scores(BaseModel):
     iou: list[FiniteFloat | None]
     miou: FiniteFloat
     pixel_accuracy: FiniteFloat
+    boundary_iou: FiniteFloat | None
+    trimap: list[FiniteFloat | None]
 
 
 class _Metrics(BaseModel):
@@ -66,18 +68,22 @@ def spread(values: Sequence[float]) -> tuple[float, float | None]:
 def summarise(runs: Runs) -> dict[str, dict[str, float]]:
     """Average each variant over its seeds, for results/metrics.json.
 
-    {variant: {"miou", "miou_crf", "pixel_accuracy", "pixel_accuracy_crf"}} in percent, two
-    decimals; "miou_std" and "miou_crf_std" (n - 1) with several seeds; "edge_loss", four
-    decimals, for the variants that have one.
+    {variant: {"miou", "miou_crf", "boundary_iou", "boundary_iou_crf", "pixel_accuracy",
+    "pixel_accuracy_crf"}} in percent, two decimals; with several seeds also "miou_std",
+    "miou_crf_std", "boundary_iou_std" and "boundary_iou_crf_std" (n - 1); "edge_loss", four
+    decimals. A boundary IoU or edge loss that a run does not have is left out.
     """
     summary: dict[str, dict[str, float]] = {}
     for variant, seeds in runs.items():
         numbers: dict[str, float] = {}
-        for key in ("miou", "pixel_accuracy"):
+        for key in ("miou", "boundary_iou", "pixel_accuracy"):
             for suffix, kind in (("", "raw"), ("_crf", "crf")):
-                mean, deviation = spread([metrics[kind][key] for metrics in seeds])
+                values = [metrics[kind][key] for metrics in seeds]
+                if None in values:
+                    continue
+                mean, deviation = spread(values)
                 numbers[key + suffix] = round(mean, 2)
-                if key == "miou" and deviation is not None:
+                if key != "pixel_accuracy" and deviation is not None:
                     numbers[f"{key}{suffix}_std"] = round(deviation, 2)
         edge_losses = [metrics["edge_loss"] for metrics in seeds]
         if None not in edge_losses:

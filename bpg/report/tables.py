@@ -63,9 +63,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table to read (`header`, `rows`) and the same, complete, to compute with (`records`)."""
+    """A table to read (`header`, `rows`) and the same, complete, to compute with (`records`).
 
-    number: int
+    `name` is that of its files.
+    """
+
+    name: str
     title: str
     caption: str
     header: tuple[str, ...]
@@ -105,13 +108,13 @@ def table1(runs: Runs, setting: Setting) -> Table:
             value = NOT_RUN if values is None else values[index]
             records.append(
                 {"system": line.label, "variant": line.variant, "crf": int(line.crf), "class": name}
-                | _record("iou", "absent" if value is None else value, digits=2)
+                | record("iou", "absent" if value is None else value, digits=2)
                 | {"paper_iou": printed.get(name)}
                 | setting.columns()
             )
     return Table(
-        1,
-        "Network architectures, IoU per class in %",
+        "table1",
+        "Table 1. Network architectures, IoU per class in %",
         _caption(setting),
         ("system", *classes, "mean", "paper's mean"),
         tuple(rows),
@@ -131,22 +134,22 @@ def table2(runs: Runs, setting: Setting) -> Table:
         rows.append(
             (
                 Cell(line.label, "label"),
-                _cell(miou),
-                _cell(edge_loss, digits=3),
+                cell(miou),
+                cell(edge_loss, digits=3),
                 _paper_cell(line.miou),
                 _paper_cell(line.edge_loss, digits=3),
             )
         )
         records.append(
             {"system": line.label, "variant": line.variant}
-            | _record("miou", miou, digits=2)
-            | _record("edge_loss", edge_loss, digits=4)
+            | record("miou", miou, digits=2)
+            | record("edge_loss", edge_loss, digits=4)
             | {"paper_miou": line.miou, "paper_edge_loss": _or_na(line.edge_loss)}
             | setting.columns()
         )
     return Table(
-        2,
-        "Settings of the boundary branch, mIoU in % and edge loss",
+        "table2",
+        "Table 2. Settings of the boundary branch, mIoU in % and edge loss",
         _caption(setting),
         ("setting", "mIoU", "edge loss", "paper's mIoU", "paper's edge loss"),
         tuple(rows),
@@ -168,22 +171,22 @@ def table3(runs: Runs, setting: Setting) -> Table:
             (
                 Cell(line.label, "label"),
                 Cell(line.supervision, "label"),
-                _cell(raw),
-                _cell(crf),
+                cell(raw),
+                cell(crf),
                 _paper_cell(line.miou),
                 _paper_cell(line.miou_crf),
             )
         )
         records.append(
             {"system": line.label, "variant": line.variant, "supervision": line.supervision}
-            | _record("miou", raw, digits=2)
-            | _record("miou_crf", crf, digits=2)
+            | record("miou", raw, digits=2)
+            | record("miou_crf", crf, digits=2)
             | {"paper_miou": _or_na(line.miou), "paper_miou_crf": _or_na(line.miou_crf)}
             | setting.columns()
         )
     return Table(
-        3,
-        "Comparison with other methods, mIoU in %",
+        "table3",
+        "Table 3. Comparison with other methods, mIoU in %",
         _caption(setting),
         ("method", "supervision", "wo/ CRF", "w/ CRF", "paper's wo/ CRF", "paper's w/ CRF"),
         tuple(rows),
@@ -216,17 +219,25 @@ def markdown(table: Table) -> str:
         for line in lines
     )
     notes = "".join(f"\n{note}\n" for note in table.notes)
-    return f"# Table {table.number}. {table.title}\n\n{table.caption}\n\n{body}\n{notes}"
+    return (
+        f"# {table.title}\n\n{table.caption}\n\n{body}\n{notes}\n"
+        "Commit, versions and hardware: provenance.json, beside this file.\n"
+    )
 
 
 def write_table(folder: Path, table: Table) -> None:
-    """Write `folder`/tableN.md to read and tableN.csv to compute with.
+    """Write `folder`/NAME.md to read and NAME.csv to compute with.
 
     The CSV of Table 1 has one row per system and class; percentages have two decimals, edge losses
     four. What has no number says why: "not run", "absent" (no true pixel) or "n/a".
     """
-    write_text(folder / f"table{table.number}.md", markdown(table))
-    write_rows(folder / f"table{table.number}.csv", list(table.records[0]), table.records)
+    write_markdown(folder, table)
+    write_rows(folder / f"{table.name}.csv", list(table.records[0]), table.records)
+
+
+def write_markdown(folder: Path, table: Table) -> None:
+    """Write `folder`/NAME.md."""
+    write_text(folder / f"{table.name}.md", markdown(table))
 
 
 def _values(metrics: Sequence[Metrics] | None, kind: str) -> Value | str:
@@ -274,7 +285,7 @@ def _class_cells(
     values: list[Value | None] | None, classes: int, best: dict[int, str]
 ) -> list[Cell]:
     if values is None:
-        return [_cell(NOT_RUN)] * (classes + 1)
+        return [cell(NOT_RUN)] * (classes + 1)
     return [
         Cell(ABSENT)
         if value is None
@@ -297,22 +308,24 @@ def _printed_row(
     )
 
 
-def _cell(value: Value | str, digits: int = 1) -> Cell:
+def cell(value: Value | str, digits: int = 1, *, signed: bool = False) -> Cell:
+    """Show mean ± deviation with so many digits, or the word that stands for a missing number."""
     if value == NOT_RUN:
         return Cell(NOT_RUN, "not-run")
-    return Cell(value if isinstance(value, str) else _show(value, digits))
+    return Cell(value if isinstance(value, str) else _show(value, digits, "+" if signed else ""))
 
 
 def _paper_cell(value: float | None, digits: int = 1) -> Cell:
     return Cell(NOT_AVAILABLE if value is None else f"{value:.{digits}f}", "paper")
 
 
-def _show(value: Value, digits: int = 1) -> str:
+def _show(value: Value, digits: int = 1, sign: str = "") -> str:
     mean, deviation = value
-    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+    return f"{mean:{sign}.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
-def _record(name: str, value: Value | str, digits: int) -> dict[str, Any]:
+def record(name: str, value: Value | str, digits: int) -> dict[str, Any]:
+    """Return the columns NAME and NAME_std of a CSV row."""
     if isinstance(value, str):
         return {name: value, f"{name}_std": ""}
     mean, deviation = value

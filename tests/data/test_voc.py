@@ -1,4 +1,7 @@
+import hashlib
 import io
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,9 @@ CLASSES = ["background", "cat", "dog"]
 NAMES = {"voc": "voc.tar", "sbd": "sbd.tgz", "scribbles": "scribbles.zip"}
 WIDTH, HEIGHT = 12, 8
 SAMPLE = Path(__file__).parents[3] / "shared" / "voc-sample"
+PREPARED = Path(__file__).parents[2] / "data" / "voc"
+# Of `sort -u` of the lists of train_aug that DeepLab and its successors use.
+TRAIN_AUG_MD5 = "215992f6fd958f89800449fdb4bbabe6"
 
 
 def jpeg(size=(WIDTH, HEIGHT)):
@@ -102,6 +108,53 @@ def test_train_aug_never_meets_val(train, val, sbd):
     assert not set(ids) & val
     assert ids == sorted(set(ids))
     assert set(ids) | val == train | val | sbd
+
+
+def sort_u(lines: str) -> bytes:
+    """The system's `sort -u`, bytewise, as in the published checksum."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    result = subprocess.run(
+        ["sort", "-u"], input=lines.encode(), env=environment, check=True, capture_output=True
+    )
+    return result.stdout
+
+
+def test_the_list_has_the_checksum_of_sort_u(prepare, tmp_path):
+    """Two lists of SBD and one of VOC put together, VOC val taken out, as one does in a shell."""
+    prepare()
+    joined = b"".join(
+        data for name, data in {**voc_members(), **sbd_members()}.items() if name.endswith(".txt")
+    )
+    together = sort_u(joined.decode()).decode().split()
+    assert together == ["both", "leak", "s1", "s2", "v1"]
+    expected = sort_u("".join(f"{i}\n" for i in reversed(together) if i != "leak"))
+    found = hashlib.md5((tmp_path / "out/train.txt").read_bytes()).hexdigest()
+    assert found == hashlib.md5(expected).hexdigest()
+
+
+def ids_like_vocs(rng, number):
+    return [f"{year}_{n:06}" for year, n in rng.integers((2007, 0), (2012, 9999), (number, 2))]
+
+
+def test_ids_of_vocs_form_are_sorted_as_sort_u_does():
+    rng = np.random.default_rng(8)
+    train, val, sbd = (ids_like_vocs(rng, number) for number in (1464, 1449, 11355))
+    kept = [i for i in train + sbd if i not in set(val)]
+    assert len(set(kept)) < len(kept), "the case must hold an id twice"
+    found = "".join(f"{i}\n" for i in train_aug_ids(train, val, sbd)).encode()
+    assert found == sort_u("".join(f"{i}\n" for i in kept))
+
+
+def test_train_aug_of_the_official_archives_has_the_known_checksum():
+    lists = [PREPARED / f"{which}.txt" for which in ("train", "val")]
+    if not all(path.is_file() for path in lists):
+        pytest.skip("data/voc is not prepared here: dvc repro with dataset=voc makes it")
+    train, val = (path.read_bytes() for path in lists)
+    # The val list tells the official archives from a sample without a look at what is tested.
+    if len(val.split()) != 1449:
+        pytest.skip(f"data/voc is a sample: {len(val.split())} validation pictures of 1,449")
+    assert len(train.split()) == 10582
+    assert hashlib.md5(train).hexdigest() == TRAIN_AUG_MD5
 
 
 @pytest.mark.parametrize("prefix", ["", "./", "some/folder/"])

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from bpg.losses.boundary import boundary_loss, squared_error
+from bpg.losses.partial_cross_entropy import partial_cross_entropy
 
 
 def logit(p: float) -> float:
@@ -86,6 +87,37 @@ def test_beside_a_mean_it_weighs_one_over_the_mean_edge():
     total, pixels = squared_error(logits, edges, valid)
     expected = (total / pixels / edges[valid].mean()).item()
     assert boundary_loss(logits, edges, valid).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_lambda_in_terms_of_the_printed_sums_and_of_means():
+    """docs/method.md: printed sums with λ are ours with λ·m/s, a mean beside a mean ours with λ·m.
+
+    m is the mean of the edge map and s the share of labelled pixels, both over the picture.
+    """
+    logits, edges, valid = case((2, 12, 14))
+    scores = torch.randn(2, 4, 12, 14, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 4, (2, 12, 14))
+    labels[(torch.rand(labels.shape) > 0.1) | ~valid] = 255
+    labelled = (labels != 255).sum()
+    mean_edge, share = edges[valid].mean(), labelled / valid.sum()
+
+    prediction = logits[:, 0].sigmoid()[valid]
+    semantic = F.cross_entropy(scores, labels, ignore_index=255, reduction="sum")
+    squared = F.mse_loss(prediction, edges[valid], reduction="sum")
+    mean_squared = F.mse_loss(prediction, edges[valid])
+
+    def ours(weight):
+        return partial_cross_entropy(scores, labels) + weight * boundary_loss(logits, edges, valid)
+
+    def gradients(loss):
+        return torch.autograd.grad(loss, (scores, logits), retain_graph=True)
+
+    printed = gradients(semantic + 0.7 * squared)
+    for found, expected in zip(gradients(ours(0.7 * mean_edge / share)), printed, strict=True):
+        assert torch.allclose(labelled * found, expected, rtol=1e-4, atol=1e-6)
+    means = gradients(semantic / labelled + 0.7 * mean_squared)
+    for found, expected in zip(gradients(ours(0.7 * mean_edge)), means, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("valid", [True, False])

@@ -64,6 +64,17 @@ def test_scores_other_than_the_arg_max_get_no_edge_gradient(randomise):
     assert scores.grad[:, 1:][winner].any()
 
 
+def test_through_the_softmax_the_others_get_as_much_as_the_winner():
+    """What Eq. 1 does not promise with `source: probabilities`; docs/method.md says so."""
+    scores = torch.randn(2, 6, 5, 4, dtype=torch.float64, requires_grad=True)
+    foreground_background(scores.softmax(1))[:, 1].sum().backward()
+    winner = 1 + scores[:, 1:].argmax(1, keepdim=True)
+    p = scores.detach().softmax(1).gather(1, winner)
+    size = scores.grad.abs()
+    assert torch.allclose(size.gather(1, winner), p * (1 - p))
+    assert torch.allclose(size.sum(1, keepdim=True), 2 * p * (1 - p))
+
+
 @pytest.mark.parametrize(("channels", "inputs"), [("foreground", 2), ("all_channels", 21)])
 def test_c_is_2_or_k_plus_1(channels, inputs):
     network = brn(channels, classes=21, width=6, depth=3)

@@ -13,7 +13,15 @@ def metrics(variant, seed, classes, miou, edge_loss=None, absent=()):
 
     def scores(value):
         iou = [None if name in absent else value - 1 + k for k, name in enumerate(classes)]
-        return {"confusion": [], "iou": iou, "miou": value, "pixel_accuracy": value + 20}
+        return {
+            "confusion": [],
+            "iou": iou,
+            "miou": value,
+            "pixel_accuracy": value + 20,
+            "boundary_iou": value - 10,
+            "boundary_iou_by_class": [None if v is None else v - 10 for v in iou],
+            "trimap": [value - 20 + r / 4 for r in range(1, 41)],
+        }
 
     return {
         "classes": list(classes),

@@ -21,7 +21,7 @@ def page(tmp_path, runs_folder, write_run, setting):
         folder.mkdir()
         Image.new("RGB", (4, 4)).save(folder / PICTURE.file)
         tables = [table(runs, setting) for table in (table1, table2, table3)]
-        write_page(folder, setting, tables, [PICTURE])
+        write_page(folder, setting, tables, [PICTURE], ["commit abc; torch 2 <b>"])
         return folder, tables
 
     classes = ["background", "cat & <b>dog</b>"]
@@ -71,7 +71,8 @@ def test_the_page_has_every_cell_of_every_table(page):
     assert _read(folder).rows == expected
     text = (folder / "index.html").read_text(encoding="utf-8")
     for table in tables:
-        assert f"Table {table.number}. {table.title}" in text
+        assert f">{table.title}<" in text
+    assert text.count("commit abc; torch 2 &lt;b&gt;") == len(tables)
     assert text.count("data set shapes (400 training") == 1 + len(tables)
     assert re.findall("<strong>([^<]*)</strong>", text) == ["Ours:", "53.0", "54.0", "54.0"]
 
@@ -93,7 +94,7 @@ def test_names_cannot_inject_markup(page):
 
 def test_a_picture_that_is_not_there_is_a_fault(tmp_path, setting):
     with pytest.raises(FileNotFoundError, match=r"figure4\.png"):
-        write_page(tmp_path, setting, [], [PICTURE])
+        write_page(tmp_path, setting, [], [PICTURE], [])
     assert not (tmp_path / "index.html").exists()
 
 
@@ -104,7 +105,7 @@ def test_equal_input_gives_equal_bytes(page):
 
 def test_the_stages_start_without_torch():
     code = (
-        "import sys, bpg.evaluation.evaluate, bpg.report.tables, bpg.report.figures, "
-        "bpg.report.page; sys.exit('torch' in sys.modules)"
+        "import sys, bpg.evaluation.evaluate, bpg.report.tables, bpg.report.charts, "
+        "bpg.report.grids, bpg.report.evidence, bpg.report.page; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

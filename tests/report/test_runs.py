@@ -35,6 +35,9 @@ def _set(*keys):
         (_set("raw", "miou"), float("nan"), "raw.miou"),
         (_set("crf", "iou"), [1.0, 2.0], "one IoU per class"),
         (_set("crf"), None, "crf"),
+        (_set("raw", "boundary_iou"), float("inf"), "raw.boundary_iou"),
+        (_set("crf", "trimap"), None, "crf.trimap"),
+        (_set("crf", "trimap"), ["wide"], "crf.trimap.0"),
         (_set("classes"), "cat", "classes"),
         (_set("edge_loss"), "low", "edge_loss"),
         (_set("seed"), 7, "made by bpg, 7"),
@@ -78,12 +81,16 @@ def test_summary_of_one_seed(runs_folder, write_run):
         "scribble": {
             "miou": 51.23,
             "miou_crf": 56.23,
+            "boundary_iou": 41.23,
+            "boundary_iou_crf": 46.23,
             "pixel_accuracy": 71.23,
             "pixel_accuracy_crf": 76.23,
         },
         "bpg": {
             "miou": 54.0,
             "miou_crf": 59.0,
+            "boundary_iou": 44.0,
+            "boundary_iou_crf": 49.0,
             "pixel_accuracy": 74.0,
             "pixel_accuracy_crf": 79.0,
             "edge_loss": 0.0512,
@@ -97,7 +104,32 @@ def test_summary_of_three_seeds_has_the_sample_deviation(runs_folder, write_run)
     numbers = summarise(read_runs(runs_folder, ["bpg"], [0, 1, 2]))["bpg"]
     assert numbers["miou"] == 52.0
     assert numbers["miou_std"] == numbers["miou_crf_std"] == 2.0  # with divisor n: 1.63
+    assert numbers["boundary_iou"] == 42.0
+    assert numbers["boundary_iou_std"] == numbers["boundary_iou_crf_std"] == 2.0
     assert numbers["edge_loss"] == 0.06
+
+
+def test_a_boundary_iou_that_a_seed_does_not_have_is_left_out(runs_folder, write_run):
+    for seed in (0, 1):
+        path = write_run("bpg", seed, 50.0)
+    content = json.loads(path.read_text())
+    content["crf"]["boundary_iou"] = None
+    content["crf"]["trimap"][0] = None
+    path.write_text(json.dumps(content))
+    numbers = summarise(read_runs(runs_folder, ["bpg"], [0, 1]))["bpg"]
+    assert [name for name in numbers if name.startswith("boundary")] == [
+        "boundary_iou",
+        "boundary_iou_std",
+    ]
+
+
+def test_a_file_from_before_the_boundary_measures_is_named(runs_folder, write_run):
+    path = write_run("bpg", 0, 50.0)
+    content = json.loads(path.read_text())
+    del content["raw"]["boundary_iou"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(BPGError, match=r"raw\.boundary_iou: Field required; evaluate the run anew"):
+        read_runs(runs_folder, ["bpg"], [0])
 
 
 def test_class_bars_leave_absent_classes_out(runs_folder, write_run):

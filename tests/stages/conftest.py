@@ -182,7 +182,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for variant, train in (("scribble", "train"), ("bpg", "train_boundary")):
         for name in (train, "predict", "crf", "evaluate"):
             assert _call(folder, name, variant, "0").code == 0
-    assert _call(folder, "tables").code == 0
+    for name in ("cost", "samples", "tables"):
+        assert _call(folder, name).code == 0
     return folder
 
 

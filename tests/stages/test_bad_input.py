@@ -52,6 +52,9 @@ def grey(path: Path, size: tuple[int, int], label: int = 255) -> None:
     Image.new("L", size, label).save(path)
 
 
+TABLES = ("table1", "table2", "table3", "differences", "boundaries")
+
+
 def ran_before(folder: Path, stage: str) -> None:
     """Remove what the stage writes, as DVC does before it runs one."""
     outputs = {
@@ -63,8 +66,16 @@ def ran_before(folder: Path, stage: str) -> None:
         "edges": [DATA / "edges"],
         "predict": [RUN / "probabilities", RUN / "masks"],
         "crf": [RUN / "masks_crf"],
-        "evaluate": [RUN / "metrics.json"],
-        "tables": [Path("results")],
+        "evaluate": [RUN / "metrics.json", RUN / "counts.npy"],
+        "cost": [Path("results/cost.csv")],
+        "samples": [Path("results/samples")],
+        "tables": [
+            *(Path("results") / f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md")),
+            *(Path("results") / name for name in ("class_iou", "trimap", "curves")),
+            Path("results/cost.md"),
+            Path("results/metrics.json"),
+            Path("results/provenance.json"),
+        ],
         "report": [Path("results/report")],
     }
     for output in outputs[stage]:
@@ -215,6 +226,41 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "tables",
         lambda f: shutil.copy(f / "runs/bpg/0/metrics.json", f / RUN / "metrics.json"),
         "runs/scribble/0/metrics.json: made by bpg, 0",
+    ),
+    "counts missing": (
+        "tables",
+        lambda f: (f / RUN / "counts.npy").unlink(),
+        "runs/scribble/0/counts.npy: cannot be read",
+    ),
+    "counts cut off": (
+        "tables",
+        lambda f: cut(f / RUN / "counts.npy"),
+        "runs/scribble/0/counts.npy: no .npy file, or cut off; evaluate the run anew",
+    ),
+    "provenance missing": (
+        "tables",
+        lambda f: (f / RUN / "provenance.json").unlink(),
+        "runs/scribble/0/provenance.json: missing; train scribble, 0 anew",
+    ),
+    "provenance of another kind": (
+        "tables",
+        lambda f: (f / RUN / "provenance.json").write_text('{"commit": 3}'),
+        "runs/scribble/0/provenance.json: not what a training was made with",
+    ),
+    "cost missing": (
+        "tables",
+        lambda f: (f / "results/cost.csv").unlink(),
+        "results/cost.csv: missing; run the stage cost",
+    ),
+    "model missing for the samples": (
+        "samples",
+        lambda f: (f / RUN / "model.safetensors").unlink(),
+        "runs/scribble/0/model.safetensors: no such model",
+    ),
+    "samples missing": (
+        "report",
+        lambda f: shutil.rmtree(f / "results/samples"),
+        "results/samples/train.txt: no such id list",
     ),
     "curves missing": (
         "report",

@@ -19,6 +19,7 @@ from bpg.data import pretrained
 
 VARIANTS = ("scribble", "bpg")
 SIDE, TRAIN, VAL = 64, 8, 4
+UNTRACKED = ("results/report", "results/samples")
 SHAPES, TINY = "params/dataset/shapes.yaml", "params/recipe/tiny.yaml"
 
 Run = Callable[..., str]
@@ -85,8 +86,8 @@ def test_every_stage_ran_once_and_none_complained(pipeline):
     _, said = pipeline
     stages = re.findall(r"Running stage '(.*)'", said)
     each = ("predict", "crf", "evaluate")
-    expected = {"fetch", "prepare", "scribbles", "edges", "tables", "report"}
-    expected |= {"train@scribble-0", "train_boundary@bpg-0"}
+    expected = {"fetch", "prepare", "scribbles", "edges", "cost", "samples"}
+    expected |= {"tables", "report", "train@scribble-0", "train_boundary@bpg-0"}
     expected |= {f"{stage}@{variant}-0" for stage in each for variant in VARIANTS}
     assert len(stages) == len(expected)
     assert set(stages) == expected
@@ -239,10 +240,11 @@ def test_the_page_shows_the_tables_and_pictures_that_are_there(repository):
     page = repository / "results/report/index.html"
     text = page.read_text(encoding="utf-8")
     assert text.lstrip().lower().startswith("<!doctype html>")
-    assert text.count("<table") == 3
+    assert text.count("<table") == 6
     assert "not run" in text
     shown = re.findall(r'src="([^"]+)"', text)
-    assert {"figure4.png", "miou.png", "curves.png"} <= set(shown)
+    figures = {f"figure{number}.png" for number in (1, 4, 5, 6)}
+    assert set(shown) == figures | {"miou.png", "differences.png", "trimap.png", "curves.png"}
     for name in shown:
         with Image.open(page.parent / name) as picture:
             assert picture.format == "PNG"
@@ -251,7 +253,7 @@ def test_the_page_shows_the_tables_and_pictures_that_are_there(repository):
 
 def test_only_small_text_is_given_to_git(repository, run):
     tracked = run(repository, "git", "ls-files").splitlines()
-    assert not [p for p in tracked if p.startswith(("data/", "runs/", "results/report"))]
+    assert not [p for p in tracked if p.startswith(("data/", "runs/", *UNTRACKED))]
     results = [p for p in tracked if p.startswith("results/")]
     assert {Path(p).suffix for p in results} == {".csv", ".md", ".json"}
     assert {f"results/table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md")} < set(results)
@@ -284,18 +286,24 @@ def changed(repository: Path, tools, file: str, changes: dict) -> Iterator[None]
         path.write_bytes(before)
 
 
+AFTER = {"samples", "tables", "report"}
 BOTH = {f"@{variant}-0" for variant in VARIANTS}
 TRAINED = {"train@scribble-0", "train_boundary@bpg-0"}
 CHANGES = {
     # what is changed: (file, keys, the stages that read it)
     "lambda": ("params.yaml", {"lambda": 0.5}, {"train_boundary@bpg-0"}),
-    "BRN": (TINY, {"model.brn.width": 4}, {"train_boundary@bpg-0"}),
-    "PRN": (TINY, {"model.prn.width": 4}, TRAINED),
+    "BRN": (TINY, {"model.brn.width": 4}, {"train_boundary@bpg-0", "cost"}),
+    "PRN": (TINY, {"model.prn.width": 4}, {*TRAINED, "cost"}),
     "epochs": (TINY, {"training.epochs": 2}, TRAINED),
-    "crop": (TINY, {"training.augmentation.crop": 57}, TRAINED),
-    "scales": (TINY, {"inference.scales": [1.0, 1.25]}, {f"predict{run}" for run in BOTH}),
+    "crop": (TINY, {"training.augmentation.crop": 57}, {*TRAINED, "cost"}),
+    "scales": (
+        TINY,
+        {"inference.scales": [1.0, 1.25]},
+        {f"predict{run}" for run in BOTH} | {"samples"},
+    ),
     "crf": (TINY, {"crf.bilateral_rgb": 9}, {f"crf{run}" for run in BOTH}),
     "edges": (SHAPES, {"edges.upscale": 1}, {"edges"}),
+    "true edges": (SHAPES, {"edges.source": "truth"}, {"edges"}),
     "strokes": (SHAPES, {"scribbles.line_width": 2}, {"scribbles"}),
     "another draw": (SHAPES, {"source.seed": 1}, {"fetch", "prepare"}),
     "threads": (TINY, {"machine.threads": 2}, set()),
@@ -330,6 +338,7 @@ def test_another_lambda_redoes_the_boundary_variants_and_what_follows(repository
         "predict@bpg-0",
         "crf@bpg-0",
         "evaluate@bpg-0",
+        "samples",
         "tables",
         "report",
     ]
@@ -339,7 +348,7 @@ def test_another_crf_redoes_the_crf_and_what_follows(repository, run, tools):
     with changed(repository, tools, TINY, {"crf.iterations": 3}):
         said = run(repository, "dvc", "repro", "--dry", "--force-downstream")
     expected = {f"{stage}@{variant}-0" for stage in ("crf", "evaluate") for variant in VARIANTS}
-    assert set(re.findall(r"Running stage '(.*)'", said)) == expected | {"tables", "report"}
+    assert set(re.findall(r"Running stage '(.*)'", said)) == expected | AFTER
 
 
 @pytest.mark.parametrize(
@@ -365,8 +374,8 @@ def test_one_more_run_leaves_the_others_alone(repository, tools, monkeypatch, ch
     monkeypatch.chdir(repository)
     with changed(repository, tools, "params.yaml", changes), Repo() as dvc:
         concerned = set(dvc.status())
-    assert {"tables", "report"} <= concerned
-    runs = {name.split("@")[1] for name in concerned - {"tables", "report"}}
+    assert concerned >= AFTER
+    runs = {name.split("@")[1] for name in concerned - AFTER - {"cost"}}
     assert runs == new
 
 
@@ -386,7 +395,7 @@ def test_an_experiment_retrains_the_boundary_variants_only(experiment, repositor
     redone = re.findall(r"Running stage '(.*)'", said)
     # The later ones run if the masks before them changed.
     assert redone[:2] == ["train_boundary@bpg-0", "predict@bpg-0"]
-    assert {"evaluate@bpg-0", "tables", "report"} <= set(redone)
+    assert {"evaluate@bpg-0", *AFTER} <= set(redone)
     assert not [stage for stage in redone if "scribble" in stage]
     runs = [tools.snapshot(where / "runs/scribble") for where in (folder, repository)]
     assert runs[0] == runs[1]
@@ -441,5 +450,9 @@ def test_another_run_from_nothing_gives_the_same_bytes(repository, checkout, too
         before, after = (tools.snapshot(where / place) for where in (repository, folder))
         # Written by fetch, which does not run again here.
         before = {k: v for k, v in before.items() if not k.startswith("archives")}
+        # What the runs were made with is kept apart from their numbers.
+        for files in (before, after):
+            for name in [name for name in files if name.endswith("provenance.json")]:
+                del files[name]
         assert len(before) > 20
         assert after == before

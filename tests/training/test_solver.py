@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
 from bpg.training.solver import make_optimizer, parameter_groups, poly, set_rates
+from bpg.training.train import EpochSampler
 
 PUBLISHED = {"rate": 2.5e-4, "decay": 5e-4, "head_rate": 10, "new_rate": 10}
 
@@ -89,3 +91,76 @@ def test_adamw_takes_momentum_as_beta_1(build):
     assert isinstance(solver, torch.optim.AdamW)
     assert {g["betas"] for g in solver.param_groups} == {(0.8, 0.999)}
     assert [g["weight_decay"] for g in solver.param_groups] == [5e-4, 5e-4, 0.0]
+
+
+def published_groups(network, rate, decay):
+    """deeplab-pytorch's groups: convolutions of the trunk ×1, ASPP weights ×10, its biases ×20."""
+    trunk = [
+        parameter
+        for module in network.backbone.modules()
+        if isinstance(module, nn.Conv2d)
+        for parameter in module.parameters()
+    ]
+    branches = list(network.head.branches)
+    return [
+        {"params": trunk, "lr": rate, "weight_decay": decay},
+        {"params": [b.weight for b in branches], "lr": 10 * rate, "weight_decay": decay},
+        {"params": [b.bias for b in branches], "lr": 20 * rate, "weight_decay": 0.0},
+    ]
+
+
+def test_training_follows_the_published_solver(build, load, fit):
+    """A short training, and the same one with torch's own solver, schedule and loss by hand.
+
+    Decay and rate are larger than published, so that each of them shows in the weights.
+    """
+    rate, decay, epochs, batch = 2.5e-3, 0.5, 3, 2
+    networks = []
+    for _ in range(2):
+        network = build(frozen_norm=True)
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for branch in network.head.branches:
+                branch.bias.copy_(torch.randn(branch.bias.shape))
+            for module in network.backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.weight.fill_(0.7)  # timm's zero would cut the residual branches off
+        networks.append(network)
+    ours, theirs = networks
+    start = {name: value.clone() for name, value in theirs.state_dict().items()}
+    pictures, steps = load(ids=["p0", "p1", "p2", "p3", "p4"]), epochs * 2
+
+    solver = torch.optim.SGD(published_groups(theirs, rate, decay), momentum=0.9)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(solver, total_iters=steps, power=0.9)
+    theirs.train()
+    for keys in EpochSampler(5, batch, epochs, seed=4):
+        items = [pictures[key] for key in keys]
+        images, labels = (torch.stack([item[plane] for item in items]) for plane in (0, 1))
+        scores, _ = theirs(images.float())
+        solver.zero_grad()
+        nn.functional.cross_entropy(scores, labels.long(), ignore_index=255).backward()
+        solver.step()
+        schedule.step()
+
+    settings = {"optimizer": "sgd", "rate": rate, "momentum": 0.9, "decay": decay, "clip": None}
+    summary = fit(
+        ours, pictures, epochs=epochs, batch=batch, seed=4, head_rate=10, new_rate=10, **settings
+    )
+    assert summary["steps"] == steps == 6
+    found, moved = ours.state_dict(), set()
+    for name, expected in theirs.state_dict().items():
+        way = (expected - start[name]).abs().max()
+        assert (found[name] - expected).abs().max() <= 1e-3 * way, name
+        if way > 0:
+            moved.add(name)
+    assert moved == {
+        name
+        for name, parameter in theirs.named_parameters()
+        if name.startswith("head") or parameter.ndim == 4
+    }
+
+
+def test_poly_equals_the_formula_of_deeplab_pytorch():
+    """lr · (1 - iteration / iter_max) ** power; there every tenth iteration, here every one."""
+    for iteration in range(0, 20000, 10):
+        assert poly(iteration, 20000) == (1 - float(iteration) / 20000) ** 0.9

@@ -1,0 +1,261 @@
+"""The charts of the page, drawn from the pipeline's own results; equal input gives equal bytes.
+
+A variant has the same colour and line style in every chart.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from bpg.files import whole_file
+from bpg.report.runs import Runs, mean_curves, spread
+from bpg.variants import VARIANTS
+
+# Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind readers. Without
+# their yellow, which is too light for a line on white.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
+DASHES, MARKERS = ("-", "--", ":", "-."), "oDsv^PX"
+OURS = "#0072B2"
+DIAMOND = {
+    "color": "#777777",
+    "linestyle": "none",
+    "marker": "D",
+    "markersize": 8,
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.6,
+}
+KINDS = {"raw": "without CRF", "crf": "with CRF"}
+
+
+class Row(Protocol):
+    """A difference between two systems, in percentage points; numbers None if not both were run."""
+
+    @property
+    def label(self) -> str:
+        """Which systems, such as "DeepLab-v2 [scri] → BPG"."""
+
+    @property
+    def value(self) -> float | None:
+        """Ours."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of its 95 % interval."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of its 95 % interval."""
+
+    @property
+    def paper(self) -> float | None:
+        """The paper's difference, None where it prints none."""
+
+
+def bar_chart(path: Path, runs: Runs) -> None:
+    """Draw mIoU per variant before and after the CRF as PNG; error bars where there are seeds.
+
+    `runs` is what `bpg.report.runs.read_runs` returns; the bars are one standard deviation long
+    to each side.
+    """
+    figure = Figure(figsize=(8, 0.62 * len(runs) + 1.3), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(runs))
+    for shift, kind, colour in ((-0.2, "raw", "#4477aa"), (0.2, "crf", "#ccbb44")):
+        values = [spread([seed[kind]["miou"] for seed in seeds]) for seeds in runs.values()]
+        means = [mean for mean, _ in values]
+        errors = [deviation or 0.0 for _, deviation in values]
+        axes.barh(places + shift, means, 0.38, label=KINDS[kind], color=colour)
+        if any(errors):
+            axes.errorbar(
+                means, places + shift, xerr=errors, fmt="none", ecolor="#333333", capsize=3
+            )
+        for place, mean, error in zip(places + shift, means, errors, strict=True):
+            axes.text(mean + error + 0.6, place, f"{mean:.1f}", va="center", fontsize=9)
+    axes.set_yticks(places, [_label(variant) for variant in runs])
+    axes.invert_yaxis()
+    axes.set_xlabel("mIoU in %")
+    axes.margins(x=0.1)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False
+    )
+    _plain(axes)
+    axes.grid(visible=False, axis="y")
+    _save(figure, path)
+
+
+def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the training curves as PNG: a panel per metric, a line per variant (seed mean).
+
+    `rows` is what `bpg.report.runs.gather_curves` returns, where a step is an epoch.
+    """
+    metrics = [name for name in rows[0] if name not in ("variant", "seed", "step")]
+    curves = mean_curves(rows)
+    styles = _styles(curves)
+    across = 2 if len(metrics) == 4 else min(3, len(metrics))
+    down = -(-len(metrics) // across)
+    figure = Figure(figsize=(4 * across, 2.9 * down + 0.5), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).flat
+    for metric, axes in zip(metrics, panels, strict=False):
+        for variant, points in curves.items():
+            if metric in points[0]:
+                steps, values = zip(*((row["step"], row[metric]) for row in points), strict=True)
+                axes.plot(steps, values, **styles[variant])
+        axes.set_title(metric, fontsize=10)
+        axes.set_xlabel("epoch", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(bottom=0)
+        _plain(axes)
+    for axes in panels:
+        axes.set_visible(False)
+    _variant_legend(figure, styles, 2 * across)
+    _save(figure, path)
+
+
+def trimap_chart(path: Path, runs: Runs) -> None:
+    """Draw mIoU near the true boundary as PNG: by width of the band, without and with CRF.
+
+    A line per variant (seed mean). `runs` as for `bar_chart`, where each seed's ["raw"]["trimap"]
+    and ["crf"]["trimap"] list the percent in bands of 1, 2, ... pixels; a width that is None in
+    any seed is left out.
+    """
+    styles = _styles(runs)
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
+    for axes, (kind, title) in zip(figure.subplots(1, 2, sharey=True), KINDS.items(), strict=True):
+        for variant, seeds in runs.items():
+            by_width = enumerate(zip(*(seed[kind]["trimap"] for seed in seeds), strict=True), 1)
+            points = [(width, fmean(values)) for width, values in by_width if None not in values]
+            axes.plot([x for x, _ in points], [y for _, y in points], **styles[variant])
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("width of the band around the true boundary in pixels", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _plain(axes)
+        if kind == "raw":
+            axes.set_ylabel("mIoU in the band in %")
+    _variant_legend(figure, styles, 6)
+    _save(figure, path)
+
+
+def difference_chart(path: Path, groups: Mapping[str, Sequence[Row]]) -> None:
+    """Draw differences with their 95 % intervals as PNG, a panel per group under its key.
+
+    A line per label, in the order of their first appearance, which the panels share; within a
+    group labels differ. The paper's differences are hollow diamonds. A row with no value says
+    "not run".
+    """
+    labels = list(dict.fromkeys(row.label for row in chain(*groups.values())))
+    size = (2.4 + 3.6 * len(groups), 0.5 * len(labels) + 1.6)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False).flat
+    for axes, (title, rows) in zip(panels, groups.items(), strict=True):
+        axes.axvline(0, color="#333333", linewidth=1, zorder=1)
+        for row in rows:
+            place = labels.index(row.label)
+            if row.paper is not None:
+                axes.plot(row.paper, place, zorder=3, **DIAMOND)
+            if row.value is not None:
+                axes.plot([row.low, row.high], [place, place], color=OURS, linewidth=2)
+                axes.plot(row.value, place, "o", color=OURS, markersize=7)
+            axes.annotate(
+                "not run" if row.value is None else f"{row.value:+.1f}".replace("-", "−"),
+                (row.value or 0, place),
+                (0, 9),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("difference in percentage points", fontsize=9)
+        axes.margins(x=0.08)
+        _plain(axes)
+        axes.grid(visible=False, axis="y")
+    figure.axes[0].set_yticks(range(len(labels)), labels)
+    figure.axes[0].set_ylim(len(labels) - 0.5, -0.7)
+    handles = [Line2D([], [], color=OURS, linewidth=2, marker="o", markersize=7)]
+    names = ["ours, with its 95 % interval"]
+    if any(row.paper is not None for row in chain(*groups.values())):
+        handles.append(Line2D([], [], **DIAMOND))
+        names.append("the paper's difference")
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def study_chart(
+    path: Path,
+    title: str,
+    settings: Sequence[str],
+    series: Mapping[str, Sequence[tuple[float, float | None]]],
+) -> None:
+    """Draw an ablation as PNG: mIoU by setting, in the order given, a line per variant.
+
+    `series` is {variant: (mean, standard deviation or None) of each setting} in percent; the
+    error bars are one standard deviation long to each side.
+    """
+    styles = _styles(series, marked=True)
+    longest = max(map(len, settings))
+    width = max(5.5, len(settings) * max(0.9, 0.1 * longest) + 1.2)
+    figure = Figure(figsize=(width, 3.9), layout="constrained")
+    axes = figure.subplots()
+    for index, (variant, points) in enumerate(series.items()):
+        # Side by side, so that error bars do not cover each other.
+        shift = 0.06 * (index - (len(series) - 1) / 2)
+        places = [place + shift for place in range(len(settings))]
+        means = [mean for mean, _ in points]
+        errors = [deviation or 0.0 for _, deviation in points]
+        if any(errors):
+            colour = styles[variant]["color"]
+            axes.errorbar(places, means, yerr=errors, fmt="none", ecolor=colour, capsize=3)
+        axes.plot(places, means, **styles[variant])
+    axes.set_xticks(range(len(settings)), settings)
+    axes.set_xlim(-0.4, len(settings) - 0.6)
+    axes.set_title(title, fontsize=10)
+    axes.set_ylabel("mIoU in %")
+    _plain(axes)
+    _variant_legend(figure, styles, 3)
+    _save(figure, path)
+
+
+def _styles(variants: Iterable[str], *, marked: bool = False) -> dict[str, dict[str, Any]]:
+    """{variant: arguments of Line2D}; colours by the place in VARIANTS, unknown names after."""
+    variants = list(variants)
+    order = [*VARIANTS, *(variant for variant in variants if variant not in VARIANTS)]
+    styles = {}
+    for variant in variants:
+        turn, index = divmod(order.index(variant), len(COLOURS))
+        style = {"color": COLOURS[index], "linestyle": DASHES[turn % len(DASHES)], "linewidth": 1.6}
+        styles[variant] = style | ({"marker": MARKERS[index], "markersize": 6} if marked else {})
+    return styles
+
+
+def _variant_legend(figure: Figure, styles: Mapping[str, Mapping[str, Any]], across: int) -> None:
+    """Name the lines below the panels, `across` to a row."""
+    handles = [Line2D([], [], **style) for style in styles.values()]
+    labels = [_label(variant) for variant in styles]
+    columns = min(across, len(labels))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
+
+
+def _label(variant: str) -> str:
+    return VARIANTS[variant].label if variant in VARIANTS else variant
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # Software holds matplotlib's version, which would change the bytes and not the picture.
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=130, metadata={"Software": None})

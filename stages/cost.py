@@ -1,0 +1,84 @@
+"""Measure what each variant costs beside the scribble baseline."""
+
+import torch
+
+from bpg.cost import Cost, affordable_batch, measure
+from bpg.report.runs import write_rows
+from bpg.training.devices import choose_bf16, choose_device, set_up
+from bpg.variants import VARIANTS
+from stages.layout import RESULTS
+from stages.parameters import Parameters
+from stages.stage import run_stage
+from stages.training import architecture
+
+BASELINE = "scribble"
+ROUNDS = 5
+
+
+def cost(parameters: Parameters) -> None:
+    """Write `results/cost.csv`: one row a variant, with the setting it was measured in."""
+    rows = measure_variants(parameters, parameters.switches.variants.all, ROUNDS)
+    write_rows(RESULTS / "cost.csv", list(rows[0]), rows)
+
+
+def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> list[dict]:
+    """Measure the variants `names` in this recipe and return the rows of `results/cost.csv`.
+
+    Weights are from scratch and the data made up: nothing is read. Ratios are to the variant
+    `scribble`, to the first one where that is not among them. On the CPU a batch of large crops
+    is cut down (`bpg.cost.affordable_batch`); the rows hold the batch that was used.
+    """
+    baseline = BASELINE if BASELINE in names else names[0]
+    machine, training = parameters.recipe.machine, parameters.recipe.training
+    device = choose_device(parameters.switches.device)
+    set_up(
+        device,
+        threads=machine.threads,
+        seed=0,
+        deterministic=machine.deterministic,
+        fixed_size=True,
+    )
+    bf16 = choose_bf16(machine.bf16, device)
+    crop = training.augmentation.crop
+    batch = affordable_batch(training.batch, crop, device)
+    costs = measure(
+        {name: architecture(parameters, VARIANTS[name]) for name in names},
+        baseline=baseline,
+        rounds=rounds,
+        batch=batch,
+        crop=crop,
+        device=device,
+        bf16=bf16,
+        **training.model_dump(exclude={"augmentation", "epochs", "batch"}),
+    )
+    setting = {
+        "baseline": baseline,
+        "recipe": parameters.switches.recipe,
+        "classes": len(parameters.dataset.classes),
+        "crop": crop,
+        "batch": batch,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "precision": "bf16" if bf16 else "fp32",
+    }
+    reference = next(item for item in costs if item.variant == baseline)
+    return [_row(item, reference) | setting for item in costs]
+
+
+def _row(item: Cost, reference: Cost) -> dict:
+    return {
+        "variant": item.variant,
+        "label": VARIANTS[item.variant].label,
+        "parameters": item.parameters,
+        "parameters_at_test": item.parameters_at_test,
+        "macs": item.macs,
+        "peak_memory_bytes": item.memory,
+        "step_seconds": f"{item.seconds:.5f}",
+        "macs_ratio": f"{item.macs / reference.macs:.4f}",
+        "memory_ratio": f"{item.memory / reference.memory:.4f}",
+        "time_ratio": f"{item.ratio:.4f}",
+    }
+
+
+if __name__ == "__main__":
+    run_stage("cost", cost)

@@ -1,0 +1,53 @@
+"""Run the first seed's networks on a few training pictures, for Figures 1 and 5.
+
+Only training pictures have strokes and HED maps to show beside the predictions.
+"""
+
+from PIL import Image
+from tqdm import tqdm
+
+from bpg.data.choose import choose_images
+from bpg.data.ids import read_ids
+from bpg.data.masks import image_path, read_image, write_mask
+from bpg.files import whole_directory
+from bpg.inference.edges import predict_edges
+from bpg.inference.voting import vote
+from bpg.models.network import load_network
+from bpg.training.devices import choose_bf16, choose_device, set_up
+from stages.layout import SAMPLES, data_layout, run_layout
+from stages.parameters import Parameters
+from stages.stage import run_stage
+
+COUNT = 4
+
+
+def samples(parameters: Parameters) -> None:
+    """Write `results/samples/{train.txt,masks/VARIANT/ID.png,edges/VARIANT/ID.png}`."""
+    switches = parameters.switches
+    data = data_layout(switches.dataset)
+    seed, machine = switches.seeds[0], parameters.recipe.machine
+    device = choose_device(switches.device)
+    set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
+    bf16 = choose_bf16(machine.bf16, device)
+    ids = read_ids(data.train)
+    chosen = choose_images(ids, data.masks, min(COUNT, len(ids)))
+    with whole_directory(SAMPLES) as folder:
+        (folder / "train.txt").write_text("".join(f"{name}\n" for name in chosen))
+        for variant in tqdm(switches.variants.all, unit="network", desc="samples"):
+            network = load_network(run_layout(variant, seed).model).to(device)
+            for kind in ("masks", "edges"):
+                if kind == "masks" or network.brn is not None:
+                    (folder / kind / variant).mkdir(parents=True)
+            for name in chosen:
+                image = read_image(image_path(data.images, name))
+                inference = parameters.recipe.inference.model_dump()
+                probabilities = vote(network, image, **inference, device=device, bf16=bf16)
+                labels = probabilities.argmax(0).byte().cpu().numpy()
+                write_mask(folder / "masks" / variant / f"{name}.png", labels)
+                if network.brn is not None:
+                    edge = predict_edges(network, image, device=device, bf16=bf16)
+                    Image.fromarray(edge).save(folder / "edges" / variant / f"{name}.png")
+
+
+if __name__ == "__main__":
+    run_stage("samples", samples)

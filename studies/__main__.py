@@ -1,0 +1,49 @@
+"""Run a study: `python -m studies NAME [-S KEY=VALUE ...]`, NAME one of studies/NAME.yaml.
+
+Each setting is one `dvc exp run --temp`, which works in a copy of the checkout: the files here
+stay as they are, and every stage that is in DVC's cache is reused, so that a study that was
+interrupted goes on where it stopped. The table and its chart go to results/studies/.
+"""
+
+import sys
+from pathlib import Path
+
+from bpg.errors import BPGError
+from stages.layout import RESULTS, ROOT
+from stages.parameters import Switches, read_section
+from studies.results import write_study
+from studies.run import read_study, run_setting, with_changes
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    """Run every setting, then write the table."""
+    known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+    usage = f"usage: python -m studies NAME [-S KEY=VALUE ...], NAME one of {known}"
+    match sys.argv[1:]:
+        case [name, *rest] if not name.startswith("-"):
+            extra = rest[1::2]
+        case _:
+            raise BPGError(usage)
+    if rest[0::2] != ["-S"] * len(extra) or len(rest) % 2:
+        raise BPGError(f"after the name only -S KEY=VALUE is understood; {usage}")
+    if not (FOLDER / f"{name}.yaml").is_file():
+        raise BPGError(f"unknown study {name!r}; {usage}")
+    study = read_study(FOLDER / f"{name}.yaml")
+    switches = with_changes(read_section(ROOT / "params.yaml", Switches), extra)
+    found = {}
+    for number, setting in enumerate(study.settings, start=1):
+        print(f"{name} {setting} ({number} of {len(study.settings)})", flush=True)
+        found[setting] = run_setting(study, setting, f"{name}-{number}", switches, extra)
+    path = write_study(RESULTS / "studies", name, study, found, switches, extra)
+    print(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BPGError as error:
+        sys.exit(f"studies: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("studies: interrupted; the same command goes on from here")

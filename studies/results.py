@@ -1,0 +1,81 @@
+"""The table and the chart of a study."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bpg.files import write_text
+from bpg.report.charts import study_chart
+from bpg.report.runs import write_rows
+from bpg.variants import VARIANTS
+from stages.parameters import Switches
+from studies.run import Study
+
+MEASURES = {
+    "miou": "mIoU",
+    "miou_crf": "with CRF",
+    "boundary_iou": "Boundary IoU",
+    "boundary_iou_crf": "with CRF",
+    "edge_loss": "edge loss",
+}
+
+
+def write_study(
+    folder: Path,
+    name: str,
+    study: Study,
+    found: Mapping[str, Mapping[str, Any]],
+    switches: Switches,
+    extra: Sequence[str],
+) -> Path:
+    """Write `folder`/NAME.{csv,md,png} from {setting: results/metrics.json}; return the table."""
+    rows = [
+        {"setting": setting, "variant": variant} | dict(found[setting][variant])
+        for setting in study.settings
+        for variant in study.variants
+    ]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    write_rows(folder / f"{name}.csv", columns, rows)
+    series = {
+        variant: [(row["miou"], row.get("miou_std")) for row in rows if row["variant"] == variant]
+        for variant in study.variants
+    }
+    study_chart(folder / f"{name}.png", study.title, list(study.settings), series)
+    path = folder / f"{name}.md"
+    write_text(path, _markdown(name, study, rows, switches, extra))
+    return path
+
+
+def _markdown(
+    name: str,
+    study: Study,
+    rows: Sequence[Mapping[str, Any]],
+    switches: Switches,
+    extra: Sequence[str],
+) -> str:
+    command = " ".join([f"python -m studies {name}", *(f"-S '{change}'" for change in extra)])
+    seeds = ", ".join(map(str, switches.seeds))
+    several = " (mean ± sample standard deviation)" if len(switches.seeds) > 1 else ""
+    lines = [
+        ["setting", "variant", *MEASURES.values()],
+        ["---", "---", *(["---:"] * len(MEASURES))],
+    ]
+    for row in rows:
+        label = VARIANTS[row["variant"]].label
+        lines.append([row["setting"], label, *(_show(row, key) for key in MEASURES)])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"# {study.title}\n\n"
+        f"Data set {switches.dataset}, recipe {switches.recipe}, seeds {seeds}{several}; "
+        "IoU in %, edge loss as squared error per pixel against the edges of the setting.\n\n"
+        f"    {command}\n\n{table}\n"
+    )
+
+
+def _show(row: Mapping[str, Any], key: str) -> str:
+    if key not in row:
+        return ""
+    if key == "edge_loss":
+        return f"{row[key]:.3f}"
+    deviation = row.get(f"{key}_std")
+    return f"{row[key]:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")

@@ -1,0 +1,121 @@
+"""What docs/method.md and README.md point at is there."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("docs/method.md", "README.md")
+MADE_BY_RUNS = ("results", "runs", "data", "dvc_plots")
+# A path, and after a colon names in that file; no placeholders such as <dataset>, NAME or {a,b}.
+REFERENCE = re.compile(r"([\w.-]+(?:/[\w.-]+)*/?)(?:: ([\w.]+(?:, [\w.]+)*))?")
+CODE = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
+ANCHOR = re.compile(r"\]\(#([\w-]+)\)")
+STUDY = re.compile(r"stud(?:y|ies) `(\w+)`|python -m studies ([a-z]\w*)")
+SUFFIXES = {".py", ".yaml", ".md", ".toml", ".txt", ".j2"}
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def prose_of(document: str) -> str:
+    """The text without indented and fenced blocks, which hold commands."""
+    text = re.sub(r"^```.*?^```", "", text_of(document), flags=re.S | re.M)
+    return "\n".join(line for line in text.split("\n") if not line.startswith("    "))
+
+
+def references(prose: str) -> list[tuple[str, tuple[str, ...]]]:
+    """(path, names) of what stands in backticks and looks like a file of the repository."""
+    assert prose.count("`") % 2 == 0, "an odd backtick would turn the rest inside out"
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    found = []
+    for code in CODE.findall(prose):
+        match = REFERENCE.fullmatch(" ".join(code.split()))
+        if not match:
+            continue
+        path = match[1]
+        first, inside = path.split("/")[0], "/" in path
+        if first in MADE_BY_RUNS or re.search(r"\bNAME\b", path):
+            continue
+        at_top = (ROOT / path).exists() or match[2] is not None or path == "params.yaml"
+        if (inside and first in folders) or (Path(path).suffix in SUFFIXES and (inside or at_top)):
+            found.append((path, tuple(match[2].split(", ")) if match[2] else ()))
+    return found
+
+
+def names_in(path: Path) -> set[str]:
+    """Functions, classes, methods and assigned names of a module; dotted keys of a YAML file."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":
+        return set(_keys(yaml.safe_load(text), ""))
+    if path.suffix != ".py":
+        return set()
+    return set(_definitions(ast.parse(text).body, ""))
+
+
+def _keys(values, prefix):
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _definitions(body, prefix):
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield prefix + node.name
+            if isinstance(node, ast.ClassDef):
+                yield from _definitions(node.body, f"{prefix}{node.name}.")
+        targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+        yield from (prefix + t.id for t in targets if isinstance(t, ast.Name))
+
+
+CASES = sorted({(d, *reference) for d in DOCUMENTS for reference in references(prose_of(d))})
+
+
+@pytest.mark.parametrize(("document", "path", "names"), CASES)
+def test_what_is_named_is_there(document, path, names):
+    assert (ROOT / path).exists(), f"{document}: {path} does not exist"
+    if names:
+        missing = set(names) - names_in(ROOT / path)
+        assert not missing, f"{document}: {path} has no {', '.join(sorted(missing))}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    folder = (ROOT / document).parent
+    for target in LINK.findall(text_of(document)):
+        made = target.split("/")[0] in MADE_BY_RUNS
+        assert made or (folder / target).exists(), f"{document}: {target} does not exist"
+    headings = re.findall(r"^#+ (.+)$", text_of(document), flags=re.M)
+    anchors = {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in headings}
+    assert set(ANCHOR.findall(text_of(document))) <= anchors
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_studies_exist(document):
+    for named in STUDY.findall(text_of(document)):
+        name = "".join(named)
+        assert (ROOT / f"studies/{name}.yaml").is_file(), f"{document}: no study {name}"
+
+
+def test_every_study_is_in_the_map():
+    known = {path.stem for path in (ROOT / "studies").glob("*.yaml")}
+    assert known - {"".join(named) for named in STUDY.findall(text_of("docs/method.md"))} == set()
+
+
+def test_the_check_itself_finds_what_is_wrong():
+    prose = (
+        "`bpg/nothing.py`, `bpg/models/brn.py: absent`, `results/x.md`, `lambda`, `stages/NAME.py`"
+    )
+    found = references(prose)
+    assert found == [("bpg/nothing.py", ()), ("bpg/models/brn.py", ("absent",))]
+    assert "absent" not in names_in(ROOT / "bpg/models/brn.py")
+    assert {"BRN", "BRN.forward", "START"} <= names_in(ROOT / "bpg/models/brn.py")
+    assert "model.prn" in names_in(ROOT / "params/recipe/paper.yaml")
+    assert len([case for case in CASES if case[0] == "docs/method.md"]) > 50
