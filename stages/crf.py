@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
@@ -23,28 +24,24 @@ def crf(parameters: Parameters, variant: str, seed: int) -> None:
     options = CRFOptions(**parameters.recipe.crf.model_dump())
     names = read_ids(data.val)
     with whole_directory(run.masks_crf) as folder:
-        jobs = (
-            delayed(_refine)(data.images, run.probabilities, folder, name, options)
-            for name in names
-        )
+        jobs = (delayed(_refine)(data.images, run.probabilities, name, options) for name in names)
         done = Parallel(n_jobs=-1, return_as="generator")(jobs)
         bar = tqdm(
             done, total=len(names), unit="image", desc=f"crf {variant} {seed}", mininterval=2
         )
-        for _ in bar:
-            pass
+        # Written here, not by the workers: after a fault of one, others would still be writing.
+        for name, labels in zip(names, bar, strict=True):
+            write_mask(folder / f"{name}.png", labels)
 
 
-def _refine(
-    images: Path, probabilities: Path, folder: Path, name: str, options: CRFOptions
-) -> None:
+def _refine(images: Path, probabilities: Path, name: str, options: CRFOptions) -> np.ndarray:
     image = read_image(image_path(images, name))
     path = probabilities / f"{name}.png"
     classes, stored = read_probabilities(path)
     if stored.shape[1:] != image.shape[:2]:
         sizes = [f"{width}x{height}" for height, width in (stored.shape[1:], image.shape[:2])]
         raise BPGError(f"{path}: {sizes[0]} pixels, its image {sizes[1]}; predict again")
-    write_mask(folder / f"{name}.png", dense_crf(image, classes, stored, options))
+    return dense_crf(image, classes, stored, options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from bpg.report.tables import NOT_RUN, Cell, Setting, Table, Value, cell, record
 from bpg.variants import VARIANTS
 
 RADII = (1, 3, 5, 10, 20, 40)  # pixels; the columns of the table out of the curve's 1..40
-KINDS = {"raw": "", "crf": " with CRF"}
+KINDS = {"raw": "", "crf": " + CRF"}
 
 
 def difference_table(found: Sequence[Difference], setting: Setting) -> Table:

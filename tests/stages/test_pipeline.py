@@ -294,7 +294,7 @@ CHANGES = {
     "lambda": ("params.yaml", {"lambda": 0.5}, {"train_boundary@bpg-0"}),
     "BRN": (TINY, {"model.brn.width": 4}, {"train_boundary@bpg-0", "cost"}),
     "PRN": (TINY, {"model.prn.width": 4}, {*TRAINED, "cost"}),
-    "epochs": (TINY, {"training.epochs": 2}, TRAINED),
+    "epochs": (TINY, {"training.epochs": 2}, {*TRAINED, "cost"}),
     "crop": (TINY, {"training.augmentation.crop": 57}, {*TRAINED, "cost"}),
     "scales": (
         TINY,

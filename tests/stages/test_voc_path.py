@@ -48,7 +48,8 @@ def test_pictures_of_all_sizes_reach_the_tables(voc, tools):
         assert tools.call(voc.folder, name).code == 0
     for name in ("train", "predict", "crf", "evaluate"):
         assert tools.call(voc.folder, name, "scribble", "0").code == 0
-    assert tools.call(voc.folder, "tables").code == 0
+    for name in ("cost", "samples", "tables"):
+        assert tools.call(voc.folder, name).code == 0
 
     run = voc.folder / "runs/scribble/0"
     for folder in ("masks", "masks_crf"):

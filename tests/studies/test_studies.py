@@ -1,0 +1,139 @@
+"""Studies: their files, the commands that they turn into, and one run for real."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bpg.errors import BPGError
+from stages.parameters import Switches, read_section
+from studies.results import write_study
+from studies.run import overrides, read_study, with_changes
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
+
+
+@pytest.fixture
+def switches():
+    return read_section(ROOT / "params.yaml", Switches)
+
+
+def get(file, key):
+    values = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    for name in key.split("."):
+        values = values[name]
+    return values
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_study_changes_parameters_that_exist(name, switches):
+    study = read_study(ROOT / f"studies/{name}.yaml")
+    files = {
+        "recipe": [f"params/recipe/{recipe}.yaml" for recipe in ("tiny", "small", "paper")],
+        "dataset": [f"params/dataset/{dataset}.yaml" for dataset in ("shapes", "voc")],
+        "": ["params.yaml"],
+    }
+    for setting in study.settings.values():
+        for key in setting:
+            file, _, inside = key.rpartition(":")
+            for path in files[file]:
+                get(path, inside)
+    assert len({str(setting) for setting in study.settings.values()}) == len(study.settings)
+
+
+def test_the_issues_lambdas_and_steps_are_studied():
+    weights = read_study(ROOT / "studies/lambda.yaml").settings.values()
+    assert [setting["lambda"] for setting in weights] == [0, 0.1, 0.5, 1, 2, 5]
+    steps = read_study(ROOT / "studies/prn_steps.yaml").settings.values()
+    assert [setting["recipe:model.prn.steps"] for setting in steps] == [1, 2, 3]
+
+
+def test_a_setting_becomes_arguments_of_dvc(tmp_path, switches):
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "title: T\nvariants: [prn, bpg]\n"
+        "settings: {a: {lambda: 0.5, 'recipe:model.prn.steps': 1}, "
+        "b: {'dataset:edges.source': truth}}\n"
+    )
+    study = read_study(path)
+    lists = ["variants.train=[prn]", "variants.train_boundary=[bpg]", "variants.all=[prn,bpg]"]
+    assert overrides(study, "a", switches) == [
+        *lists,
+        "lambda=0.5",
+        "params/recipe/tiny.yaml:model.prn.steps=1",
+    ]
+    changed = with_changes(switches, ["dataset=voc", "seeds=[3,4]"])
+    assert (changed.dataset, changed.seeds, changed.recipe) == ("voc", [3, 4], "tiny")
+    assert overrides(study, "b", changed)[3:] == ['params/dataset/voc.yaml:edges.source="truth"']
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: T\nvariants: [nobody]\nsettings: {a: {}, b: {}}\n", "unknown variant 'nobody'"),
+        ("title: T\nvariants: [prn]\nsettings: {a: {}}\n", "settings"),
+        ("title: T\nsettings: {a: {}, b: {}}\n", "variants: missing key"),
+    ],
+)
+def test_a_study_that_is_wrong_is_named(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(BPGError, match=f"study.yaml.*{message}"):
+        read_study(path)
+
+
+def test_what_params_yaml_would_refuse_is_refused_before_anything_runs(switches):
+    with pytest.raises(BPGError, match="lambda=-1"):
+        with_changes(switches, ["lambda=-1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "usage: python -m studies NAME"),
+        (["nothing"], "unknown study 'nothing'"),
+        (["lambda", "--seeds", "3"], "only -S KEY=VALUE"),
+        (["lambda", "-S"], "only -S KEY=VALUE"),
+    ],
+)
+def test_a_wrong_command_line_ends_in_one_line(words, message):
+    command = [sys.executable, "-m", "studies", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("studies: error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_table_has_a_row_for_each_setting_and_variant(tmp_path, switches):
+    study = read_study(ROOT / "studies/edges.yaml")
+    found = {
+        setting: {
+            variant: {
+                "miou": 50.0 + number,
+                "miou_std": 0.5,
+                "miou_crf": 60.0,
+                "boundary_iou": 30.0,
+                "boundary_iou_crf": 40.0,
+                "edge_loss": 0.0712,
+            }
+            for variant in study.variants
+        }
+        for number, setting in enumerate(study.settings)
+    }
+    changed = with_changes(switches, ["seeds=[0,1]"])
+    path = write_study(tmp_path, "edges", study, found, changed, ["seeds=[0,1]"])
+    text = path.read_text(encoding="utf-8")
+    assert "python -m studies edges -S 'seeds=[0,1]'" in text
+    assert "seeds 0, 1 (mean ± sample standard deviation)" in text
+    assert "| true boundaries | +BRN | 51.0 ± 0.5 | 60.0 | 30.0 | 40.0 | 0.071 |" in text
+    with (tmp_path / "edges.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["setting"], row["variant"]) for row in rows] == [
+        (setting, variant) for setting in study.settings for variant in study.variants
+    ]
+    assert (tmp_path / "edges.png").stat().st_size > 1000
