@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
+from dvc.api import metrics_show
+from dvc.exceptions import DvcException
 from pydantic import Field, ValidationError, field_validator
 
 from bpg.errors import BPGError
@@ -93,10 +95,7 @@ def overrides(study: Study, setting: str, switches: Switches) -> list[str]:
 
 
 def _metrics(revision: str) -> dict[str, Any]:
-    command = ["dvc", "metrics", "show", "--json", revision]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        files = json.loads(done.stdout)[revision]["data"]
-        return files["results/metrics.json"]["data"]
-    except (ValueError, KeyError) as error:
-        raise BPGError(f"{' '.join(command)}: no metrics; {done.stderr.strip()}") from error
+        return metrics_show("results/metrics.json", rev=revision)
+    except DvcException as error:
+        raise BPGError(f"the experiment {revision} has no results/metrics.json: {error}") from error
