@@ -6,6 +6,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
+TABLES := table1 table2 table3 differences boundaries cost
+
 .PHONY: help repro check test lint clean
 .DEFAULT_GOAL := help
 
@@ -14,7 +16,7 @@ help: ## this list
 
 repro: check ## run the pipeline, then print the tables and where the page is
 	dvc repro
-	@for table in results/table?.md; do echo; cat $$table; done
+	@for table in $(TABLES); do echo; cat results/$$table.md; done
 	@echo; echo "The page: $(CURDIR)/results/report/index.html"
 
 check: $(READY) ## read the parameter files and name what is wrong in them

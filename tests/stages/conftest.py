@@ -31,7 +31,16 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 PARAMETERS = ("params.yaml", "params")
-PIPELINE = (*PARAMETERS, "dvc.yaml", "bpg", "stages", ".dvcignore", ".gitignore", ".dvc/config")
+PIPELINE = (
+    *PARAMETERS,
+    "dvc.yaml",
+    "bpg",
+    "stages",
+    "studies",
+    ".dvcignore",
+    ".gitignore",
+    ".dvc/config",
+)
 DELETE = object()
 
 
