@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from bpg.data.masks import read_mask
@@ -52,18 +53,15 @@ def evaluate(
     counts = np.zeros((len(ids), len(KINDS), 2, 3, number), np.int32)
     confusion = np.zeros((len(KINDS), number, number), np.int64)
     trimap = np.zeros((len(KINDS), RADII, 3, number), np.int64)
-    for image, image_id in enumerate(ids):
-        truth_path = masks / f"{image_id}.png"
-        truth = read_mask(truth_path)
-        contour, distance = true_contour(truth), boundary_distance(truth)
-        for kind, folder in enumerate((predictions, predictions_crf)):
-            path = folder / f"{image_id}.png"
-            prediction = _read_like(path, truth, truth_path)
-            matrix = _compare(truth_path, truth, path, prediction, number)
+    folders = (predictions, predictions_crf)
+    # Threads: the distance transforms and filters, most of the work, let go of Python's lock.
+    jobs = (delayed(_score)(masks, folders, f"{image_id}.png", number) for image_id in ids)
+    scored = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
+    for image, kinds in enumerate(scored):
+        for kind, (matrix, boundary, bands) in enumerate(kinds):
             confusion[kind] += matrix
-            counts[image, kind, 0] = counts_of(matrix)
-            counts[image, kind, 1] = boundary_counts(truth, prediction, number, contour=contour)
-            trimap[kind] += trimap_counts(truth, prediction, number, distance=distance)
+            counts[image, kind] = counts_of(matrix), boundary
+            trimap[kind] += bands
     metrics: dict[str, Any] = {"classes": list(classes)}
     for kind, key in enumerate(KINDS):
         boundary = counts[:, kind, 1].sum(axis=0, dtype=np.int64)
@@ -75,6 +73,24 @@ def evaluate(
             "trimap": [_or_none(value) for value in mean_iou(trimap[kind])],
         }
     return metrics, counts
+
+
+_Counts = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _score(masks: Path, folders: Sequence[Path], file: str, classes: int) -> list[_Counts]:
+    """Return (confusion, boundary counts, trimap counts) of one image for each folder."""
+    truth_path = masks / file
+    truth = read_mask(truth_path)
+    contour, distance = true_contour(truth), boundary_distance(truth)
+    found = []
+    for folder in folders:
+        prediction = _read_like(folder / file, truth, truth_path)
+        matrix = _compare(truth_path, truth, folder / file, prediction, classes)
+        boundary = boundary_counts(truth, prediction, classes, contour=contour)
+        bands = trimap_counts(truth, prediction, classes, distance=distance)
+        found.append((matrix, boundary, bands))
+    return found
 
 
 def _read_like(path: Path, truth: NDArray[np.uint8], truth_path: Path) -> NDArray[np.uint8]:
