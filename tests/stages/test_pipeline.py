@@ -434,13 +434,13 @@ def test_a_study_writes_a_table_and_leaves_the_checkout_as_it_was(repository, ru
     shutil.copytree(repository, folder, symlinks=True)
     said = run(folder, sys.executable, "-m", "studies", "brn_input")
     # Each setting trains the study's variant anew; data and edges come from the cache.
-    assert re.findall(r"Running stage '(train\w*@\S+)'", said) == ["train_boundary@brn-0"] * 2
+    assert re.findall(r"Running stage '(train\w*@\S+)'", said) == ["train_boundary@bpg-0"] * 2
     assert not re.findall(r"Running stage '(prepare|edges)'", said)
     assert run(folder, "git", "status", "--porcelain").split() == ["??", "results/studies/"]
     with (folder / "results/studies/brn_input.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     settings = ["probabilities", "scores"]
-    assert [(row["setting"], row["variant"]) for row in table] == [(s, "brn") for s in settings]
+    assert [(row["setting"], row["variant"]) for row in table] == [(s, "bpg") for s in settings]
     assert len({row["edge_loss"] for row in table}) == 2
     assert (folder / "results/studies/brn_input.md").read_text(encoding="utf-8") in said
 
