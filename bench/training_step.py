@@ -38,7 +38,7 @@ def main() -> None:
     rows = measure_variants(parameters, names, rounds)
     mixing = parameters.recipe.model.prn.mixing
     print(
-        "{recipe}, {device}, {threads} threads, {precision}, batch {batch}, crop {crop}, "
+        "{recipe}, {hardware}, {threads} threads, {precision}, batch {batch}, crop {crop}, "
         "{classes} classes, PRN {mixing}; × are of {baseline}".format(**rows[0], mixing=mixing)
     )
     for row in rows:

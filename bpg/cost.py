@@ -8,17 +8,14 @@ import copy
 import gc
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
-
-# PyTorch's public summaries give each operator's sum and lose what was there at one moment.
-from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,6 +25,7 @@ from bpg.training.solver import make_optimizer, parameter_groups
 from bpg.training.train import _step
 
 Step = Callable[[], None]
+Key = TypeVar("Key", bound=Hashable)
 
 DROPPED = 2  # rounds: the first ones choose kernels and build the solver's state
 # Of a step. ResNet-101 with PRN and BRN then peaks at 2.3 GB (3.7 GB for the whole process).
@@ -90,7 +88,7 @@ def training_step(
     head_rate: float,
     new_rate: float,
     clip: float | None,
-    labelled: float = 0.03,
+    labelled: float,
     seed: int = 0,
 ) -> Step:
     """Return a function that does one whole step of `bpg.training.train` on made-up data.
@@ -172,6 +170,9 @@ def _peak_on_cpu(make: Callable[[], Step]) -> int:
 
 def _peak(roots: list) -> int:
     """Return the allocator's peak during the marked call, above where it stood at the start."""
+    # PyTorch's public summaries give each operator's sum and lose what was there at one moment.
+    from torch._C._profiler import _EventType  # noqa: PLC0415 private: only where it is needed
+
     totals, span, waiting = [], (0, 0), list(roots)
     while waiting:
         event = waiting.pop()
@@ -189,13 +190,13 @@ def _peak(roots: list) -> int:
     return max([level, *during]) - start
 
 
-def step_times(steps: Mapping[str, Step], rounds: int) -> dict[str, list[float]]:
+def step_times(steps: Mapping[Key, Step], rounds: int) -> dict[Key, list[float]]:
     """Seconds of each step in each of `rounds` rounds, after two that are not counted.
 
     The steps take turns, so that a slow spell of the machine hits all of them alike. CUDA is
     waited for.
     """
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    times: dict[Key, list[float]] = {name: [] for name in steps}
     for number in range(DROPPED + rounds):
         for name, step in steps.items():
             _wait()
@@ -221,6 +222,7 @@ def measure(
     architectures: Mapping[str, Architecture],
     *,
     baseline: str,
+    labelled: Mapping[str, float],
     rounds: int,
     batch: int,
     crop: int,
@@ -231,20 +233,26 @@ def measure(
     """Measure the variants {name: architecture}; `ratio` is that to the one named `baseline`.
 
     Weights are from scratch. `batch`, `crop`, `device`, `bf16` and `solver` go to
-    `training_step`. Variants that train the same network are measured once and share the
-    figures. For its memory each network is alone; for the times all are there at once, in the
-    order of `architectures`.
+    `training_step`, and so does the variant's share of `labelled` pixels. Variants that train the
+    same network on as many labels are measured once and share the figures. For its memory each
+    network is alone; for the times all are there at once, in the order of `architectures`.
     """
-    keys = {name: architecture.to_json() for name, architecture in architectures.items()}
-    distinct = {keys[name]: architecture for name, architecture in architectures.items()}
+    keys = {name: (arch.to_json(), labelled[name]) for name, arch in architectures.items()}
+    distinct = {keys[name]: name for name in architectures}
 
-    def make(architecture: Architecture) -> Step:
+    def make(name: str) -> Step:
         return training_step(
-            Network(architecture), batch=batch, crop=crop, device=device, bf16=bf16, **solver
+            Network(architectures[name]),
+            batch=batch,
+            crop=crop,
+            device=device,
+            bf16=bf16,
+            labelled=labelled[name],
+            **solver,
         )
 
-    memory = {key: peak_memory(partial(make, arch), device) for key, arch in distinct.items()}
-    times = step_times({key: make(arch) for key, arch in distinct.items()}, rounds)
+    memory = {key: peak_memory(partial(make, name), device) for key, name in distinct.items()}
+    times = step_times({key: make(name) for key, name in distinct.items()}, rounds)
     costs = []
     for name, architecture in architectures.items():
         with torch.device("meta"):

@@ -8,11 +8,13 @@ from bpg.training.devices import choose_bf16, choose_device, set_up
 from bpg.variants import VARIANTS
 from stages.layout import RESULTS
 from stages.parameters import Parameters
+from stages.provenance import hardware
 from stages.stage import run_stage
 from stages.training import architecture
 
 BASELINE = "scribble"
 ROUNDS = 5
+LABELLED = 0.03  # of the pixels, by scribbles: their share on VOC
 
 
 def cost(parameters: Parameters) -> None:
@@ -44,6 +46,9 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
     costs = measure(
         {name: architecture(parameters, VARIANTS[name]) for name in names},
         baseline=baseline,
+        labelled={
+            name: 1.0 if VARIANTS[name].supervision == "masks" else LABELLED for name in names
+        },
         rounds=rounds,
         batch=batch,
         crop=crop,
@@ -57,7 +62,9 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
         "classes": len(parameters.dataset.classes),
         "crop": crop,
         "batch": batch,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": device.type,
+        "hardware": hardware(device),
+        "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "precision": "bf16" if bf16 else "fp32",
     }

@@ -10,6 +10,7 @@ RUNS = Path("runs")
 RESULTS = Path("results")
 COSTS = RESULTS / "cost.csv"
 SAMPLES = RESULTS / "samples"
+SAMPLE_IMAGES = 4
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a run was made with: commit, versions, hardware. Kept apart from its numbers."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -9,21 +10,20 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow", "pydensecrf2")
 # What decides a run's numbers; DVC itself touches dvc.lock and results/ while it runs.
 CODE = ("bpg", "stages", "params", "params.yaml", "dvc.yaml", "constraints.txt")
 
 
-def provenance(device: torch.device, *, bf16: bool, seconds: float) -> dict[str, Any]:
-    """Describe the program, the packages and the machine of a training that took `seconds`."""
+def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:
+    """Describe the program, the packages and the machine, now: before a training, not after."""
     return {
         "commit": _commit(),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
-        "hardware": _hardware(device),
+        "hardware": hardware(device),
         "precision": "bf16" if bf16 else "fp32",
         "threads": torch.get_num_threads(),
-        "seconds": round(seconds, 1),
     }
 
 
@@ -31,9 +31,15 @@ def _commit() -> str:
     """Name the checked out commit, and say when the code or parameters differ from it."""
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
-        return f"{commit} with changes" if _git("status", "--porcelain", "--", *CODE) else commit
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown: no git repository"
+        changes = _git("status", "--porcelain", "--", *CODE) and _git("diff", "HEAD", "--", *CODE)
+    except OSError as error:
+        return f"unknown: git: {error.strerror}"
+    except subprocess.CalledProcessError as error:
+        return f"unknown: {error.stderr.strip().splitlines()[0]}"
+    if not changes:
+        return commit
+    # Two states of uncommitted changes are told apart, though neither can be looked up.
+    return f"{commit} with changes {hashlib.sha256(changes.encode()).hexdigest()[:8]}"
 
 
 def _git(*words: str) -> str:
@@ -41,7 +47,8 @@ def _git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def _hardware(device: torch.device) -> str:
+def hardware(device: torch.device) -> str:
+    """Name the GPU, or the processor and its number of cores."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     return f"{_processor()}, {os.cpu_count()} cores"

@@ -12,7 +12,7 @@ from bpg.report.grids import figure1, figure4, figure5, figure6
 from bpg.report.page import Picture, write_page
 from bpg.report.provenance import lines, read_provenance
 from bpg.report.runs import Runs, gather_curves, read_runs
-from stages.layout import RESULTS, RUNS, SAMPLES, data_layout
+from stages.layout import RESULTS, RUNS, SAMPLE_IMAGES, SAMPLES, data_layout
 from stages.parameters import Parameters
 from stages.setting import make_differences, make_setting, make_tables
 from stages.stage import run_stage
@@ -57,7 +57,8 @@ def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
     figure4(folder / "figure4.png", shown, **predictions())
     figure5(folder / "figure5.png", trained, **samples(edges=data.edges))
     figure6(folder / "figure6.png", others or shown, **predictions())
-    on_train = f"Training pictures, by rule: {rule(len(trained))}. Seed {seed}."
+    runs = min(SAMPLE_IMAGES, len(read_ids(data.train)))
+    on_train = f"Training pictures, by rule: {rule(runs)}. Seed {seed}."
     return [
         Picture("figure1.png", "Figure 1: what is learnt from what", on_train),
         Picture(
@@ -65,7 +66,11 @@ def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
             "Figure 4: what each part adds",
             f"Validation pictures, by rule: {rule(rows)}. Seed {seed}.",
         ),
-        Picture("figure5.png", "Figure 5: edge predictions of the two BRN settings", on_train),
+        Picture(
+            "figure5.png",
+            "Figure 5: edge predictions of the two BRN settings",
+            f"Edge label: {parameters.dataset.edges.source}. {on_train}",
+        ),
         Picture(
             "figure6.png",
             "Figure 6: masks, baseline, BPG and CRF",

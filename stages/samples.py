@@ -14,11 +14,9 @@ from bpg.inference.edges import predict_edges
 from bpg.inference.voting import vote
 from bpg.models.network import load_network
 from bpg.training.devices import choose_bf16, choose_device, set_up
-from stages.layout import SAMPLES, data_layout, run_layout
+from stages.layout import SAMPLE_IMAGES, SAMPLES, data_layout, run_layout
 from stages.parameters import Parameters
 from stages.stage import run_stage
-
-COUNT = 4
 
 
 def samples(parameters: Parameters) -> None:
@@ -30,7 +28,7 @@ def samples(parameters: Parameters) -> None:
     set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
     bf16 = choose_bf16(machine.bf16, device)
     ids = read_ids(data.train)
-    chosen = choose_images(ids, data.masks, min(COUNT, len(ids)))
+    chosen = choose_images(ids, data.masks, min(SAMPLE_IMAGES, len(ids)))
     with whole_directory(SAMPLES) as folder:
         (folder / "train.txt").write_text("".join(f"{name}\n" for name in chosen))
         for variant in tqdm(switches.variants.all, unit="network", desc="samples"):

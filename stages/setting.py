@@ -23,6 +23,8 @@ def make_setting(parameters: Parameters) -> Setting:
         val_images=len(read_ids(data.val)),
         recipe=switches.recipe,
         seeds=tuple(switches.seeds),
+        boundary_weight=switches.boundary_weight,
+        edges=parameters.dataset.edges.source,
     )
 
 

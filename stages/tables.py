@@ -32,11 +32,14 @@ def tables(parameters: Parameters) -> None:
             write_markdown(RESULTS, table)  # its numbers are the stage cost's
         else:
             write_table(RESULTS, table)
-    for name, rows_of in (("class_iou", class_iou_rows), ("trimap", trimap_rows)):
+    for name, columns, rows_of in (
+        ("class_iou", ["class", "iou"], class_iou_rows),
+        ("trimap", ["radius", "miou"], trimap_rows),
+    ):
         with whole_directory(RESULTS / name) as folder:
             for kind, suffix in (("raw", ""), ("crf", "_crf")):
                 for variant, rows in rows_of(runs, kind).items():
-                    write_rows(folder / f"{variant}{suffix}.csv", list(rows[0]), rows)
+                    write_rows(folder / f"{variant}{suffix}.csv", columns, rows)
     with whole_directory(RESULTS / "curves") as folder:
         for variant, rows in curves.items():
             write_rows(folder / f"{variant}.csv", list(rows[0]), rows)

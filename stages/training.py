@@ -65,6 +65,7 @@ def train_variant(
         cache=machine.cache,
     )
     bf16 = choose_bf16(machine.bf16, device)
+    made_with = provenance(device, bf16=bf16)
     summary = train(
         network,
         pictures,
@@ -79,8 +80,8 @@ def train_variant(
     )
     save_network(network, run.model)
     write_json(run.training, summary)
-    seconds = time.monotonic() - started
-    write_json(run.provenance, provenance(device, bf16=bf16, seconds=seconds))
+    seconds = round(time.monotonic() - started, 1)
+    write_json(run.provenance, made_with | {"seconds": seconds})
 
 
 def architecture(parameters: Parameters, variant: Variant) -> Architecture:

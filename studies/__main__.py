@@ -12,7 +12,7 @@ from bpg.errors import BPGError
 from stages.layout import RESULTS, ROOT
 from stages.parameters import Switches, read_section
 from studies.results import write_study
-from studies.run import read_study, run_setting, with_changes
+from studies.run import read_study, refuse_overlap, run_setting, with_changes
 
 FOLDER = Path(__file__).parent
 
@@ -32,6 +32,7 @@ def main() -> None:
         raise BPGError(f"unknown study {name!r}; {usage}")
     study = read_study(FOLDER / f"{name}.yaml")
     switches = with_changes(read_section(ROOT / "params.yaml", Switches), extra)
+    refuse_overlap(study, switches, extra)
     found = {}
     for number, setting in enumerate(study.settings, start=1):
         print(f"{name} {setting} ({number} of {len(study.settings)})", flush=True)

@@ -9,7 +9,7 @@ from bpg.report.charts import study_chart
 from bpg.report.runs import write_rows
 from bpg.variants import VARIANTS
 from stages.parameters import Switches
-from studies.run import Study
+from studies.run import Found, Study
 
 MEASURES = {
     "miou": "mIoU",
@@ -24,13 +24,13 @@ def write_study(
     folder: Path,
     name: str,
     study: Study,
-    found: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Found],
     switches: Switches,
     extra: Sequence[str],
 ) -> Path:
-    """Write `folder`/NAME.{csv,md,png} from {setting: results/metrics.json}; return the table."""
+    """Write `folder`/NAME.{csv,md,png} from what the settings gave; return the table."""
     rows = [
-        {"setting": setting, "variant": variant} | dict(found[setting][variant])
+        {"setting": setting, "variant": variant} | dict(found[setting].metrics[variant])
         for setting in study.settings
         for variant in study.variants
     ]
@@ -42,7 +42,7 @@ def write_study(
     }
     study_chart(folder / f"{name}.png", study.title, list(study.settings), series)
     path = folder / f"{name}.md"
-    write_text(path, _markdown(name, study, rows, switches, extra))
+    write_text(path, _markdown(name, study, rows, found, switches, extra))
     return path
 
 
@@ -50,6 +50,7 @@ def _markdown(
     name: str,
     study: Study,
     rows: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Found],
     switches: Switches,
     extra: Sequence[str],
 ) -> str:
@@ -68,14 +69,21 @@ def _markdown(
         f"# {study.title}\n\n"
         f"Data set {switches.dataset}, recipe {switches.recipe}, seeds {seeds}{several}; "
         "IoU in %, edge loss as squared error per pixel against the edges of the setting.\n\n"
-        f"    {command}\n\n{table}\n"
+        f"    {command}\n\n{table}\n\n{_trained_with(found)}"
     )
+
+
+def _trained_with(found: Mapping[str, Found]) -> str:
+    settings: dict[str, list[str]] = {}
+    for setting, one in found.items():
+        for text in one.trained_with:
+            settings.setdefault(text, []).append(setting)
+    return "".join(f"Trained with ({', '.join(of)}): {text}.\n" for text, of in settings.items())
 
 
 def _show(row: Mapping[str, Any], key: str) -> str:
     if key not in row:
         return ""
-    if key == "edge_loss":
-        return f"{row[key]:.3f}"
+    digits = 3 if key == "edge_loss" else 1
     deviation = row.get(f"{key}_std")
-    return f"{row[key]:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
+    return f"{row[key]:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")

@@ -2,12 +2,13 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import yaml
-from dvc.api import metrics_show
+from dvc.api import metrics_show, read
 from dvc.exceptions import DvcException
 from pydantic import Field, ValidationError, field_validator
 
@@ -16,6 +17,14 @@ from bpg.variants import VARIANTS
 from stages.parameters import Section, Switches, read_section
 
 Value = int | float | bool | str
+DVC = (sys.executable, "-m", "dvc")
+
+
+class Found(NamedTuple):
+    """Of an experiment: results/metrics.json, and what its networks were trained with."""
+
+    metrics: dict[str, Any]
+    trained_with: list[str]
 
 
 class Study(Section):
@@ -46,33 +55,46 @@ def read_study(path: Path) -> Study:
 def with_changes(switches: Switches, extra: Sequence[str]) -> Switches:
     """Return params.yaml as it is with the further `-S` arguments KEY=VALUE."""
     values = switches.model_dump(by_alias=True)
-    for change in extra:
-        key, _, value = change.partition("=")
-        if key in values:
-            values[key] = yaml.safe_load(value)
     try:
+        for change in extra:
+            key, _, value = change.partition("=")
+            if key in values:
+                values[key] = yaml.safe_load(value)
         return Switches.model_validate(values)
-    except ValidationError as error:
-        raise BPGError(f"-S {' -S '.join(extra)}: {error.errors()[0]['msg']}") from error
+    except (ValidationError, yaml.YAMLError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not YAML"
+        raise BPGError(f"-S {' -S '.join(extra)}: {why}") from error
+
+
+def refuse_overlap(study: Study, switches: Switches, extra: Sequence[str]) -> None:
+    """Raise BPGError if an extra `-S` argument would undo what the study itself sets."""
+    own = {
+        change.partition("=")[0]
+        for setting in study.settings
+        for change in overrides(study, setting, switches)
+    }
+    for change in extra:
+        key = change.partition("=")[0]
+        if key in own or key == "variants":
+            raise BPGError(f"-S {change}: the study itself sets {key}; leave it out")
 
 
 def run_setting(
     study: Study, setting: str, label: str, switches: Switches, extra: Sequence[str]
-) -> dict[str, Any]:
-    """Run one setting as the experiment `study-LABEL`; return its results/metrics.json.
+) -> Found:
+    """Run one setting as the experiment `study-LABEL`; return what it wrote.
 
     `extra` are further `-S` arguments. BPGError when DVC fails; it has said why.
     """
     name = f"study-{label}".replace("_", "-")
     # An earlier experiment of this name is in the way; what it computed stays in the cache.
-    subprocess.run(["dvc", "exp", "remove", "--quiet", name], capture_output=True, check=False)
-    changes = overrides(study, setting, switches) + list(extra)
-    command = ["dvc", "exp", "run", "--temp", "--name", name]
-    for change in changes:
+    subprocess.run([*DVC, "exp", "remove", "--quiet", name], capture_output=True, check=False)
+    command = [*DVC, "exp", "run", "--temp", "--name", name]
+    for change in overrides(study, setting, switches) + list(extra):
         command += ["--set-param", change]
     if subprocess.run([*command, "tables"], check=False).returncode:
         raise BPGError(f"the setting {setting!r} failed; see above. It was: {' '.join(command)}")
-    return _metrics(name)
+    return read_experiment(name)
 
 
 def overrides(study: Study, setting: str, switches: Switches) -> list[str]:
@@ -94,8 +116,11 @@ def overrides(study: Study, setting: str, switches: Switches) -> list[str]:
     return changes
 
 
-def _metrics(revision: str) -> dict[str, Any]:
+def read_experiment(name: str) -> Found:
+    """Return what the experiment `name` wrote; BPGError if there is none."""
     try:
-        return metrics_show("results/metrics.json", rev=revision)
+        metrics = metrics_show("results/metrics.json", rev=name)
+        makings = json.loads(read("results/provenance.json", rev=name))
     except DvcException as error:
-        raise BPGError(f"the experiment {revision} has no results/metrics.json: {error}") from error
+        raise BPGError(f"the experiment {name} has no results: {error}") from error
+    return Found(metrics, [making["trained with"] for making in makings])

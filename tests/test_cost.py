@@ -251,7 +251,9 @@ def test_what_stays_from_the_first_call_is_there_in_the_second():
         def make():
             settings = SOLVER | {"optimizer": optimizer, "momentum": momentum, "clip": None}
             network = Network(describe())
-            return training_step(network, batch=2, crop=33, device=CPU, bf16=False, **settings)
+            return training_step(
+                network, batch=2, crop=33, device=CPU, bf16=False, labelled=0.03, **settings
+            )
 
         return peak_memory(make, CPU)
 
@@ -263,7 +265,9 @@ def test_what_stays_from_the_first_call_is_there_in_the_second():
 def test_the_peak_of_a_training_step_repeats_to_the_byte_and_prints_nothing(capfd):
     def make():
         network = Network(describe(prn=True, brn="foreground"))
-        return training_step(network, batch=2, crop=33, device=CPU, bf16=False, **SOLVER)
+        return training_step(
+            network, batch=2, crop=33, device=CPU, bf16=False, labelled=0.03, **SOLVER
+        )
 
     first = peak_memory(make, CPU)
     garbage = [torch.zeros(n) for n in range(1, 3000, 7)]
@@ -312,7 +316,9 @@ def test_a_step_trains_every_part(optimizer):
     network = Network(describe(prn=True, brn="all_channels"))
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     settings = SOLVER | {"optimizer": optimizer, "rate": 0.1}
-    step = training_step(network, batch=2, crop=33, device=CPU, bf16=False, **settings)
+    step = training_step(
+        network, batch=2, crop=33, device=CPU, bf16=False, labelled=0.03, **settings
+    )
     step()
     step()
     moved = {n for n, weight in network.named_parameters() if not torch.equal(weight, before[n])}
@@ -324,7 +330,9 @@ def test_the_step_follows_from_its_seed_and_leaves_the_global_one():
         torch.manual_seed(1)
         network = Network(describe())
         state = torch.get_rng_state()
-        step = training_step(network, batch=2, crop=33, device=CPU, bf16=False, seed=seed, **SOLVER)
+        step = training_step(
+            network, batch=2, crop=33, device=CPU, bf16=False, labelled=0.03, seed=seed, **SOLVER
+        )
         assert torch.equal(torch.get_rng_state(), state)
         step()
         return torch.cat([weight.detach().flatten() for weight in network.parameters()])
@@ -347,20 +355,29 @@ def test_equal_networks_are_measured_once_and_listed_each(monkeypatch):
     monkeypatch.setattr(
         bpg.cost, "training_step", lambda network, **_: lambda: made.append(id(network))
     )
-    architectures = {"mask": describe(), "scribble": describe(), "prn": describe(prn=True)}
+    architectures = {
+        "mask": describe(),
+        "scribble": describe(),
+        "again": describe(),
+        "prn": describe(prn=True),
+    }
     costs = measure(
-        architectures, baseline="scribble", rounds=1, batch=2, crop=33, device=CPU, bf16=False
+        architectures,
+        baseline="scribble",
+        labelled={"mask": 1.0, "scribble": 0.03, "again": 0.03, "prn": 0.03},
+        rounds=1,
+        batch=2,
+        crop=33,
+        device=CPU,
+        bf16=False,
     )
-    assert [item.variant for item in costs] == ["mask", "scribble", "prn"]
-    # Twice for the memory, three times in the rounds.
-    assert len(made) == 2 * (2 + 3)
-    mask, scribble, prn = costs
-    assert mask.ratio == scribble.ratio == 1
-    assert (mask.seconds, mask.memory, mask.macs) == (
-        scribble.seconds,
-        scribble.memory,
-        scribble.macs,
-    )
+    assert [item.variant for item in costs] == list(architectures)
+    # Twice for the memory, three times in the rounds; `again` is no network of its own.
+    assert len(made) == 3 * (2 + 3)
+    mask, scribble, again, prn = costs
+    assert again.ratio == scribble.ratio == 1
+    assert (again.seconds, again.memory) == (scribble.seconds, scribble.memory)
+    assert mask.macs == scribble.macs
     assert prn.macs > scribble.macs
     assert prn.parameters > scribble.parameters
 
@@ -391,8 +408,9 @@ def test_the_stage_writes_what_the_report_reads(workspace):
     assert [row["variant"] for row in rows] == workspace.switches.variants.all
     by_name = {row["variant"]: row for row in rows}
     ratios = ("macs_ratio", "memory_ratio", "time_ratio")
-    for name in ("mask", "scribble"):
-        assert [by_name[name][ratio] for ratio in ratios] == [1, 1, 1]
+    assert [by_name["scribble"][ratio] for ratio in ratios] == [1, 1, 1]
+    # The same network, but its cross-entropy is over all pixels.
+    assert by_name["mask"]["macs_ratio"] == 1 < by_name["mask"]["memory_ratio"]
     for name, row in by_name.items():
         assert row["label"] == VARIANTS[name].label
         assert {row[key] for key in ("baseline", "recipe", "device", "precision")} == {
@@ -439,6 +457,8 @@ ROW = {
     "crop": 97,
     "batch": 8,
     "device": "cpu",
+    "hardware": "A processor, 2 cores",
+    "torch": "2.15.0",
     "threads": 1,
     "precision": "fp32",
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from bpg.errors import BPGError
 from bpg.evaluation.counts import mean_iou
@@ -38,22 +39,27 @@ def paired_bootstrap(
     """Compare two systems by their counts, each (seeds, images, 3, classes), with an interval.
 
     Entry [s, i] of either is the same image and the same training seed; image counts are added
-    up before they are divided. The interval is the percentile bootstrap at `level` of `samples`
-    replicates (Efron and Tibshirani, 1993). Each draws as many images as there are, with
-    replacement, and, of several seeds, as many seeds; both draws are the same for both systems,
-    and the images also for all seeds. A class that has no true pixel in the drawn images is left
-    out of that replicate's mean; replicates in which no class has one are left out altogether.
+    up before they are divided. Each of `samples` replicates draws as many images as there are,
+    with replacement, the same ones for both systems and all seeds, and takes the mean difference
+    over the seeds. A class that has no true pixel in the drawn images is left out of that
+    replicate's mean; replicates in which no class has one are left out altogether.
 
-    What the interval covers: which images happened to be in the validation set, and chance in
-    training as far as so few seeds can tell: drawing n seeds from n makes their variance
-    too small, by a factor of about (n-1)/n, and one seed has none. What it does not: other data
-    sets or recipes, correlation between images (frames of one scene), or that the best of many
-    comparisons was picked.
+    With one seed the interval is the percentile bootstrap at `level` (Efron and Tibshirani, 1993)
+    and covers one thing: which images happened to be in the validation set. With n seeds it also
+    covers chance in training. Drawing seeds with replacement would not do that: of three seeds,
+    the interval could never leave their range and held the truth in 76 % of the cases instead of
+    95. Here the variance over the replicates and the seeds' sample variance divided by n are
+    added, and the interval is value ± t · root of that sum, Student's t with the degrees of
+    freedom of Welch and Satterthwaite, between n - 1 and infinity. In the test's simulation it
+    held the truth in 88 to 95 % with two seeds and 94 to 96 % with three or five.
+
+    What it never covers: other data sets or recipes, correlation between images (frames of one
+    scene), or that the best of many comparisons was picked.
 
     Equal input and `seed` give equal numbers, whatever the linear algebra library and its number
     of threads: all sums that may be reordered are sums of whole numbers. Cost: a matrix product
-    of `samples` x images x (6 seeds classes); 10,000 samples of 1,449 images, 21 classes and 3
-    seeds took 1.5 s on one core and 50 MB.
+    of `samples` x images x (6 seeds classes); 1,449 images, 21 classes and 3 seeds take some
+    seconds and less than 200 MB.
 
     BPGError if there is nothing to count, if the shapes differ or if the true pixels do (then
     these were not the same images); ValueError for an impossible `samples` or `level`.
@@ -66,23 +72,29 @@ def paired_bootstrap(
     if np.isnan(value_by_seed).any():
         raise BPGError("the ground truth has no counted pixel, so there is nothing to compare")
 
-    image_random, seed_random = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(2))
-    replicates = []
-    for size in _chunks(samples, max(images, counts[:, :, 0].size)):
-        by_seed = _differences(_weights(image_random, size, images), counts)
+    value = float(value_by_seed.sum() / seeds)
+    random = np.random.default_rng(seed)
+    replicates = [
         # No matrix product here: these are no whole numbers, so its order of adding would tell.
-        replicates.append((by_seed * _weights(seed_random, size, seeds)).sum(axis=1) / seeds)
+        _differences(_weights(random, size, images), counts).sum(axis=1) / seeds
+        for size in _chunks(samples, max(images, counts[:, :, 0].size))
+    ]
     drawn = np.concatenate(replicates)
     drawn = drawn[~np.isnan(drawn)]
     if not drawn.size:
         raise BPGError(f"none of {samples} replicates has a counted pixel; take more samples")
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Difference(
-        value=float(value_by_seed.sum() / seeds),
-        low=float(low),
-        high=float(high),
-        std=float(np.std(value_by_seed, ddof=1)) if seeds > 1 else None,
-    )
+    if seeds == 1:
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+        return Difference(value, float(low), float(high), None)
+    std = float(np.std(value_by_seed, ddof=1))
+    reach = _reach(float(np.var(drawn)), std**2 / seeds, seeds, level)
+    return Difference(value, value - reach, value + reach, std)
+
+
+def _reach(of_images: float, of_seeds: float, seeds: int, level: float) -> float:
+    """Half the width of an interval whose variance has a part from images and one from seeds."""
+    freedom = np.inf if of_seeds == 0 else (seeds - 1) * ((of_images + of_seeds) / of_seeds) ** 2
+    return float(stats.t.ppf((1 + level) / 2, freedom)) * (of_images + of_seeds) ** 0.5
 
 
 def _both(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -122,7 +134,7 @@ def _differences(weights: NDArray[np.float64], counts: NDArray[np.integer]) -> N
 
 
 def _weights(random: np.random.Generator, size: int, number: int) -> NDArray[np.float64]:
-    """Draw `number` of `number` things with replacement, `size` times: how often each, by row.
+    """Draw `number` of `number` images with replacement, `size` times: how often each, by row.
 
     A row is multinomial. Drawn as whole numbers, which are the same on every platform.
     """

@@ -38,11 +38,24 @@ class CostRow(BaseModel):
     crop: Count
     batch: Count
     device: Name
+    hardware: Name
+    torch: Name
     threads: Count
     precision: Literal["fp32", "bf16"]
 
 
-SETTING = ("baseline", "recipe", "classes", "crop", "batch", "device", "threads", "precision")
+SETTING = (
+    "baseline",
+    "recipe",
+    "classes",
+    "crop",
+    "batch",
+    "device",
+    "hardware",
+    "torch",
+    "threads",
+    "precision",
+)
 
 
 def read_costs(path: Path) -> list[dict[str, Any]]:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpg.evaluation.bootstrap import paired_bootstrap
+from bpg.evaluation.evaluate import KINDS
 from bpg.report import paper
 from bpg.variants import VARIANTS
 
 Measure = Literal["miou", "boundary_iou"]
+# In the order of the counts of `bpg.evaluation.evaluate`.
 MEASURES: dict[Measure, str] = {"miou": "mIoU", "boundary_iou": "Boundary IoU"}
-# Positions on the axes that `bpg.evaluation.evaluate` gives its counts.
-_KINDS, _MEASURES = ("raw", "crf"), ("miou", "boundary_iou")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Difference:
 
     `std` is the standard deviation over the seeds (None for one), `low` and `high` bound the
     95 % interval of `paired_bootstrap`; all None where a system was not run. `paper` is the
-    paper's difference in mIoU, None for other measures; `expected` its sign.
+    paper's difference in mIoU, None for other measures.
     """
 
     first: System
@@ -66,6 +66,9 @@ class Difference:
         sign = 1 if self.second.paper > self.first.paper else -1
         low, high = sorted((sign * self.low, sign * self.high))
         if low > 0:
+            claimed = None if self.paper is None else abs(self.paper)
+            if claimed is not None and not low <= claimed <= high:
+                return "shows, larger" if low > claimed else "shows, smaller"
             return "shows"
         return "the opposite shows" if high < 0 else "does not show"
 
@@ -123,5 +126,5 @@ def differences(counts: Mapping[str, Sequence[NDArray[np.int32]]]) -> list[Diffe
 def _taken(
     seeds: Sequence[NDArray[np.int32]], system: System, measure: Measure
 ) -> NDArray[np.int32]:
-    kind, which = _KINDS.index(system.kind), _MEASURES.index(measure)
+    kind, which = KINDS.index(system.kind), list(MEASURES).index(measure)
     return np.stack([images[:, kind, which] for images in seeds])

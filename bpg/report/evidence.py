@@ -18,13 +18,13 @@ def difference_table(found: Sequence[Difference], setting: Setting) -> Table:
     rows, records = [], []
     for one in found:
         value = NOT_RUN if one.value is None else (one.value, one.std)
-        interval = "" if one.low is None else f"{one.low:+.1f} to {one.high:+.1f}"
+        interval = "" if one.low is None else f"{one.low:+.2f} to {one.high:+.2f}"
         printed = "n/a" if one.paper is None else f"{one.paper:+.1f}"
         rows.append(
             (
                 Cell(one.label, "label"),
                 Cell(MEASURES[one.measure], "label"),
-                cell(value, signed=True),
+                cell(value, 2, signed=True),
                 Cell(interval),
                 Cell(printed, "paper"),
                 Cell(one.verdict),
@@ -50,13 +50,25 @@ def difference_table(found: Sequence[Difference], setting: Setting) -> Table:
         ("from → to", "measure", "difference", "95 % interval", "paper's", "the paper's claim"),
         tuple(rows),
         (
-            "Interval: paired bootstrap, 10,000 draws of the validation images and, with several "
-            "seeds, of the seeds. It covers what other images and other trainings of this "
-            "setting would change, not another data set or recipe.",
-            '"shows": the interval lies wholly on the side of 0 that the paper claims; '
-            '"does not show": it reaches across 0.',
+            _what_the_interval_covers(len(setting.seeds)),
+            '"shows": the interval lies wholly on the side of 0 that the paper claims ("smaller" '
+            'or "larger": and wholly to one side of its number); "does not show": it reaches '
+            "across 0.",
         ),
         tuple(records),
+    )
+
+
+def _what_the_interval_covers(seeds: int) -> str:
+    if seeds == 1:
+        return (
+            "Interval: paired bootstrap, 10,000 draws of the validation images. It covers what "
+            "other images would change; not another training, of which one seed says nothing."
+        )
+    return (
+        "Interval: a paired bootstrap's variance (10,000 draws of the validation images) and the "
+        "seeds' variance together, Student's t. It covers what other images and other trainings "
+        "of this setting would change, not another data set or recipe."
     )
 
 
@@ -95,7 +107,8 @@ def boundary_table(runs: Runs, setting: Setting) -> Table:
         tuple(rows),
         (
             "Boundary IoU (Cheng et al., CVPR 2021): pixels within 2 % of the image diagonal of "
-            "a class's contour. mIoU within r pixels of a true boundary: the trimap evaluation.",
+            "a class's contour. mIoU within r pixels of a true boundary: the trimap evaluation; "
+            "where the masks have a ring of ignored pixels, as VOC's, r counts from the ring.",
         ),
         tuple(records),
     )
@@ -122,7 +135,7 @@ def _over_seeds(values: Sequence[float | None]) -> Value | str:
 def difference_notes(found: Sequence[Difference], variants: Sequence[str]) -> tuple[str, ...]:
     """Return a line for each mIoU difference that ends in one of `variants` and was measured."""
     return tuple(
-        f"{one.label}: {one.value:+.1f}, 95 % interval {one.low:+.1f} to {one.high:+.1f}; "
+        f"{one.label}: {one.value:+.2f}, 95 % interval {one.low:+.2f} to {one.high:+.2f}; "
         f"paper {one.paper:+.1f}: {one.verdict}."
         for one in found
         if one.measure == "miou" and one.value is not None and one.second.variant in variants
@@ -152,9 +165,9 @@ def cost_table(costs: Sequence[Mapping[str, Any]]) -> Table:
         "cost",
         "What each variant costs",
         f"Recipe {made['recipe']}, {made['classes']} classes: a training step of {made['batch']} "
-        f"crops of {made['crop']}×{made['crop']} pixels on {made['device']}, {made['precision']}, "
-        f'{threads}. The paper gives no such numbers: its PRN "only imports small amount '
-        'computations and GPU memories".',
+        f"crops of {made['crop']}×{made['crop']} pixels on {made['hardware']}, "
+        f"{made['precision']}, {threads}, torch {made['torch']}. The paper gives no such numbers: "
+        'its PRN "only imports small amount computations and GPU memories".',
         (
             "variant",
             "parameters",

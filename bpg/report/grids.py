@@ -92,13 +92,13 @@ def figure5(
 ) -> None:
     """Draw Figure 5 as PNG, a row per id: the BRN on all K+1 channels and on two.
 
-    Training pictures, since only these have HED's edges: image, ground truth, HED's edges, then
+    Training pictures, since only these have edge maps: image, ground truth, edge map, then
     labels and edges predicted by `bpg_all_channels` and by `bpg`. Edges are dark on white.
     """
     columns = [
         ("image", _photograph(images)),
         ("ground truth", _labels(masks)),
-        ("HED edge\n(the label)", _edges(edges)),
+        ("edge label", _edges(edges)),
     ]
     for channels, variant in (("C = K+1", "bpg_all_channels"), ("C = 2", "bpg")):
         run = variant in variants

@@ -1,4 +1,4 @@
-"""What the runs were made with; kept apart from their numbers."""
+"""What the runs were trained with; kept apart from their numbers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,19 @@ from bpg.errors import BPGError
 
 
 class Provenance(BaseModel):
-    """One training: commit, versions, hardware; `seconds` it took."""
+    """One training: commit, hardware, versions of packages (any others); `seconds` it took."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, str]
 
     commit: str
-    python: str
-    torch: str
-    torchvision: str
-    timm: str
-    numpy: str
-    pillow: str
     hardware: str
     precision: str
     threads: int
     seconds: float
 
     def __str__(self) -> str:
-        versions = ", ".join(
-            f"{name} {getattr(self, name)}"
-            for name in ("python", "torch", "torchvision", "timm", "numpy", "pillow")
-        )
+        versions = ", ".join(f"{name} {number}" for name, number in self.model_extra.items())
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         return f"commit {self.commit}; {versions}; {self.hardware}, {self.precision}, {threads}"
 
@@ -67,8 +59,8 @@ def lines(makings: Makings) -> list[str]:
 
 
 def document(makings: Makings) -> str:
-    """Return results/provenance.json: a list of {"made with", "training seconds": {run: s}}."""
+    """Return results/provenance.json: a list of {"trained with", "seconds": {run: s}}."""
     entries: list[Mapping[str, Any]] = [
-        {"made with": text, "training seconds": runs} for text, runs in makings
+        {"trained with": text, "seconds": runs} for text, runs in makings
     ]
     return json.dumps(entries, indent=2) + "\n"

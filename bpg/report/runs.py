@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from bpg.errors import BPGError
 from bpg.files import write_text
@@ -22,7 +22,7 @@ class _Scores(BaseModel):
     miou: FiniteFloat
     pixel_accuracy: FiniteFloat
     boundary_iou: FiniteFloat | None
-    trimap: list[FiniteFloat | None]
+    trimap: list[FiniteFloat | None] = Field(min_length=40, max_length=40)
 
 
 class _Metrics(BaseModel):
@@ -87,7 +87,10 @@ def summarise(runs: Runs) -> dict[str, dict[str, float]]:
                     numbers[f"{key}{suffix}_std"] = round(deviation, 2)
         edge_losses = [metrics["edge_loss"] for metrics in seeds]
         if None not in edge_losses:
-            numbers["edge_loss"] = round(fmean(edge_losses), 4)
+            mean, deviation = spread(edge_losses)
+            numbers["edge_loss"] = round(mean, 4)
+            if deviation is not None:
+                numbers["edge_loss_std"] = round(deviation, 4)
         summary[variant] = numbers
     return summary
 

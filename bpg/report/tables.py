@@ -31,12 +31,15 @@ class Setting:
     val_images: int
     recipe: str
     seeds: tuple[int, ...]
+    boundary_weight: float = 1.0
+    edges: str = "hed"
 
     def __str__(self) -> str:
         several = len(self.seeds) > 1
         return (
             f"data set {self.dataset} ({self.train_images:,} training and {self.val_images:,} "
-            f"validation images), recipe {self.recipe}, "
+            f"validation images), recipe {self.recipe}, lambda {self.boundary_weight:g}, "
+            f"edges {self.edges}, "
             f"seed{'s' if several else ''} {', '.join(map(str, self.seeds))}"
             + (" (mean ± sample standard deviation)" if several else "")
         )
@@ -48,6 +51,8 @@ class Setting:
             "train_images": self.train_images,
             "val_images": self.val_images,
             "recipe": self.recipe,
+            "lambda": self.boundary_weight,
+            "edges": self.edges,
             "seeds": " ".join(map(str, self.seeds)),
         }
 
@@ -154,7 +159,7 @@ def table2(runs: Runs, setting: Setting) -> Table:
         ("setting", "mIoU", "edge loss", "paper's mIoU", "paper's edge loss"),
         tuple(rows),
         (
-            "Edge loss: squared error per pixel between the predicted and the HED edge map "
+            "Edge loss: squared error per pixel between the predicted and the given edge map "
             "(0..1), mean over the last training epoch. No CRF.",
             *_note_not_run(NOT_RUN in (cell.text for row in rows for cell in row)),
         ),
@@ -221,7 +226,7 @@ def markdown(table: Table) -> str:
     notes = "".join(f"\n{note}\n" for note in table.notes)
     return (
         f"# {table.title}\n\n{table.caption}\n\n{body}\n{notes}\n"
-        "Commit, versions and hardware: provenance.json, beside this file.\n"
+        "Commit, versions and hardware of the trainings: provenance.json, beside this file.\n"
     )
 
 

@@ -26,8 +26,8 @@ def test_a_difference_stands_with_its_interval_and_what_the_paper_claims(setting
     table = difference_table([GAIN, EDGE, MISSING], setting)
     label = "DeepLab-v2 [scri] → BPG"
     assert cells(table) == [
-        [label, "mIoU", "+1.2 ± 0.4", "-0.1 to +2.6", "+3.3", "does not show"],
-        [label, "Boundary IoU", "+2.0", "+1.0 to +3.0", "n/a", "shows"],
+        [label, "mIoU", "+1.24 ± 0.36", "-0.12 to +2.61", "+3.3", "does not show"],
+        [label, "Boundary IoU", "+2.00", "+1.00 to +3.00", "n/a", "shows"],
         ["DeepLab-v2 [scri] → +PRN", "mIoU", "not run", "", "+1.5", "not run"],
     ]
     record = table.records[0]
@@ -40,7 +40,7 @@ def test_a_difference_stands_with_its_interval_and_what_the_paper_claims(setting
 
 def test_notes_say_what_the_tables_differences_are_worth():
     assert difference_notes([GAIN, EDGE, MISSING], ["bpg", "prn"]) == (
-        "DeepLab-v2 [scri] → BPG: +1.2, 95 % interval -0.1 to +2.6; paper +3.3: does not show.",
+        "DeepLab-v2 [scri] → BPG: +1.24, 95 % interval -0.12 to +2.61; paper +3.3: does not show.",
     )
     assert difference_notes([GAIN], ["prn"]) == ()
 
@@ -86,6 +86,8 @@ def test_the_cost_stands_beside_the_baselines():
         "crop": 97,
         "batch": 8,
         "device": "cpu",
+        "hardware": "A processor, 2 cores",
+        "torch": "2.15.0",
         "threads": 1,
         "precision": "fp32",
     }
@@ -94,4 +96,7 @@ def test_the_cost_stands_beside_the_baselines():
     assert cells(table)[0][1:7] == ["299,564", "299,564", "0.0752", "× 1.00", "31", "× 1.00"]
     assert cells(table)[1][4] == "× 1.71"
     assert cells(table)[1][7:] == ["123", "× 2.10"]
-    assert "8 crops of 97×97 pixels on cpu, fp32, 1 thread." in table.caption
+    assert (
+        "8 crops of 97×97 pixels on A processor, 2 cores, fp32, 1 thread, torch 2.15.0."
+        in table.caption
+    )

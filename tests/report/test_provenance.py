@@ -40,7 +40,7 @@ def test_runs_of_one_making_are_one_line(write, tmp_path):
         assert part in line
     assert "12.5" not in line  # seconds differ from run to run
     (entry,) = json.loads(document(found))
-    assert entry["training seconds"] == {"scribble 0": 12.5, "bpg 0": 99.0}
+    assert entry["seconds"] == {"scribble 0": 12.5, "bpg 0": 99.0}
 
 
 def test_runs_made_otherwise_are_told_apart(write, tmp_path):

@@ -291,7 +291,7 @@ BOTH = {f"@{variant}-0" for variant in VARIANTS}
 TRAINED = {"train@scribble-0", "train_boundary@bpg-0"}
 CHANGES = {
     # what is changed: (file, keys, the stages that read it)
-    "lambda": ("params.yaml", {"lambda": 0.5}, {"train_boundary@bpg-0"}),
+    "lambda": ("params.yaml", {"lambda": 0.5}, {"train_boundary@bpg-0", "tables", "report"}),
     "BRN": (TINY, {"model.brn.width": 4}, {"train_boundary@bpg-0", "cost"}),
     "PRN": (TINY, {"model.prn.width": 4}, {*TRAINED, "cost"}),
     "epochs": (TINY, {"training.epochs": 2}, {*TRAINED, "cost"}),
@@ -302,8 +302,8 @@ CHANGES = {
         {f"predict{run}" for run in BOTH} | {"samples"},
     ),
     "crf": (TINY, {"crf.bilateral_rgb": 9}, {f"crf{run}" for run in BOTH}),
-    "edges": (SHAPES, {"edges.upscale": 1}, {"edges"}),
-    "true edges": (SHAPES, {"edges.source": "truth"}, {"edges"}),
+    "edges": (SHAPES, {"edges.upscale": 1}, {"edges", "tables", "report"}),
+    "true edges": (SHAPES, {"edges.source": "truth"}, {"edges", "tables", "report"}),
     "strokes": (SHAPES, {"scribbles.line_width": 2}, {"scribbles"}),
     "another draw": (SHAPES, {"source.seed": 1}, {"fetch", "prepare"}),
     "threads": (TINY, {"machine.threads": 2}, set()),

@@ -11,7 +11,7 @@ import yaml
 from bpg.errors import BPGError
 from stages.parameters import Switches, read_section
 from studies.results import write_study
-from studies.run import overrides, read_study, with_changes
+from studies.run import Found, overrides, read_study, refuse_overlap, with_changes
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
@@ -89,6 +89,16 @@ def test_a_study_that_is_wrong_is_named(tmp_path, text, message):
 def test_what_params_yaml_would_refuse_is_refused_before_anything_runs(switches):
     with pytest.raises(BPGError, match="lambda=-1"):
         with_changes(switches, ["lambda=-1"])
+    with pytest.raises(BPGError, match="not YAML"):
+        with_changes(switches, ["seeds=[0"])
+
+
+@pytest.mark.parametrize("extra", ["lambda=2", "variants.all=[bpg]", "variants={}"])
+def test_what_the_study_sets_cannot_be_set_beside_it(switches, extra):
+    study = read_study(ROOT / "studies/lambda.yaml")
+    refuse_overlap(study, switches, ["seeds=[0,1]", "device=cpu"])
+    with pytest.raises(BPGError, match="the study itself sets"):
+        refuse_overlap(study, switches, ["seeds=[0]", extra])
 
 
 @pytest.mark.parametrize(
@@ -112,17 +122,20 @@ def test_a_wrong_command_line_ends_in_one_line(words, message):
 def test_the_table_has_a_row_for_each_setting_and_variant(tmp_path, switches):
     study = read_study(ROOT / "studies/edges.yaml")
     found = {
-        setting: {
-            variant: {
-                "miou": 50.0 + number,
-                "miou_std": 0.5,
-                "miou_crf": 60.0,
-                "boundary_iou": 30.0,
-                "boundary_iou_crf": 40.0,
-                "edge_loss": 0.0712,
-            }
-            for variant in study.variants
-        }
+        setting: Found(
+            {
+                variant: {
+                    "miou": 50.0 + number,
+                    "miou_std": 0.5,
+                    "miou_crf": 60.0,
+                    "boundary_iou": 30.0,
+                    "boundary_iou_crf": 40.0,
+                    "edge_loss": 0.0712,
+                }
+                for variant in study.variants
+            },
+            ["commit abc"],
+        )
         for number, setting in enumerate(study.settings)
     }
     changed = with_changes(switches, ["seeds=[0,1]"])
@@ -131,6 +144,7 @@ def test_the_table_has_a_row_for_each_setting_and_variant(tmp_path, switches):
     assert "python -m studies edges -S 'seeds=[0,1]'" in text
     assert "seeds 0, 1 (mean ± sample standard deviation)" in text
     assert "| true boundaries | +BRN | 51.0 ± 0.5 | 60.0 | 30.0 | 40.0 | 0.071 |" in text
+    assert "Trained with (HED, true boundaries, shuffled): commit abc." in text
     with (tmp_path / "edges.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["setting"], row["variant"]) for row in rows] == [
