@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 CLASSES = ("background", "bird", "cat")
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
+SMALL = {"batch": 2, "crop": 33, "device": CPU, "bf16": False, "labelled": 0.03}
 SOLVER = {
     "optimizer": "adamw",
     "rate": 1e-3,
@@ -251,9 +252,7 @@ def test_what_stays_from_the_first_call_is_there_in_the_second():
         def make():
             settings = SOLVER | {"optimizer": optimizer, "momentum": momentum, "clip": None}
             network = Network(describe())
-            return training_step(
-                network, batch=2, crop=33, device=CPU, bf16=False, labelled=0.03, **settings
-            )
+            return training_step(network, **SMALL, **settings)
 
         return peak_memory(make, CPU)
 
@@ -265,9 +264,7 @@ def test_what_stays_from_the_first_call_is_there_in_the_second():
 def test_the_peak_of_a_training_step_repeats_to_the_byte_and_prints_nothing(capfd):
     def make():
         network = Network(describe(prn=True, brn="foreground"))
-        return training_step(
-            network, batch=2, crop=33, device=CPU, bf16=False, labelled=0.03, **SOLVER
-        )
+        return training_step(network, **SMALL, **SOLVER)
 
     first = peak_memory(make, CPU)
     garbage = [torch.zeros(n) for n in range(1, 3000, 7)]
@@ -316,9 +313,7 @@ def test_a_step_trains_every_part(optimizer):
     network = Network(describe(prn=True, brn="all_channels"))
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     settings = SOLVER | {"optimizer": optimizer, "rate": 0.1}
-    step = training_step(
-        network, batch=2, crop=33, device=CPU, bf16=False, labelled=0.03, **settings
-    )
+    step = training_step(network, **SMALL, **settings)
     step()
     step()
     moved = {n for n, weight in network.named_parameters() if not torch.equal(weight, before[n])}
@@ -330,9 +325,7 @@ def test_the_step_follows_from_its_seed_and_leaves_the_global_one():
         torch.manual_seed(1)
         network = Network(describe())
         state = torch.get_rng_state()
-        step = training_step(
-            network, batch=2, crop=33, device=CPU, bf16=False, labelled=0.03, seed=seed, **SOLVER
-        )
+        step = training_step(network, **SMALL, seed=seed, **SOLVER)
         assert torch.equal(torch.get_rng_state(), state)
         step()
         return torch.cat([weight.detach().flatten() for weight in network.parameters()])
