@@ -55,8 +55,10 @@ def _markdown(
     extra: Sequence[str],
 ) -> str:
     command = " ".join([f"python -m studies {name}", *(f"-S '{change}'" for change in extra)])
-    seeds = ", ".join(map(str, switches.seeds))
-    several = " (mean ± sample standard deviation)" if len(switches.seeds) > 1 else ""
+    seeds = f"seed {switches.seeds[0]}"
+    if len(switches.seeds) > 1:
+        listed = ", ".join(map(str, switches.seeds))
+        seeds = f"seeds {listed} (mean ± sample standard deviation)"
     lines = [
         ["setting", "variant", *MEASURES.values()],
         ["---", "---", *(["---:"] * len(MEASURES))],
@@ -67,7 +69,7 @@ def _markdown(
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
         f"# {study.title}\n\n"
-        f"Data set {switches.dataset}, recipe {switches.recipe}, seeds {seeds}{several}; "
+        f"Data set {switches.dataset}, recipe {switches.recipe}, {seeds}; "
         "IoU in %, edge loss as squared error per pixel against the edges of the setting.\n\n"
         f"    {command}\n\n{table}\n\n{_trained_with(found)}"
     )
