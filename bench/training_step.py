@@ -35,6 +35,7 @@ def main() -> None:
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 15
     parameters = read(recipe, sys.argv[3] if len(sys.argv) > 3 else None)
     names = [name for name, variant in VARIANTS.items() if variant.supervision == "scribbles"]
+    print(f"measuring {len(names)} variants of recipe {recipe} ...", flush=True)
     rows = measure_variants(parameters, names, rounds)
     mixing = parameters.recipe.model.prn.mixing
     print(

@@ -22,6 +22,9 @@ def main() -> None:
     known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
     usage = f"usage: python -m studies NAME [-S KEY=VALUE ...], NAME one of {known}"
     match sys.argv[1:]:
+        case ["-h" | "--help"]:
+            print(usage)
+            return
         case [name, *rest] if not name.startswith("-"):
             extra = rest[1::2]
         case _:

@@ -63,6 +63,10 @@ class Difference:
         """Whether the paper's claim, which of the two is better, shows in our interval."""
         if self.value is None:
             return "not run"
+        # Of another training, one seed says nothing.
+        return self._shown() + (", in this training" if self.std is None else "")
+
+    def _shown(self) -> str:
         sign = 1 if self.second.paper > self.first.paper else -1
         low, high = sorted((sign * self.low, sign * self.high))
         if low > 0:

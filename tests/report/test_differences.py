@@ -39,10 +39,10 @@ def test_differences_are_measured_pair_by_pair_and_measure_by_measure():
     assert gain.value == pytest.approx(10, abs=1)
     assert gain.low < gain.value < gain.high
     assert gain.std is None
-    assert (gain.paper, gain.verdict) == (pytest.approx(2.5), "shows, larger")
+    assert (gain.paper, gain.verdict) == (pytest.approx(2.5), "shows, larger, in this training")
     loss = found["DeepLab-v2 [scri] → +BRN", "boundary_iou"]
     assert loss.value == pytest.approx(-10, abs=1)
-    assert (loss.paper, loss.verdict) == (None, "the opposite shows")
+    assert (loss.paper, loss.verdict) == (None, "the opposite shows, in this training")
     missing = found["DeepLab-v2 [scri] → BPG", "miou"]
     assert (missing.value, missing.low, missing.verdict) == (None, None, "not run")
 
@@ -75,6 +75,9 @@ def test_several_seeds_have_a_deviation():
 )
 def test_the_verdict_goes_by_the_papers_sign(low, high, verdict):
     worse, better = System("scribble", "raw", 69.9), System("bpg", "raw", 73.2)
-    up = Difference(worse, better, "miou", value=(low + high) / 2, low=low, high=high)
-    down = Difference(better, worse, "miou", value=-up.value, low=-high, high=-low)
+    found = {"value": (low + high) / 2, "low": low, "high": high}
+    turned = {"value": -found["value"], "low": -high, "high": -low}
+    up = Difference(worse, better, "miou", std=0.5, **found)
+    down = Difference(better, worse, "miou", std=0.5, **turned)
     assert up.verdict == down.verdict == verdict
+    assert Difference(worse, better, "miou", **found).verdict == f"{verdict}, in this training"

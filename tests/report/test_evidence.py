@@ -27,7 +27,7 @@ def test_a_difference_stands_with_its_interval_and_what_the_paper_claims(setting
     label = "DeepLab-v2 [scri] → BPG"
     assert cells(table) == [
         [label, "mIoU", "+1.24 ± 0.36", "-0.12 to +2.61", "+3.3", "does not show"],
-        [label, "Boundary IoU", "+2.00", "+1.00 to +3.00", "n/a", "shows"],
+        [label, "Boundary IoU", "+2.00", "+1.00 to +3.00", "n/a", "shows, in this training"],
         ["DeepLab-v2 [scri] → +PRN", "mIoU", "not run", "", "+1.5", "not run"],
     ]
     record = table.records[0]
