@@ -10,6 +10,9 @@ from scipy import stats
 from bpg.errors import BPGError
 from bpg.evaluation.counts import mean_iou
 
+SAMPLES = 10_000
+"""Replicates of a bootstrap unless told otherwise."""
+
 _CHUNK = 2**21
 """Numbers in the largest array at a time (16 MB each); a few of that size live at once."""
 
@@ -32,7 +35,7 @@ def paired_bootstrap(
     first: NDArray[np.integer],
     second: NDArray[np.integer],
     *,
-    samples: int = 10_000,
+    samples: int = SAMPLES,
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from bpg.evaluation.bootstrap import SAMPLES
 from bpg.report.differences import MEASURES, Difference
 from bpg.report.runs import Runs, spread
 from bpg.report.tables import NOT_RUN, Cell, Setting, Table, Value, cell, record
@@ -54,8 +55,8 @@ def difference_table(found: Sequence[Difference], setting: Setting) -> Table:
             '"shows": the interval lies wholly on the side of 0 that the paper claims ("smaller" '
             'or "larger": and wholly to one side of its number); "does not show": it reaches '
             'across 0; "the opposite shows": it lies wholly on the other side. For Boundary IoU '
-            "the claimed side is that of the paper's mIoU. Ten comparisons are made and none is "
-            "corrected for that.",
+            "the claimed side is that of the paper's mIoU. No interval is corrected for the number "
+            "of comparisons.",
         ),
         tuple(records),
     )
@@ -64,11 +65,11 @@ def difference_table(found: Sequence[Difference], setting: Setting) -> Table:
 def _what_the_interval_covers(seeds: int) -> str:
     if seeds == 1:
         return (
-            "Interval: paired bootstrap, 10,000 draws of the validation images. It covers what "
+            f"Interval: paired bootstrap, {SAMPLES:,} draws of the validation images. It covers what "
             "other images would change; not another training, of which one seed says nothing."
         )
     return (
-        "Interval: a paired bootstrap's variance (10,000 draws of the validation images) and the "
+        f"Interval: a paired bootstrap's variance ({SAMPLES:,} draws of the validation images) and the "
         "seeds' variance together, Student's t with Welch and Satterthwaite's degrees of "
         "freedom. It covers what other images and other trainings "
         "of this setting would change, not another data set or recipe."
