@@ -63,16 +63,16 @@ def difference_table(found: Sequence[Difference], setting: Setting) -> Table:
 
 
 def _what_the_interval_covers(seeds: int) -> str:
+    draws = f"{SAMPLES:,} draws of the validation images"
     if seeds == 1:
         return (
-            f"Interval: paired bootstrap, {SAMPLES:,} draws of the validation images. It covers what "
-            "other images would change; not another training, of which one seed says nothing."
+            f"Interval: paired bootstrap, {draws}. It covers what other images would change; not "
+            "another training, of which one seed says nothing."
         )
     return (
-        f"Interval: a paired bootstrap's variance ({SAMPLES:,} draws of the validation images) and the "
-        "seeds' variance together, Student's t with Welch and Satterthwaite's degrees of "
-        "freedom. It covers what other images and other trainings "
-        "of this setting would change, not another data set or recipe."
+        f"Interval: a paired bootstrap's variance ({draws}) and the seeds' variance together, "
+        "Student's t with Welch and Satterthwaite's degrees of freedom. It covers what other "
+        "images and other trainings of this setting would change, not another data set or recipe."
     )
 
 
