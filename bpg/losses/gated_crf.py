@@ -1,0 +1,45 @@
+"""Gated CRF loss (Obukhov et al., "Gated CRF Loss", 2019)."""
+
+import torch
+
+from bpg.losses.field import Field
+from bpg.losses.gaussian import closed_form
+
+
+def gated_crf_loss(field: Field, *, radius: int, xy: float, rgb: float) -> torch.Tensor:
+    """Return the mean over valid pixels i of sum_j K_ij (1 - sum_k S_ik S_jk).
+
+    j runs over the square of `radius` samples around i without i itself; K_ij = exp(-|p_i - p_j|²
+    / 2 xy² - |c_i - c_j|² / 2 rgb²), positions p counted in samples of the field's grid, colours c
+    in 0..1. The gate shuts out pairs with a padded pixel. A mean over pixels of a sum over a
+    window of fixed size: the published normalisation, independent of crop and batch. Memory is a
+    few maps of the probabilities' size, whatever the radius. 0-d; the derivative by S_j is
+    -2 sum_i K_ij S_i over the number of valid pixels.
+    """
+    s = field.probabilities.detach()
+    colours = field.images.to(s.dtype) / (255 * rgb)
+    valid = field.valid.to(s.dtype)
+    value, gradient = s.new_zeros(()), torch.zeros_like(s)
+    for down in range(radius + 1):
+        for right in range(-radius if down else 1, radius + 1):
+            here, there = _pair(down, right, *s.shape[2:])
+            distance = (colours[..., *here] - colours[..., *there]).square().sum(1)
+            nearness = (down**2 + right**2) / xy**2
+            kernel = ((distance + nearness) / -2).exp() * valid[..., *here] * valid[..., *there]
+            agreement = (s[..., *here] * s[..., *there]).sum(1)
+            # Every pair stands for two: i with j and j with i.
+            value += 2 * (kernel * (1 - agreement)).sum()
+            gradient[..., *here] -= 2 * kernel[:, None] * s[..., *there]
+            gradient[..., *there] -= 2 * kernel[:, None] * s[..., *here]
+    pixels = valid.sum().clamp(min=1.0)
+    return closed_form(field.probabilities, value / pixels, gradient / pixels)
+
+
+def _pair(
+    down: int, right: int, height: int, width: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the pixels that have a partner at this offset, and the partners."""
+    left, right_side = max(0, -right), max(0, right)
+    here = slice(0, max(0, height - down)), slice(left, max(left, width - right_side))
+    there = slice(down, height), slice(right_side, max(right_side, width - left))
+    return here, there

@@ -1,0 +1,57 @@
+"""Tree energy loss (Liang et al., CVPR 2022)."""
+
+import torch
+import torch.nn.functional as F
+
+from bpg.losses.field import Field
+from bpg.losses.gaussian import closed_form
+from bpg.losses.trees import span, tree_sums
+from bpg.models.network import DEVIATION, MEAN
+from bpg.models.resize import upsample
+
+
+def tree_energy_loss(field: Field, *, low: float, high: float) -> torch.Tensor:
+    """Return the mean over unlabelled pixels of sum_k |S - Y|, Y = the twice filtered S; 0..2.
+
+    The first filter's tree is that of the image's colours, standardised as the network sees them;
+    `low` divides its squared differences. The second's is that of the network's features, each
+    brought to length 1 and enlarged to the field's grid; `high` divides theirs. Both average over
+    the whole picture, each pixel j weighing exp(-length of the path from i to j). Padding has no
+    part in either. The derivative runs through
+    S and through Y, not through the trees. A mean: independent of crop and batch. 0-d.
+    """
+    s = field.probabilities.detach()
+    valid = field.valid[:, None].to(s.dtype)
+    trees = [
+        span(_colours(field), field.valid, low),
+        span(_features(field), field.valid, high),
+    ]
+    # The sum of the weights at each pixel; 1 at invalid ones, where it is nothing.
+    volumes = [tree_sums(tree, valid).where(field.valid[:, None], 1) for tree in trees]
+    soft = s
+    for tree, volume in zip(trees, volumes, strict=True):
+        soft = tree_sums(tree, soft * valid) / volume * valid
+    counted = (field.unlabelled & field.valid)[:, None]
+    pixels = counted.sum().clamp(min=1)
+    difference = (s - soft) * counted
+    value = difference.abs().sum() / pixels
+    gradient = difference.sign() / pixels
+    # Y = F2 F1 S; the transpose of a filter V^-1 K is K V^-1, for K is symmetric.
+    back = gradient
+    for tree, volume in zip(reversed(trees), reversed(volumes), strict=True):
+        back = tree_sums(tree, back * valid / volume) * valid
+    return closed_form(field.probabilities, value, gradient - back)
+
+
+def _colours(field: Field) -> torch.Tensor:
+    mean, deviation = (
+        torch.tensor(values, dtype=field.probabilities.dtype, device=field.images.device)
+        for values in (MEAN, DEVIATION)
+    )
+    images = field.images.to(field.probabilities.dtype)
+    return (images / 255 - mean[:, None, None]) / deviation[:, None, None]
+
+
+def _features(field: Field) -> torch.Tensor:
+    features = F.normalize(field.features.to(field.probabilities.dtype), dim=1)
+    return upsample(features, field.probabilities.shape[2:])
