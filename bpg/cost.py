@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bpg.losses.partial_cross_entropy import IGNORE
 from bpg.models.network import Architecture, Network
 from bpg.training.solver import make_optimizer, parameter_groups
-from bpg.training.train import _step
+from bpg.training.train import Objective, solver_step
 
 Step = Callable[[], None]
 Key = TypeVar("Key", bound=Hashable)
@@ -81,6 +81,7 @@ def training_step(
     crop: int,
     device: torch.device,
     bf16: bool,
+    objective: Objective,
     optimizer: Literal["sgd", "adamw"],
     rate: float,
     momentum: float,
@@ -93,7 +94,7 @@ def training_step(
 ) -> Step:
     """Return a function that does one whole step of `bpg.training.train` on made-up data.
 
-    Whole: forward pass, both losses, backward pass, clipping, solver. The data are `batch` noise
+    Whole: forward pass, all losses, backward pass, clipping, solver. The data are `batch` noise
     pictures of `crop` pixels from `seed`, of which a share `labelled` in 0..1 has labels. The
     step trains `network`, which is moved to the device; `bf16` and what follows as in `train`.
     """
@@ -114,7 +115,7 @@ def training_step(
     solver = make_optimizer(optimizer, groups, momentum=momentum)
 
     def step() -> None:
-        _step(network, items, solver, 1.0, clip, device, bf16)
+        solver_step(network, items, solver, objective, clip, device, bf16)
 
     return step
 
@@ -223,6 +224,7 @@ def measure(
     *,
     baseline: str,
     labelled: Mapping[str, float],
+    objectives: Mapping[str, Objective],
     rounds: int,
     batch: int,
     crop: int,
@@ -233,11 +235,14 @@ def measure(
     """Measure the variants {name: architecture}; `ratio` is that to the one named `baseline`.
 
     Weights are from scratch. `batch`, `crop`, `device`, `bf16` and `solver` go to
-    `training_step`, and so does the variant's share of `labelled` pixels. Variants that train the
-    same network on as many labels are measured once and share the figures. For its memory each
+    `training_step`, and so do the variant's share of `labelled` pixels and its objective. Variants
+    that train the same network so are measured once and share the figures. For its memory each
     network is alone; for the times all are there at once, in the order of `architectures`.
     """
-    keys = {name: (arch.to_json(), labelled[name]) for name, arch in architectures.items()}
+    keys = {
+        name: (architecture.to_json(), labelled[name], str(objectives[name]))
+        for name, architecture in architectures.items()
+    }
     distinct = {keys[name]: name for name in architectures}
 
     def make(name: str) -> Step:
@@ -248,6 +253,7 @@ def measure(
             device=device,
             bf16=bf16,
             labelled=labelled[name],
+            objective=objectives[name],
             **solver,
         )
 

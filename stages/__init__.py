@@ -1,7 +1,16 @@
 """One short script a stage of dvc.yaml, run as `python -m stages.NAME`."""
 
 import os
+import sys
+
+from bpg.errors import BPGError
 
 # Read when PyTorch loads: idle threads sleep instead of spinning, which costs a factor of 2 to 15
 # wherever another job runs beside this one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Every stage reads the variants, and a user edits their file: a mistake there is one line, too.
+try:
+    import bpg.variants  # noqa: F401
+except BPGError as error:
+    sys.exit(f"error: {error}")

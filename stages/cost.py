@@ -10,7 +10,7 @@ from stages.layout import RESULTS
 from stages.parameters import Parameters
 from stages.provenance import hardware
 from stages.stage import run_stage
-from stages.training import architecture
+from stages.training import architecture, objective
 
 BASELINE = "scribble"
 ROUNDS = 5
@@ -47,7 +47,10 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
         {name: architecture(parameters, VARIANTS[name]) for name in names},
         baseline=baseline,
         labelled={
-            name: 1.0 if VARIANTS[name].supervision == "masks" else LABELLED for name in names
+            name: LABELLED if VARIANTS[name].supervision == "scribbles" else 1.0 for name in names
+        },
+        objectives={
+            name: objective(parameters, VARIANTS[name], boundary_weight=1.0) for name in names
         },
         rounds=rounds,
         batch=batch,

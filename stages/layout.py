@@ -39,6 +39,7 @@ class RunLayout:
     curves = property(lambda self: self.folder / "curves")
     training = property(lambda self: self.folder / "training.json")
     provenance = property(lambda self: self.folder / "provenance.json")
+    propagated = property(lambda self: self.folder / "propagated")
     probabilities = property(lambda self: self.folder / "probabilities")
     masks = property(lambda self: self.folder / "masks")
     masks_crf = property(lambda self: self.folder / "masks_crf")

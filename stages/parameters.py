@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from bpg.errors import BPGError
-from bpg.variants import VARIANTS
+from bpg.variants import VARIANTS, Stage, budget
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -37,25 +37,76 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+WARM = "warm"  # dvc.yaml names its model as what fine-tuning depends on
+
+
+class Round(Section):
+    """A training on propagated labels, and the variant whose network propagates them."""
+
+    name: str
+    start: str
+
+
 class VariantLists(Section):
-    """The variants by training stage, and all of them in the order of the tables."""
+    """The variants by training stage, and the rows of the tables, in their order.
+
+    `rounds` lists those of the stage train_propagated.
+    """
 
     train: list[str]
     train_boundary: list[str]
+    warm_up: list[str]
+    fine_tune: list[str]
+    fine_tune_boundary: list[str]
+    rounds: list[Round]
     all: list[str]
+
+    def by_stage(self) -> dict[Stage, list[str]]:
+        """Return what each training stage trains."""
+        return {
+            "train": self.train,
+            "train_boundary": self.train_boundary,
+            "warm_up": self.warm_up,
+            "fine_tune": self.fine_tune,
+            "fine_tune_boundary": self.fine_tune_boundary,
+            "train_propagated": [one.name for one in self.rounds],
+        }
 
     @model_validator(mode="after")
     def _agree(self) -> "VariantLists":
-        for name in self.all + self.train + self.train_boundary:
+        trained = self.by_stage()
+        names = [name for listed in trained.values() for name in listed]
+        for name in self.all + names:
             if name not in VARIANTS:
                 raise ValueError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
-        for stage, names in (("train", self.train), ("train_boundary", self.train_boundary)):
-            for name in names:
-                if (VARIANTS[name].brn is not None) != (stage == "train_boundary"):
-                    other = "train" if stage == "train_boundary" else "train_boundary"
-                    raise ValueError(f"{name!r} stands under {stage} and belongs under {other}")
-        if sorted(self.all) != sorted(set(self.train + self.train_boundary)):
-            raise ValueError("`all` must list the variants of train and train_boundary, each once")
+        for stage, listed in trained.items():
+            for name in listed:
+                if VARIANTS[name].stage != stage:
+                    place, other = (
+                        "rounds" if one == "train_propagated" else one
+                        for one in (stage, VARIANTS[name].stage)
+                    )
+                    raise ValueError(f"{name!r} stands under {place} and belongs under {other}")
+        starts = {VARIANTS[name].start for name in names} - {None}
+        for name in sorted(starts - set(names)):
+            users = [one for one in names if VARIANTS[one].start == name]
+            stage = VARIANTS[name].stage
+            raise ValueError(f"{users[0]!r} goes on from {name!r}, which {stage} must list")
+        for name in self.fine_tune + self.fine_tune_boundary:
+            if VARIANTS[name].start != WARM:
+                raise ValueError(f"{name!r}: fine-tuning starts from {WARM!r}, as in dvc.yaml")
+        for one in self.rounds:
+            if one.start != VARIANTS[one.name].start:
+                raise ValueError(f"rounds: {one.name!r} starts from {VARIANTS[one.name].start!r}")
+        # What is only there to be gone on from needs no row of its own, but may have one.
+        rows = set(names) - starts
+        if len(set(names)) < len(names) or len(set(self.all)) < len(self.all):
+            raise ValueError("a variant is listed twice")
+        if not rows <= set(self.all) <= set(names):
+            raise ValueError(
+                "`all` must list every variant that is trained (one that others go on from may be "
+                f"left out) and no other: {', '.join(sorted(rows ^ set(self.all)))}"
+            )
         return self
 
 
@@ -209,6 +260,64 @@ class Training(Section):
     augmentation: Augmentation
 
 
+class FineTuning(Section):
+    """How many of training.epochs the shared warm start takes; who goes on from it has the rest."""
+
+    warm_epochs: Count
+
+
+Reduction = Literal[1, 2, 4, 8]
+
+
+class DenseRegulariser(Section):
+    """See `bpg.losses.terms.DenseOptions`."""
+
+    weight: NonNegative
+    reduction: Reduction
+    xy: Positive
+    rgb: Positive
+
+
+class GatedRegulariser(Section):
+    """See `bpg.losses.terms.GatedOptions`."""
+
+    weight: NonNegative
+    reduction: Reduction
+    radius: Annotated[int, Field(ge=1, le=32), NUMBER]
+    xy: Positive
+    rgb: Positive
+
+
+class TreeRegulariser(Section):
+    """See `bpg.losses.terms.TreeOptions`."""
+
+    weight: NonNegative
+    reduction: Reduction
+    low: Positive
+    high: Positive
+
+
+class Regularisers(Section):
+    """The peers' losses; which variant has which stands in bpg/variants.yaml."""
+
+    normalized_cut: DenseRegulariser
+    dense_crf: DenseRegulariser
+    gated_crf: GatedRegulariser
+    tree_energy: TreeRegulariser
+
+
+class Propagation(Section):
+    """See `bpg.propagation.propagate.PropagationOptions`."""
+
+    scale: Positive
+    sigma: NonNegative
+    min_size: Count
+    network_weight: NonNegative
+    smoothness: NonNegative
+    colour: Positive
+    texture: Positive
+
+
 class Inference(Section):
     """Scales and flip of the average voting."""
 
@@ -248,9 +357,18 @@ class Recipe(Section):
 
     model: Model
     training: Training
+    fine_tuning: FineTuning
+    regularisers: Regularisers
+    propagation: Propagation
     inference: Inference
     crf: CRF
     machine: Machine
+
+    @model_validator(mode="after")
+    def _something_left(self) -> "Recipe":
+        if self.fine_tuning.warm_epochs >= self.training.epochs:
+            raise ValueError("fine_tuning.warm_epochs must be less than training.epochs")
+        return self
 
 
 class Parameters(BaseModel):
@@ -264,11 +382,16 @@ class Parameters(BaseModel):
 def read_parameters(root: Path) -> Parameters:
     """Read the parameters below `root`; BPGError names the file and the key of what is wrong."""
     switches = read_section(root / "params.yaml", Switches)
-    return Parameters(
-        switches=switches,
-        dataset=read_section(root / f"params/dataset/{switches.dataset}.yaml", Dataset),
-        recipe=read_section(root / f"params/recipe/{switches.recipe}.yaml", Recipe),
-    )
+    dataset = read_section(root / f"params/dataset/{switches.dataset}.yaml", Dataset)
+    path = root / f"params/recipe/{switches.recipe}.yaml"
+    recipe = read_section(path, Recipe)
+    for names in switches.variants.by_stage().values():
+        for name in names:
+            try:
+                budget(VARIANTS[name], recipe.training.epochs, recipe.fine_tuning.warm_epochs)
+            except BPGError as error:
+                raise BPGError(f"{path}: {error}") from error
+    return Parameters(switches=switches, dataset=dataset, recipe=recipe)
 
 
 class _UniqueKeys(yaml.SafeLoader):

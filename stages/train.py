@@ -1,4 +1,4 @@
-"""Train a variant without boundary loss: neither edge maps nor lambda are read."""
+"""Train a variant from the start and without boundary loss: neither edges nor lambda are read."""
 
 from stages.parameters import Parameters
 from stages.stage import run_stage
@@ -7,7 +7,7 @@ from stages.training import train_variant
 
 def train(parameters: Parameters, variant: str, seed: int) -> None:
     """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json,provenance.json}`."""
-    train_variant(parameters, variant, seed, boundary_weight=0.0, edges=None)
+    train_variant(parameters, variant, seed, "train")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,14 @@ from stages.training import train_variant
 def train_boundary(parameters: Parameters, variant: str, seed: int) -> None:
     """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json,provenance.json}`."""
     switches = parameters.switches
-    edges = data_layout(switches.dataset).edges
-    train_variant(parameters, variant, seed, boundary_weight=switches.boundary_weight, edges=edges)
+    train_variant(
+        parameters,
+        variant,
+        seed,
+        "train_boundary",
+        boundary_weight=switches.boundary_weight,
+        edges=data_layout(switches.dataset).edges,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the two training stages share: they differ in what DVC lets them read."""
+"""What the training stages share: they differ in what DVC lets them read."""
 
 import time
 from pathlib import Path
@@ -8,12 +8,21 @@ from bpg.data.ids import read_ids
 from bpg.data.pretrained import BACKBONES
 from bpg.errors import BPGError
 from bpg.files import write_json
+from bpg.losses.terms import OPTIONS
 from bpg.models.backbone import load_imagenet
-from bpg.models.network import MEAN, Architecture, BRNOptions, Network, PRNOptions, save_network
+from bpg.models.network import (
+    MEAN,
+    Architecture,
+    BRNOptions,
+    Network,
+    PRNOptions,
+    load_network,
+    save_network,
+)
 from bpg.training.devices import choose_bf16, choose_device, set_up
-from bpg.training.train import train
-from bpg.variants import VARIANTS, Variant
-from stages.layout import backbone_folder, data_layout, run_layout
+from bpg.training.train import Objective, train
+from bpg.variants import VARIANTS, Stage, Variant, budget
+from stages.layout import RunLayout, backbone_folder, data_layout, run_layout
 from stages.parameters import Parameters
 from stages.provenance import provenance
 
@@ -22,23 +31,23 @@ def train_variant(
     parameters: Parameters,
     variant_name: str,
     seed: int,
+    stage: Stage,
     *,
-    boundary_weight: float,
-    edges: Path | None,
+    boundary_weight: float = 0.0,
+    edges: Path | None = None,
 ) -> None:
     """Train one variant with one seed and write its model, curves and summary.
 
     `boundary_weight` is λ; `edges` the folder of edge maps, None for a variant without a BRN.
-    Raises BPGError for a variant of the other training stage and for bad input.
+    Raises BPGError for a variant of another training stage and for bad input.
     """
     started = time.monotonic()
     variant = VARIANTS[variant_name]
-    if (variant.brn is None) != (edges is None):
-        stage = "train" if variant.brn is None else "train_boundary"
-        raise BPGError(f"{variant_name} is trained by another stage: {stage}")
+    if variant.stage != stage:
+        raise BPGError(f"{variant_name} is trained by another stage: {variant.stage}")
     data = data_layout(parameters.switches.dataset)
     run = run_layout(variant_name, seed)
-    machine = parameters.recipe.machine
+    recipe, machine = parameters.recipe, parameters.recipe.machine
     device = choose_device(parameters.switches.device)
     set_up(
         device,
@@ -48,17 +57,18 @@ def train_variant(
         fixed_size=True,
     )
     network = Network(architecture(parameters, variant))
-    weights = parameters.recipe.model.weights
-    if weights:
+    if variant.start is not None:
+        network.go_on_from(load_network(run_layout(variant.start, seed).model))
+    elif recipe.model.weights:
         folder = backbone_folder(parameters.switches.recipe)
-        load_imagenet(network.backbone, folder / BACKBONES[weights].file)
-    training = parameters.recipe.training.model_dump(exclude={"augmentation"})
+        load_imagenet(network.backbone, folder / BACKBONES[recipe.model.weights].file)
+    epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)
     pictures = TrainingPictures(
         read_ids(data.train),
         data.images,
-        data.masks if variant.supervision == "masks" else data.scribbles,
+        _labels(variant, data.masks, data.scribbles, run),
         edges,
-        Augmentation(**parameters.recipe.training.augmentation.model_dump()),
+        Augmentation(**recipe.training.augmentation.model_dump()),
         classes=len(parameters.dataset.classes),
         seed=seed,
         fill=tuple(round(255 * mean) for mean in MEAN),
@@ -70,8 +80,10 @@ def train_variant(
         network,
         pictures,
         run.curves,
-        boundary_weight=boundary_weight,
-        **training,
+        objective=objective(parameters, variant, boundary_weight),
+        epochs=epochs[-1],
+        first_epoch=sum(epochs[:-1]),
+        **recipe.training.model_dump(exclude={"augmentation", "epochs"}),
         device=device,
         bf16=bf16,
         workers=machine.workers,
@@ -82,6 +94,28 @@ def train_variant(
     write_json(run.training, summary)
     seconds = round(time.monotonic() - started, 1)
     write_json(run.provenance, made_with | {"seconds": seconds})
+
+
+def _labels(variant: Variant, masks: Path, scribbles: Path, run: RunLayout) -> Path:
+    match variant.supervision:
+        case "masks":
+            return masks
+        case "scribbles":
+            return scribbles
+        case "propagated":
+            return run.propagated
+
+
+def objective(parameters: Parameters, variant: Variant, boundary_weight: float) -> Objective:
+    """Return what `variant` minimises in this recipe; `boundary_weight` is λ."""
+    sections = parameters.recipe.regularisers
+    return Objective(
+        boundary_weight,
+        {
+            term: OPTIONS[term](**getattr(sections, term).model_dump())
+            for term in variant.regularisers
+        },
+    )
 
 
 def architecture(parameters: Parameters, variant: Variant) -> Architecture:

@@ -38,7 +38,7 @@ def vote(
             scaled = torch.cat([scaled, scaled.flip(3)])
         scaled = scaled.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            scores, _ = network(scaled)
+            scores = network(scaled).scores
         scores = F.interpolate(scores.float(), size, mode="bilinear", align_corners=False)
         probabilities = scores.softmax(dim=1)
         if flip:

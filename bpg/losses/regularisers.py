@@ -1,8 +1,6 @@
-"""The regularisers by name, each with its options and weight."""
+"""The regularisers by name: all that a training step needs, affinities shared."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
 
 import torch
 
@@ -11,55 +9,12 @@ from bpg.losses.field import Field
 from bpg.losses.gated_crf import gated_crf_loss
 from bpg.losses.normalized_cut import normalized_cut_loss
 from bpg.losses.pairwise import Affinity, dense_affinity
+from bpg.losses.terms import DenseOptions, Options, Term
 from bpg.losses.tree_energy import tree_energy_loss
 
-Term = Literal["normalized_cut", "dense_crf", "gated_crf", "tree_energy"]
 
-
-@dataclass(frozen=True)
-class DenseOptions:
-    """Of `normalized_cut` and `dense_crf`; deviations in pixels of the full size and 0..255."""
-
-    weight: float
-    reduction: int
-    xy: float
-    rgb: float
-
-
-@dataclass(frozen=True)
-class GatedOptions:
-    """Of `gated_crf`; `radius` and `xy` in samples of the reduced grid, `rgb` for colours 0..1."""
-
-    weight: float
-    reduction: int
-    radius: int
-    xy: float
-    rgb: float
-
-
-@dataclass(frozen=True)
-class TreeOptions:
-    """Of `tree_energy`; `low` and `high` divide the squared differences along the trees' edges."""
-
-    weight: float
-    reduction: int
-    low: float
-    high: float
-
-
-Options = DenseOptions | GatedOptions | TreeOptions
-OPTIONS: dict[Term, type[Options]] = {
-    "normalized_cut": DenseOptions,
-    "dense_crf": DenseOptions,
-    "gated_crf": GatedOptions,
-    "tree_energy": TreeOptions,
-}
-
-
-def regularise(
-    terms: Sequence[Term], options: Mapping[Term, Options], field: Field
-) -> dict[Term, torch.Tensor]:
-    """Return the value of each of `terms` (0-d, without its weight) for the full-size `field`.
+def regularise(options: Mapping[Term, Options], field: Field) -> dict[Term, torch.Tensor]:
+    """Return the value of each term of `options` (0-d, without its weight) for a full-size field.
 
     Terms that ask for the same affinities share them.
     """
@@ -79,8 +34,7 @@ def regularise(
         return affinities[key]
 
     values: dict[Term, torch.Tensor] = {}
-    for term in terms:
-        chosen = options[term]
+    for term, chosen in options.items():
         grid = reduced(chosen.reduction)
         match term:
             case "normalized_cut":

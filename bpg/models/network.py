@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -69,11 +69,21 @@ class Architecture:
         return json.dumps(asdict(self), sort_keys=True)
 
 
+class Output(NamedTuple):
+    """Scores (N, K+1, H, W); edge logits (N, 1, H, W), None without a BRN or when not training;
+
+    features (N, F, h, w), the backbone's last, at stride 8.
+    """
+
+    scores: torch.Tensor
+    edges: torch.Tensor | None
+    features: torch.Tensor
+
+
 class Network(nn.Module):
     """DeepLab-v2, with PRN and BRN where the architecture has them.
 
-    Input: images (N, 3, H, W), RGB, 0..255, any size. Output: class scores (N, K+1, H, W) and,
-    with a BRN in training mode, edge logits (N, 1, H, W); otherwise None.
+    Input: images (N, 3, H, W), RGB, 0..255, any size. Output: `Output`.
     """
 
     mean: torch.Tensor
@@ -96,29 +106,44 @@ class Network(nn.Module):
             "deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1) * 255, persistent=False
         )
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, images: torch.Tensor) -> Output:
         """Return scores and, in training mode, edge logits, both at the images' size."""
-        scores = self._scores(images)
+        scores, features = self._scores(images)
         edges = self.brn(scores) if self.brn is not None and self.training else None
-        return scores, edges
+        return Output(scores, edges, features)
 
     def predict_edges(self, images: torch.Tensor) -> torch.Tensor:
         """Return the BRN's edge probabilities (N, 1, H, W) in 0..1; ValueError without a BRN."""
         if self.brn is None:
             raise ValueError("this network has no Boundary Regression Network")
-        return self.brn(self._scores(images)).float().sigmoid()
+        return self.brn(self._scores(images)[0]).float().sigmoid()
 
-    def _scores(self, images: torch.Tensor) -> torch.Tensor:
+    def _scores(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         height, width = images.shape[2:]
         pixels = (images - self.mean) / self.deviation
         # Zero is the mean colour here: the padding of the published solver.
         pixels = F.pad(pixels, (0, padded_size(width) - width, 0, padded_size(height) - height))
-        coarse = self.head(self.backbone(pixels))
+        features = self.backbone(pixels)
+        coarse = self.head(features)
         if self.prn is None:
             scores = upsample(coarse, pixels.shape[2:])
         else:
             scores = self.prn(pixels, coarse)
-        return scores[:, :, :height, :width]
+        return scores[:, :, :height, :width], features
+
+    def go_on_from(self, start: "Network") -> None:
+        """Take over the weights of every part that `start` has too; the others stay as they are.
+
+        BPGError where the two have different classes or backbones.
+        """
+        for part in ("classes", "backbone", "backbone_options", "frozen_norm"):
+            ours, theirs = getattr(self.architecture, part), getattr(start.architecture, part)
+            if ours != theirs:
+                raise BPGError(f"the network to go on from has another {part}: {theirs}, not {ours}")
+        for name in ("backbone", "head", "prn", "brn"):
+            own, given = getattr(self, name), getattr(start, name)
+            if own is not None and given is not None:
+                own.load_state_dict(given.state_dict())
 
 
 def save_network(network: Network, path: Path) -> None:

@@ -1,0 +1,73 @@
+"""Propagate the strokes with the network so far: the other half of a ScribbleSup round."""
+
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from bpg.data.ids import read_ids
+from bpg.data.masks import image_path, read_image, read_mask, write_mask
+from bpg.errors import BPGError
+from bpg.files import whole_directory
+from bpg.inference.voting import vote
+from bpg.models.network import load_network
+from bpg.propagation.propagate import PropagationOptions
+from bpg.propagation.propagate import propagate as propagate_strokes
+from bpg.training.devices import choose_bf16, choose_device, set_up
+from bpg.variants import VARIANTS
+from stages.layout import data_layout, run_layout
+from stages.parameters import Parameters
+from stages.stage import run_stage
+
+
+def propagate(parameters: Parameters, variant: str, seed: int) -> None:
+    """Write `runs/<variant>/<seed>/propagated`: a label for every pixel of the training pictures.
+
+    The network is that of the variant which `variant` goes on from; it sees each picture once.
+    """
+    start = VARIANTS[variant].start
+    if VARIANTS[variant].supervision != "propagated" or start is None:
+        raise BPGError(f"{variant} is not trained on propagated labels")
+    data = data_layout(parameters.switches.dataset)
+    machine = parameters.recipe.machine
+    device = choose_device(parameters.switches.device)
+    set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
+    bf16 = choose_bf16(machine.bf16, device)
+    network = load_network(run_layout(start, seed).model).to(device)
+    options = PropagationOptions(**parameters.recipe.propagation.model_dump())
+
+    def problems():
+        for name in read_ids(data.train):
+            image = read_image(image_path(data.images, name))
+            path = data.scribbles / f"{name}.png"
+            scribble = read_mask(path)
+            if scribble.shape != image.shape[:2]:
+                raise BPGError(f"{path}: not of its image's size; draw the scribbles anew")
+            probabilities = vote(
+                network, image, scales=[1.0], flip=False, device=device, bf16=bf16
+            )
+            yield name, image, scribble, probabilities.float().cpu().numpy()
+
+    names = read_ids(data.train)
+    with whole_directory(run_layout(variant, seed).propagated) as folder:
+        jobs = (
+            delayed(_named)(name, image, scribble, probabilities, options)
+            for name, image, scribble, probabilities in problems()
+        )
+        done = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
+        title = f"propagate for {variant}, seed {seed}"
+        for name, labels in tqdm(done, total=len(names), unit="image", desc=title, mininterval=2):
+            write_mask(folder / f"{name}.png", labels)
+
+
+def _named(
+    name: str,
+    image: np.ndarray,
+    scribble: np.ndarray,
+    probabilities: np.ndarray,
+    options: PropagationOptions,
+) -> tuple[str, np.ndarray]:
+    return name, propagate_strokes(image, scribble, probabilities, options)
+
+
+if __name__ == "__main__":
+    run_stage("propagate", propagate, of_run=True)
