@@ -42,9 +42,7 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
             scribble = read_mask(path)
             if scribble.shape != image.shape[:2]:
                 raise BPGError(f"{path}: not of its image's size; draw the scribbles anew")
-            probabilities = vote(
-                network, image, scales=[1.0], flip=False, device=device, bf16=bf16
-            )
+            probabilities = vote(network, image, scales=[1.0], flip=False, device=device, bf16=bf16)
             yield name, image, scribble, probabilities.float().cpu().numpy()
 
     names = read_ids(data.train)

@@ -7,14 +7,16 @@ from bpg.data.choose import choose_images, rule
 from bpg.data.ids import read_ids
 from bpg.files import whole_directory
 from bpg.report.charts import bar_chart, curve_chart, difference_chart, trimap_chart
-from bpg.report.differences import MEASURES, Difference
-from bpg.report.grids import figure1, figure4, figure5, figure6
+from bpg.report.differences import MEASURES
+from bpg.report.grids import figure1, figure4, figure5, figure6, propagated_figure
 from bpg.report.page import Picture, write_page
 from bpg.report.provenance import lines, read_provenance
+from bpg.report.ranking import bars
 from bpg.report.runs import Runs, gather_curves, read_runs
-from stages.layout import RESULTS, RUNS, SAMPLE_IMAGES, SAMPLES, data_layout
+from bpg.variants import VARIANTS
+from stages.layout import RESULTS, RUNS, SAMPLE_IMAGES, SAMPLES, data_layout, run_layout
 from stages.parameters import Parameters
-from stages.setting import make_differences, make_setting, make_tables
+from stages.setting import Evidence, compare, make_setting, make_tables
 from stages.stage import run_stage
 
 ROWS = 6  # of Figures 4 and 6
@@ -25,7 +27,7 @@ def report(parameters: Parameters) -> None:
     switches = parameters.switches
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
     made_with = lines(read_provenance(RUNS, switches.variants.all, switches.seeds))
-    found = make_differences(parameters)
+    found = compare(parameters, runs)
     with whole_directory(RESULTS / "report") as folder:
         pictures = [*_grids(folder, parameters), *_charts(folder, parameters, runs, found)]
         tables = make_tables(parameters, runs, found)
@@ -57,6 +59,15 @@ def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
     figure4(folder / "figure4.png", shown, **predictions())
     figure5(folder / "figure5.png", trained, **samples(edges=data.edges))
     figure6(folder / "figure6.png", others or shown, **predictions())
+    rounds = [
+        (VARIANTS[one.name].label, run_layout(one.name, seed).propagated)
+        for one in switches.variants.rounds
+    ]
+    if rounds:
+        common.pop("variants")
+        propagated_figure(
+            folder / "propagated.png", trained, **common, scribbles=data.scribbles, rounds=rounds
+        )
     runs = min(SAMPLE_IMAGES, len(read_ids(data.train)))
     on_train = f"Training pictures, by rule: {rule(runs)}. Seed {seed}."
     return [
@@ -76,16 +87,24 @@ def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
             "Figure 6: masks, baseline, BPG and CRF",
             f"Validation pictures, by rule: {rule(rows, nth)}. Seed {seed}.",
         ),
+        *[
+            Picture(
+                "propagated.png",
+                "ScribbleSup: strokes propagated to all pixels",
+                f"What each round's network is trained on. {on_train}",
+            )
+        ]
+        * bool(rounds),
     ]
 
 
-def _charts(
-    folder: Path, parameters: Parameters, runs: Runs, found: list[Difference]
-) -> list[Picture]:
+def _charts(folder: Path, parameters: Parameters, runs: Runs, found: Evidence) -> list[Picture]:
     switches = parameters.switches
     bar_chart(folder / "miou.png", runs)
     groups = {
-        title: [one for one in found if one.measure == measure and one.value is not None]
+        title: [
+            one for one in found.differences if one.measure == measure and one.value is not None
+        ]
         for measure, title in MEASURES.items()
     }
     pictures = [Picture("miou.png", "mIoU by variant", "Before and after the dense CRF.")]
@@ -93,6 +112,16 @@ def _charts(
         difference_chart(folder / "differences.png", groups)
         pictures.append(
             Picture("differences.png", "What each step gains", "With 95 % intervals, in points.")
+        )
+    if len(found.ranking) > 1:
+        difference_chart(folder / "ranking.png", bars(found.ranking))
+        reference = VARIANTS[found.ranking[0].reference].label
+        pictures.append(
+            Picture(
+                "ranking.png",
+                "The ranking",
+                f"Each variant's mIoU minus that of {reference}, with 95 % intervals, in points.",
+            )
         )
     trimap_chart(folder / "trimap.png", runs)
     curve_chart(folder / "curves.png", gather_curves(RUNS, switches.variants.all, switches.seeds))

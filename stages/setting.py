@@ -1,14 +1,19 @@
 """The tables and what they were made on, for the two stages that show them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bpg.data.ids import read_ids
 from bpg.evaluation.counts import read_counts
 from bpg.report.cost_table import read_costs
 from bpg.report.differences import Difference, differences
 from bpg.report.evidence import boundary_table, cost_table, difference_notes, difference_table
+from bpg.report.ranking import Ranked, rank, ranking_table
 from bpg.report.runs import Runs
 from bpg.report.tables import Setting, Table, table1, table2, table3
+from bpg.variants import VARIANTS, budget
 from stages.layout import COSTS, data_layout, run_layout
 from stages.parameters import Parameters
 
@@ -25,36 +30,56 @@ def make_setting(parameters: Parameters) -> Setting:
         seeds=tuple(switches.seeds),
         boundary_weight=switches.boundary_weight,
         edges=parameters.dataset.edges.source,
+        budgets={name: _budget(parameters, name) for name in switches.variants.all},
     )
 
 
-def make_differences(parameters: Parameters) -> list[Difference]:
-    """Compare the runs' counts, pair by pair as the paper does."""
+def _budget(parameters: Parameters, variant: str) -> str:
+    recipe = parameters.recipe
+    epochs = budget(VARIANTS[variant], recipe.training.epochs, recipe.fine_tuning.warm_epochs)
+    return " + ".join(map(str, epochs))
+
+
+def read_all_counts(parameters: Parameters) -> dict[str, list[NDArray[np.int32]]]:
+    """Read the counts of every row, seed by seed."""
     switches = parameters.switches
     images = len(read_ids(data_layout(switches.dataset).val))
     classes = len(parameters.dataset.classes)
-    return differences(
-        {
-            variant: [
-                read_counts(run_layout(variant, seed).counts, images=images, classes=classes)
-                for seed in switches.seeds
-            ]
-            for variant in switches.variants.all
-        }
-    )
+    return {
+        variant: [
+            read_counts(run_layout(variant, seed).counts, images=images, classes=classes)
+            for seed in switches.seeds
+        ]
+        for variant in switches.variants.all
+    }
 
 
-def make_tables(parameters: Parameters, runs: Runs, found: list[Difference]) -> list[Table]:
+@dataclass(frozen=True)
+class Evidence:
+    """What was compared: the paper's pairs, and all rows with one."""
+
+    differences: list[Difference]
+    ranking: list[Ranked]
+
+
+def compare(parameters: Parameters, runs: Runs) -> Evidence:
+    """Compare the runs' counts, pair by pair as the paper does, and rank them."""
+    counts = read_all_counts(parameters)
+    return Evidence(differences(counts), rank(runs, counts))
+
+
+def make_tables(parameters: Parameters, runs: Runs, found: Evidence) -> list[Table]:
     """Return the paper's Tables 1 to 3, with intervals as notes, and those of the evidence."""
     setting = make_setting(parameters)
     first, second, third = (make(runs, setting) for make in (table1, table2, table3))
-    gains = difference_notes(found, ("prn", "brn", "bpg"))
-    against = difference_notes(found, ("bpg_all_channels",))
+    gains = difference_notes(found.differences, ("prn", "brn", "bpg"))
+    against = difference_notes(found.differences, ("bpg_all_channels",))
     return [
         replace(first, notes=(*first.notes, *gains)),
         replace(second, notes=(*second.notes, *against)),
         third,
-        difference_table(found, setting),
+        ranking_table(found.ranking, runs, setting),
+        difference_table(found.differences, setting),
         boundary_table(runs, setting),
         cost_table(read_costs(COSTS)),
     ]

@@ -14,7 +14,7 @@ from bpg.report.runs import (
 from bpg.report.tables import write_markdown, write_table
 from stages.layout import COSTS, RESULTS, RUNS
 from stages.parameters import Parameters
-from stages.setting import make_differences, make_tables
+from stages.setting import compare, make_tables
 from stages.stage import run_stage
 
 
@@ -24,7 +24,7 @@ def tables(parameters: Parameters) -> None:
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
     makings = read_provenance(RUNS, switches.variants.all, switches.seeds)
     curves = mean_curves(gather_curves(RUNS, switches.variants.all, switches.seeds))
-    made = make_tables(parameters, runs, make_differences(parameters))
+    made = make_tables(parameters, runs, compare(parameters, runs))
     # All input is read: from here on a fault can only be the disk's.
     write_json(RESULTS / "metrics.json", summarise(runs))
     for table in made:

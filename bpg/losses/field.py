@@ -63,4 +63,3 @@ def make_field(
         valid & (labels == IGNORE),
         features.detach().float(),
     )
-

@@ -97,9 +97,7 @@ def tree_sums(forest: Forest, maps: torch.Tensor) -> torch.Tensor:
         below.index_add_(0, parents[nodes], weights[nodes] * below[nodes])
     total = below.clone()
     for nodes in spans:
-        total[nodes] += weights[nodes] * (
-            total[parents[nodes]] - weights[nodes] * below[nodes]
-        )
+        total[nodes] += weights[nodes] * (total[parents[nodes]] - weights[nodes] * below[nodes])
     sums = torch.empty_like(values)
     sums[forest.order] = total[1:]
     return sums.view(len(maps), -1, maps.shape[1]).transpose(1, 2).reshape(maps.shape)

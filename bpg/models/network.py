@@ -139,7 +139,9 @@ class Network(nn.Module):
         for part in ("classes", "backbone", "backbone_options", "frozen_norm"):
             ours, theirs = getattr(self.architecture, part), getattr(start.architecture, part)
             if ours != theirs:
-                raise BPGError(f"the network to go on from has another {part}: {theirs}, not {ours}")
+                raise BPGError(
+                    f"the network to go on from has another {part}: {theirs}, not {ours}"
+                )
         for name in ("backbone", "head", "prn", "brn"):
             own, given = getattr(self, name), getattr(start, name)
             if own is not None and given is not None:

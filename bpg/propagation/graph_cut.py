@@ -8,7 +8,9 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 Costs = NDArray[np.int64]
 
 
-def energy(labels: NDArray[np.int64], unary: Costs, edges: NDArray[np.int64], weights: Costs) -> int:
+def energy(
+    labels: NDArray[np.int64], unary: Costs, edges: NDArray[np.int64], weights: Costs
+) -> int:
     """Return sum_i unary[i, labels_i] + the weights of the edges whose ends differ.
 
     labels (nodes,); unary (nodes, labels); edges (edges, 2), pairs of nodes; weights (edges,) ≥ 0.

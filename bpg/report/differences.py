@@ -111,7 +111,9 @@ def differences(counts: Mapping[str, Sequence[NDArray[np.int32]]]) -> list[Diffe
             if first.variant not in counts or second.variant not in counts:
                 found.append(Difference(first, second, measure))
                 continue
-            taken = (_taken(counts[system.variant], system, measure) for system in (first, second))
+            taken = (
+                system_counts(counts[system.variant], system, measure) for system in (first, second)
+            )
             result = paired_bootstrap(*taken)
             found.append(
                 Difference(
@@ -127,8 +129,12 @@ def differences(counts: Mapping[str, Sequence[NDArray[np.int32]]]) -> list[Diffe
     return found
 
 
-def _taken(
+def system_counts(
     seeds: Sequence[NDArray[np.int32]], system: System, measure: Measure
 ) -> NDArray[np.int32]:
+    """Cut out one system's counts of one measure: (seeds, images, 3, classes).
+
+    `seeds` holds a variant's counts (images, 2, 2, 3, classes), seed by seed.
+    """
     kind, which = KINDS.index(system.kind), list(MEASURES).index(measure)
     return np.stack([images[:, kind, which] for images in seeds])

@@ -1,4 +1,4 @@
-"""The paper's picture grids, Figures 1, 4, 5 and 6; equal files give equal bytes.
+"""The paper's picture grids, Figures 1, 4, 5 and 6, and ScribbleSup's labels; equal files give equal bytes.
 
 A system that is not in `variants` is not read: its tiles say "not run". BPGError names any
 picture that is read and missing or broken. The folders, as the arguments name them:
@@ -134,6 +134,30 @@ def figure6(
     ):
         folder = runs / variant / str(seed) / kind
         columns.append((title, _labels(folder, run=variant in variants)))
+    _draw_columns(path, ids, columns, classes)
+
+
+def propagated_figure(
+    path: Path,
+    ids: Sequence[str],
+    *,
+    images: Path,
+    masks: Path,
+    scribbles: Path,
+    rounds: Sequence[tuple[str, Path]],
+    classes: Sequence[str],
+) -> None:
+    """Draw what ScribbleSup trains on as PNG, a row per id.
+
+    Training pictures: image, strokes, the propagated labels of each of `rounds` (its name and the
+    folder of its labels), and the ground truth, which propagation does not see.
+    """
+    columns = [
+        ("image", _photograph(images)),
+        ("scribbles", _strokes(images, scribbles)),
+        *((name, _labels(folder)) for name, folder in rounds),
+        ("ground truth", _labels(masks)),
+    ]
     _draw_columns(path, ids, columns, classes)
 
 

@@ -217,9 +217,5 @@ class Meter:
             "boundary": sums["boundary"] / self.steps if "boundary" in sums else None,
             "edge_loss": edge_loss,
             # Whatever else was added is a regulariser's value.
-            **{
-                name: value / self.steps
-                for name, value in sums.items()
-                if name not in _MEASURED
-            },
+            **{name: value / self.steps for name, value in sums.items() if name not in _MEASURED},
         }
