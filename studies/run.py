@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 import yaml
 from dvc.api import metrics_show, read
@@ -13,7 +13,7 @@ from dvc.exceptions import DvcException
 from pydantic import Field, ValidationError, field_validator
 
 from bpg.errors import BPGError
-from bpg.variants import VARIANTS
+from bpg.variants import FILE, VARIANTS, Stage, Variant, started_from
 from stages.parameters import Section, Switches, read_section
 
 Value = int | float | bool | str
@@ -103,17 +103,31 @@ def overrides(study: Study, setting: str, switches: Switches) -> list[str]:
         "recipe": f"params/recipe/{switches.recipe}.yaml",
         "dataset": f"params/dataset/{switches.dataset}.yaml",
     }
-    lists = {
-        "train": [v for v in study.variants if VARIANTS[v].brn is None],
-        "train_boundary": [v for v in study.variants if VARIANTS[v].brn is not None],
-        "all": study.variants,
-    }
-    changes = [f"variants.{key}=[{','.join(names)}]" for key, names in lists.items()]
+    lists = variant_lists(study.variants)
+    changes = [f"variants.{key}=[{','.join(entries)}]" for key, entries in lists.items()]
     for key, value in study.settings[setting].items():
         file, _, inside = key.rpartition(":")
         place = f"{files[file]}:{inside}" if file else inside
         changes.append(f"{place}={json.dumps(value)}")
     return changes
+
+
+def variant_lists(rows: Sequence[str]) -> dict[str, list[str]]:
+    """Return the lists of params.yaml for the variants `rows`, as `-S` takes their entries.
+
+    What the rows go on from is trained, too, each once, and is no row.
+    """
+    lists: dict[str, list[str]] = {stage: [] for stage in get_args(Stage)}
+    trained: dict[str, Variant] = {}
+    for row in rows:
+        for one in (*started_from(VARIANTS[row], VARIANTS, FILE), VARIANTS[row]):
+            trained[one.name] = one
+    for one in trained.values():
+        round_of = one.stage == "train_propagated"
+        entry = f"{{name: {one.name}, start: {one.start}}}" if round_of else one.name
+        lists[one.stage].append(entry)
+    lists["rounds"] = lists.pop("train_propagated")
+    return lists | {"all": list(rows)}
 
 
 def read_experiment(name: str) -> Found:

@@ -1,6 +1,8 @@
+import copy
 import csv
 import shutil
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,9 +23,11 @@ from bpg.cost import (
     training_step,
 )
 from bpg.errors import BPGError
+from bpg.losses.terms import DenseOptions
 from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
 from bpg.models.prn import PRN
 from bpg.report.cost_table import CostRow, read_costs
+from bpg.training.train import Objective
 from bpg.variants import VARIANTS
 from stages.cost import cost
 from stages.parameters import read_parameters
@@ -32,7 +36,16 @@ ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 CLASSES = ("background", "bird", "cat")
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
-SMALL = {"batch": 2, "crop": 33, "device": CPU, "bf16": False, "labelled": 0.03}
+PLAIN = Objective(boundary_weight=1.0)
+CUT = Objective(1.0, {"normalized_cut": DenseOptions(weight=0.5, reduction=2, xy=20, rgb=15)})
+SMALL = {
+    "batch": 2,
+    "crop": 33,
+    "device": CPU,
+    "bf16": False,
+    "labelled": 0.03,
+    "objective": PLAIN,
+}
 SOLVER = {
     "optimizer": "adamw",
     "rate": 1e-3,
@@ -320,6 +333,33 @@ def test_a_step_trains_every_part(optimizer):
     assert {name.split(".")[0] for name in moved} == {"backbone", "head", "prn", "brn"}
 
 
+def test_a_step_has_the_objectives_regularisers_and_weights():
+    """Other losses, other weights; a regulariser of weight 0 costs and teaches nothing."""
+
+    def after(objective):
+        torch.manual_seed(1)
+        network = Network(describe(brn="foreground"))
+        training_step(network, **SMALL | {"objective": objective}, **SOLVER)()
+        return torch.cat([weight.detach().flatten() for weight in network.parameters()])
+
+    without = after(PLAIN)
+    assert torch.equal(after(Objective(1.0, {"normalized_cut": weighing(0.0)})), without)
+    assert not torch.equal(after(CUT), without)
+    assert not torch.equal(after(Objective(0.5)), without)
+
+
+def weighing(weight):
+    return replace(CUT.regularisers["normalized_cut"], weight=weight)
+
+
+def test_a_regulariser_takes_memory():
+    def peak(objective):
+        settings = SMALL | {"objective": objective}
+        return peak_memory(lambda: training_step(Network(describe()), **settings, **SOLVER), CPU)
+
+    assert peak(CUT) > peak(PLAIN)
+
+
 def test_the_step_follows_from_its_seed_and_leaves_the_global_one():
     def weights(seed):
         torch.manual_seed(1)
@@ -346,18 +386,26 @@ def test_large_crops_cut_the_batch_on_the_cpu_alone(batch, crop, expected):
 def test_equal_networks_are_measured_once_and_listed_each(monkeypatch):
     made = []
     monkeypatch.setattr(
-        bpg.cost, "training_step", lambda network, **_: lambda: made.append(id(network))
+        bpg.cost,
+        "training_step",
+        lambda network, objective, **_: lambda: made.append(objective.regularisers.keys()),
     )
     architectures = {
         "mask": describe(),
         "scribble": describe(),
         "again": describe(),
         "prn": describe(prn=True),
+        "cut": describe(),
+        "cut again": describe(),
+        "other cut": describe(),
     }
+    cuts = {"cut": CUT, "cut again": copy.deepcopy(CUT)}
+    cuts["other cut"] = Objective(1.0, {"dense_crf": CUT.regularisers["normalized_cut"]})
     costs = measure(
         architectures,
         baseline="scribble",
-        labelled={"mask": 1.0, "scribble": 0.03, "again": 0.03, "prn": 0.03},
+        labelled=dict.fromkeys(architectures, 0.03) | {"mask": 1.0},
+        objectives=dict.fromkeys(architectures, PLAIN) | cuts,
         rounds=1,
         batch=2,
         crop=33,
@@ -366,8 +414,12 @@ def test_equal_networks_are_measured_once_and_listed_each(monkeypatch):
     )
     assert [item.variant for item in costs] == list(architectures)
     # Twice for the memory, three times in the rounds; `again` is no network of its own.
-    assert len(made) == 3 * (2 + 3)
-    mask, scribble, again, prn = costs
+    assert len(made) == 5 * (2 + 3)
+    mask, scribble, again, prn, cut, cut_again, _ = costs
+    # Apart from the network without a regulariser, and from that with another.
+    assert [made.count({name}) for name in ("normalized_cut", "dense_crf")] == [2 + 3, 2 + 3]
+    assert (cut.seconds, cut.memory) == (cut_again.seconds, cut_again.memory)
+    assert cut.macs == scribble.macs
     assert again.ratio == scribble.ratio == 1
     assert (again.seconds, again.memory) == (scribble.seconds, scribble.memory)
     assert mask.macs == scribble.macs
@@ -416,6 +468,15 @@ def test_the_stage_writes_what_the_report_reads(workspace):
         assert row["classes"] == len(workspace.dataset.classes)
         brn = VARIANTS[name].brn is not None
         assert (row["parameters"] > row["parameters_at_test"]) == brn
+    # The warm start is no row; whoever goes on from it is measured by its own step.
+    assert by_name["fine_tuned"]["memory_ratio"] == by_name["fine_tuned"]["time_ratio"] == 1
+    for name in ("normalcut", "densecrf", "kernelcut", "gatedcrf", "treeenergy"):
+        assert by_name[name]["macs_ratio"] == 1 < by_name[name]["memory_ratio"], name
+    assert by_name["bpg_kernelcut"]["macs_ratio"] == by_name["bpg"]["macs_ratio"]
+    assert by_name["bpg_kernelcut"]["memory_ratio"] > by_name["bpg"]["memory_ratio"]
+    # All pixels have a label.
+    for key in ("memory_ratio", "peak_memory_bytes", "step_seconds"):
+        assert by_name["scribblesup"][key] == by_name["mask"][key]
     assert by_name["bpg"]["parameters_at_test"] == by_name["prn"]["parameters"]
     for ratio in ("macs_ratio", "memory_ratio"):
         assert 1 < by_name["prn"][ratio] < by_name["bpg"][ratio]

@@ -26,12 +26,13 @@ class Field:
 
     def halved(self) -> "Field":
         """Return the same at half the size (2n+1 samples become n+1), averaged."""
+        # A window with a padded pixel is left out, so that padding has no say at all.
+        valid = halve(self.valid[:, None].to(self.images.dtype))[:, 0] > 1 - 1e-4
         return Field(
             halve(self.probabilities),
             halve(self.images),
-            # A window with a padded pixel is left out, so that padding has no say at all.
-            halve(self.valid[:, None].to(self.images.dtype))[:, 0] > 1 - 1e-4,
-            self.unlabelled[:, ::2, ::2],
+            valid,
+            self.unlabelled[:, ::2, ::2] & valid,
             self.features,
             2 * self.spacing,
         )

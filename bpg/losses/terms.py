@@ -1,4 +1,4 @@
-"""The regularisers' names and options; without PyTorch, which those who only name them don't need."""
+"""The regularisers' names and options; without PyTorch, for those who only name them."""
 
 from dataclasses import dataclass
 from typing import Literal

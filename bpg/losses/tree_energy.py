@@ -31,7 +31,7 @@ def tree_energy_loss(field: Field, *, low: float, high: float) -> torch.Tensor:
     soft = s
     for tree, volume in zip(trees, volumes, strict=True):
         soft = tree_sums(tree, soft * valid) / volume * valid
-    counted = (field.unlabelled & field.valid)[:, None]
+    counted = field.unlabelled[:, None]
     pixels = counted.sum().clamp(min=1)
     difference = (s - soft) * counted
     value = difference.abs().sum() / pixels

@@ -40,7 +40,12 @@ def colours(image: NDArray[np.uint8], regions: NDArray[np.int64]) -> NDArray[np.
 def textures(image: NDArray[np.uint8], regions: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return each superpixel's histogram (n, 20) of brightness's derivatives, of sum 1."""
     grey = image.mean(2)
-    slopes = np.stack([np.gradient(grey, axis=axis) for axis in range(2) if grey.shape[axis] > 1])
+    slopes = np.stack(
+        [
+            np.gradient(grey, axis=axis) if grey.shape[axis] > 1 else np.zeros_like(grey)
+            for axis in range(2)
+        ]
+    )
     # -127.5..127.5; most are small, so the bins are even in the square root.
     roots = np.sign(slopes) * np.sqrt(np.abs(slopes) / 127.5)
     bins = np.clip(((roots + 1) / 2 * TEXTURE_BINS).astype(np.int64), 0, TEXTURE_BINS - 1)

@@ -81,9 +81,9 @@ def boundary_table(runs: Runs, setting: Setting) -> Table:
     rows, records = [], []
     for variant, seeds in runs.items():
         for kind, suffix in KINDS.items():
-            overall = _over_seeds([metrics[kind]["boundary_iou"] for metrics in seeds])
+            overall = over_seeds([metrics[kind]["boundary_iou"] for metrics in seeds])
             bands = {
-                radius: _over_seeds([metrics[kind]["trimap"][radius - 1] for metrics in seeds])
+                radius: over_seeds([metrics[kind]["trimap"][radius - 1] for metrics in seeds])
                 for radius in RADII
             }
             rows.append(
@@ -132,7 +132,8 @@ def trimap_rows(runs: Runs, kind: str) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _over_seeds(values: Sequence[float | None]) -> Value | str:
+def over_seeds(values: Sequence[float | None]) -> Value | str:
+    """Mean and deviation over the seeds, "n/a" where one has no value."""
     return "n/a" if None in values else spread(values)
 
 

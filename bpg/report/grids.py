@@ -1,4 +1,4 @@
-"""The paper's picture grids, Figures 1, 4, 5 and 6, and ScribbleSup's labels; equal files give equal bytes.
+"""The paper's Figures 1, 4, 5 and 6, and ScribbleSup's labels; equal files give equal bytes.
 
 A system that is not in `variants` is not read: its tiles say "not run". BPGError names any
 picture that is read and missing or broken. The folders, as the arguments name them:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from bpg.evaluation.bootstrap import Difference, paired_bootstrap
 from bpg.report.differences import KINDS, System, system_counts
-from bpg.report.runs import Runs, spread
+from bpg.report.evidence import over_seeds
+from bpg.report.runs import Runs
 from bpg.report.tables import Cell, Setting, Table, cell, record
 from bpg.variants import VARIANTS
 
@@ -79,7 +80,7 @@ def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Tab
     for place, one in enumerate(ranked, start=1):
         seeds = runs[one.variant]
         raw, crf, edges = (
-            spread([seed[kind][key] for seed in seeds])
+            over_seeds([seed[kind][key] for seed in seeds])
             for kind, key in (("raw", "miou"), ("crf", "miou"), ("raw", "boundary_iou"))
         )
         compared: list[Cell] = []

@@ -237,7 +237,7 @@ def markdown(table: Table) -> str:
     lines = [[_escape(text) for text in table.header]]
     for row in table.rows:
         lines.append([f"**{_escape(c.text)}**" if c.bold else _escape(c.text) for c in row])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(2, *map(len, column)) for column in zip(*lines, strict=True)]
     labels = [table.rows[0][column].kind == "label" for column in range(len(widths))]
     lines.insert(
         1,

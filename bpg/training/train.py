@@ -105,7 +105,7 @@ def train(
                 bar.set_postfix(loss=f"{float(terms['loss']):.3f}", refresh=False)
             bar.update(batch)
             if (step + 1) % steps == 0:
-                epoch = (step + 1) // steps
+                epoch = first_epoch + (step + 1) // steps
                 summary = meter.means(f"{title}, epoch {epoch}")
                 live.step = epoch
                 for name, value in summary.items():

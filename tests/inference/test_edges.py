@@ -22,7 +22,7 @@ def test_the_map_is_the_sigmoid_of_what_training_regresses():
     assert (found.shape, found.dtype) == ((37, 50), np.uint8)
     with torch.no_grad():
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-        scores, none = net(pixels)
+        scores, none, _ = net(pixels)
         expected = net.brn(scores).sigmoid()[0, 0]
     assert none is None
     assert np.abs(found / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-6

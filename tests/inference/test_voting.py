@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from bpg.inference.voting import vote
+from bpg.models.network import Output
 
 CPU = torch.device("cpu")
 SCALES = (0.5, 0.75, 1.0, 1.25)
@@ -28,7 +29,7 @@ def pixels(image):
 def test_one_scale_without_flip_is_the_networks_softmax(network):
     image = picture(41, 30)
     with torch.inference_mode():
-        expected = network(pixels(image))[0].softmax(1)[0]
+        expected = network(pixels(image)).scores.softmax(1)[0]
     found = run(network, image)
     assert torch.allclose(found, expected, atol=1e-6)
     assert (expected.amax((1, 2)) - expected.amin((1, 2)) > 0.1).any(), "nothing to compare"
@@ -85,7 +86,7 @@ class Echo(torch.nn.Module):
 
     def forward(self, images):
         self.shapes.append(tuple(images.shape))
-        return images / 20, None
+        return Output(images / 20, None, images)
 
 
 def test_the_network_sees_the_scaled_sizes():
@@ -128,7 +129,7 @@ def test_small_scales_average_and_do_not_skip():
 
     def look(images):
         seen.append(images)
-        return images, None
+        return Output(images, None, images)
 
     run(look, image, (1 / 3,))
     assert (seen[0] - 127.5).abs().max() < 30

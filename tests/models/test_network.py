@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bpg.errors import BPGError
-from bpg.models.network import MEAN, Architecture, load_network, save_network
+from bpg.models.network import MEAN, Architecture, Network, load_network, save_network
 
 PARTS = [
     {},
@@ -17,6 +18,7 @@ PARTS = [
     {"prn": True, "brn": "foreground"},
     {"prn": True, "brn": "all_channels"},
 ]
+TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 SIZES = [(1, 1), (2, 9), (8, 16), (9, 17), (33, 18), (31, 50)]
 
 
@@ -29,7 +31,7 @@ def test_scores_have_the_pictures_size_whatever_it_is(parts, build, randomise):
     network = randomise(build(**parts)).eval()
     for size in SIZES:
         with torch.inference_mode():
-            scores, edges = network(pictures(*size, batch=2))
+            scores, edges, _ = network(pictures(*size, batch=2))
         assert scores.shape == (2, 3, *size)
         assert torch.isfinite(scores).all()
         assert edges is None
@@ -39,18 +41,18 @@ def test_scores_have_the_pictures_size_whatever_it_is(parts, build, randomise):
 def test_edges_are_for_training_only(parts, build):
     network = build(**parts).train()
     images = pictures(20, 33, batch=2)
-    scores, edges = network(images)
+    scores, edges, _ = network(images)
     assert scores.shape == (2, 3, 20, 33)
     if "brn" in parts:
         assert edges.shape == (2, 1, 20, 33)
-        assert network.eval()(images)[1] is None
+        assert network.eval()(images).edges is None
     else:
         assert edges is None
 
 
 def test_edges_are_the_brns_of_the_final_scores(build, randomise):
     network = randomise(build(prn=True, brn="foreground", frozen_norm=True)).train()
-    scores, edges = network(pictures(20, 33))
+    scores, edges, _ = network(pictures(20, 33))
     assert torch.equal(edges, network.brn(scores))
 
 
@@ -59,7 +61,7 @@ def test_boundary_loss_reaches_every_trained_parameter(build):
     solver = torch.optim.SGD(network.parameters(), lr=0.01)
     for _ in range(4):  # PRN's convolutions hear of it one a step: the last ones start at zero
         solver.zero_grad()
-        network(pictures(17, 17, batch=2))[1].sigmoid().square().mean().backward()
+        network(pictures(17, 17, batch=2)).edges.sigmoid().square().mean().backward()
         solver.step()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -77,10 +79,21 @@ def test_padding_shifts_nothing(prn, size, build, randomise):
     padded = mean.expand(1, 3, height, width).clone()
     padded[..., : size[0], : size[1]] = images
     with torch.inference_mode():
-        alone, _ = network(images)
-        framed, _ = network(padded)
+        alone, framed = network(images).scores, network(padded).scores
     scale = framed.abs().max()
     assert (alone - framed[..., : size[0], : size[1]]).abs().max() <= 1e-5 * scale
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_features_are_the_backbones_last_at_stride_8(parts, build):
+    network = build(**parts)
+    kept = []
+    network.backbone.register_forward_hook(lambda _, __, output: kept.append(output))
+    for mode in (True, False):
+        for size, grid in (((17, 33), (3, 5)), ((20, 30), (4, 5)), ((1, 8), (1, 2))):
+            features = network.train(mode)(pictures(*size, batch=2)).features
+            assert features.shape == (2, network.backbone.features, *grid)
+            assert features is kept[-1]
 
 
 def smooth(network: nn.Module) -> nn.Module:
@@ -106,7 +119,7 @@ def test_scores_lie_where_the_picture_does(build):
         shape = [1, 3, 9, 9]
         shape[axis] = size
         image = torch.full(shape, 255.0, dtype=torch.float64, requires_grad=True)
-        scores, _ = network(image)
+        scores = network(image).scores
         for pixel in (8 * 50, 8 * 50 + 4, 8 * 49 + 3):
             chosen = scores.select(axis, pixel).sum()
             (gradient,) = torch.autograd.grad(chosen, image, retain_graph=True)
@@ -119,7 +132,7 @@ def test_scores_lie_where_the_picture_does(build):
 def test_without_prn_scores_are_bilinear_between_every_eighth_pixel(build):
     network = build().eval()
     with torch.inference_mode():
-        scores, _ = network(pictures(25, 41))
+        scores = network(pictures(25, 41)).scores
     nodes = scores[..., ::8, ::8]
     again = F.interpolate(nodes, size=(25, 41), mode="bilinear", align_corners=True)
     assert torch.allclose(scores, again, atol=1e-5)
@@ -131,7 +144,7 @@ def test_prn_and_brn_start_as_the_baseline(mixing, build):
     refined = build(prn=True, brn="foreground", mixing=mixing).eval()
     refined.load_state_dict(baseline.state_dict(), strict=False)
     images = pictures(30, 21)
-    assert torch.allclose(refined(images)[0], baseline(images)[0], atol=1e-5)
+    assert torch.allclose(refined(images).scores, baseline(images).scores, atol=1e-5)
 
 
 def test_pixels_are_normalised_for_imagenet(build):
@@ -155,6 +168,83 @@ def test_pictures_are_padded_by_as_little_as_needed_and_with_the_mean(build):
         assert not seen[-1][..., size[1] :].any()
 
 
+# Going on from another network
+
+
+def weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())
+
+
+def trained(network: nn.Module, randomise) -> nn.Module:
+    """With weights of its own everywhere, batch norm's statistics included."""
+    randomise(network).train()(pictures(17, 17, batch=2))
+    return network
+
+
+# Without two BRNs of different shapes.
+PAIRS = [
+    (own, given)
+    for own in PARTS
+    for given in PARTS
+    if len({parts["brn"] for parts in (own, given) if "brn" in parts}) < 2
+]
+
+
+@pytest.mark.parametrize(("own", "given"), PAIRS)
+def test_what_both_have_is_taken_over_and_the_rest_stays(own, given, build, randomise):
+    network, start = build(**own), trained(build(**given), randomise)
+    before = {name: weights(part) for name, part in network.named_children()}
+    network.go_on_from(start)
+    theirs = {name: weights(part) for name, part in start.named_children()}
+    assert {"backbone", "head"} <= theirs.keys()
+    for name, part in network.named_children():
+        assert same(weights(part), theirs.get(name, before[name])), name
+        assert name not in theirs or not same(theirs[name], before[name]), "nothing to see"
+
+
+def test_the_baselines_scores_go_on_where_they_were(build, randomise):
+    """PRN starts as bilinear enlargement, so a new one does not throw away what was learnt."""
+    start = trained(build(), randomise).eval()
+    network = build(prn=True, brn="foreground").eval()
+    images = pictures(30, 21)
+    scores = start(images).scores
+    assert not torch.allclose(network(images).scores, scores, atol=1e-2)
+    network.go_on_from(start)
+    assert torch.allclose(network(images).scores, scores, rtol=1e-4, atol=1e-4)
+
+
+def test_the_network_that_is_gone_on_from_stays_as_it_was(build, randomise):
+    network, start = build(), trained(build(), randomise)
+    before = weights(start)
+    network.go_on_from(start)
+    randomise(network)
+    assert same(weights(start), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"classes": ("background", "bird", "dog")}, "classes"),
+        ({"classes": ("background", "bird")}, "classes"),
+        ({"backbone": "resnet34"}, "backbone"),
+        ({"backbone_options": TINY | {"channels": [8, 8, 16, 24]}}, "backbone_options"),
+        ({"frozen_norm": True}, "frozen_norm"),
+    ],
+)
+def test_another_kind_of_network_cannot_be_gone_on_from(change, part, build):
+    network = build()
+    start = Network(replace(network.architecture, **change))
+    before = weights(network)
+    with pytest.raises(BPGError, match=f"another {part}: ") as caught:
+        network.go_on_from(start)
+    assert "\n" not in str(caught.value)
+    assert same(weights(network), before)
+
+
 # The file
 
 
@@ -168,7 +258,7 @@ def test_file_gives_the_same_network_back(parts, build, tmp_path, randomise):
     assert loaded.architecture == network.architecture
     assert not any(module.training for module in loaded.modules())
     images = pictures(20, 30)
-    assert torch.equal(loaded(images)[0], network.eval()(images)[0])
+    assert torch.equal(loaded(images).scores, network.eval()(images).scores)
     state = network.state_dict()
     assert loaded.state_dict().keys() == state.keys()
     assert all(torch.equal(v, state[k]) for k, v in loaded.state_dict().items())

@@ -206,6 +206,44 @@ def test_equal_files_give_equal_bytes(data, draw, name):
     assert (data / "a.png").read_bytes() == (data / "b.png").read_bytes()
 
 
+@pytest.fixture
+def draw_propagated(data):
+    """Draw the labels of ScribbleSup's rounds, 5 and 6 everywhere, and return the pixels."""
+    rounds = [(f"round {number}", data / f"round{number}") for number in (1, 2)]
+    for (_, folder), label in zip(rounds, (5, 6), strict=True):
+        for image_id in IDS:
+            _mask(folder / f"{image_id}.png", label)
+
+    def draw(rounds=rounds, file="figure.png"):
+        folders = {name: data / name for name in ("images", "masks", "scribbles")}
+        grids.propagated_figure(data / file, IDS, **folders, rounds=rounds, classes=CLASSES)
+        return np.asarray(Image.open(data / file))
+
+    return draw
+
+
+def test_what_each_round_is_trained_on_stands_between_strokes_and_truth(draw_propagated, data):
+    picture = draw_propagated()
+    expected = [PHOTO, _colour(STROKE), _colour(5), _colour(6), _colour(TRUTH)]
+    for row in range(len(IDS)):
+        assert _middles(picture, row) == expected
+    one = draw_propagated([("round 1", data / "round1")])
+    assert _middles(one) == [*expected[:3], expected[4]]
+
+
+def test_propagated_labels_that_are_missing_are_named(draw_propagated, data):
+    (data / "round2/two.png").unlink()
+    with pytest.raises(BPGError, match=r"round2/two\.png"):
+        draw_propagated()
+    assert not (data / "figure.png").exists()
+
+
+def test_equal_propagated_labels_give_equal_bytes(draw_propagated, data):
+    for file in ("a.png", "b.png"):
+        draw_propagated(file=file)
+    assert (data / "a.png").read_bytes() == (data / "b.png").read_bytes()
+
+
 def test_a_tall_picture_keeps_its_shape(tmp_path):
     path = tmp_path / "grid.png"
     grids.draw_grid(path, ["a", "b"], [[Image.new("RGB", (50, 100), PHOTO), None]], [("x", PHOTO)])

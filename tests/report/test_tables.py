@@ -91,7 +91,7 @@ def test_several_seeds_give_mean_and_deviation(runs_folder, write_run, setting):
     assert _cells(table)["BPG"][:4] == ["51.0 ± 2.0", "52.0 ± 2.0", "53.0 ± 2.0", "52.0 ± 2.0"]
     assert "seeds 0, 1, 2 (mean ± sample standard deviation)" in table.caption
     assert _cells(table2(runs, setting))["w/ BRN (C = 2)"][:2] == ["52.0 ± 2.0", "0.051 ± 0.001"]
-    assert _cells(table3(runs, setting))["BPG"][1:3] == ["52.0 ± 2.0", "57.0 ± 2.0"]
+    assert _cells(table3(runs, setting))["BPG"][2:4] == ["52.0 ± 2.0", "57.0 ± 2.0"]
     (record,) = (row for row in table3(runs, setting).records if row["system"] == "BPG")
     assert (record["miou"], record["miou_std"], record["seeds"]) == ("52.00", "2.00", "0 1 2")
 
@@ -104,21 +104,52 @@ def test_table2(all_runs, setting):
     }
 
 
+@pytest.fixture
+def budgeted(setting):
+    budgets = dict.fromkeys([*ALL, "bpg_all_channels"], "16") | {"kernelcut": "8 + 8"}
+    budgets |= {"gatedcrf": "8 + 8", "fine_tuned": "8 + 8", "scribblesup": "8 + 4 + 4"}
+    return dataclasses.replace(setting, budgets=budgets)
+
+
 def test_table3_never_fills_in_what_was_not_run(all_runs, setting):
+    setting = dataclasses.replace(setting, budgets={"bpg": "16", "mask": "16"})
     assert _cells(table3(all_runs, setting)) == {
-        "ScribbleSup": ["scribbles", "not run", "not run", "n/a", "63.1"],
-        "NormalCut": ["scribbles", "not run", "not run", "72.8", "74.5"],
-        "KernelCut": ["scribbles", "not run", "not run", "73.0", "75.0"],
-        "BPG": ["scribbles", "54.0", "59.0", "73.2", "76.0"],
-        "deeplab-v2": ["per-pixel labels", "66.0", "71.0", "75.8", "76.4"],
+        "ScribbleSup": ["scribbles", "", "not run", "not run", "n/a", "63.1"],
+        "NormalCut": ["scribbles", "", "not run", "not run", "72.8", "74.5"],
+        "KernelCut": ["scribbles", "", "not run", "not run", "73.0", "75.0"],
+        "BPG": ["scribbles", "16", "54.0", "59.0", "73.2", "76.0"],
+        "deeplab-v2": ["per-pixel labels", "16", "66.0", "71.0", "75.8", "76.4"],
     }
+
+
+def test_table3_has_the_further_variants_that_go_on_from_another(runs_folder, write_run, budgeted):
+    mious = ALL | {"fine_tuned": 52.0, "scribblesup": 55.0, "kernelcut": 56.0, "gatedcrf": 57.0}
+    for variant, miou in mious.items():
+        write_run(variant, 0, miou)
+    table = table3(read_runs(runs_folder, list(mious), [0]), budgeted)
+    assert table.header[2] == "epochs"
+    assert _cells(table) == {
+        "ScribbleSup": ["scribbles", "8 + 4 + 4", "55.0", "60.0", "n/a", "63.1"],
+        "NormalCut": ["scribbles", "", "not run", "not run", "72.8", "74.5"],
+        "KernelCut": ["scribbles", "8 + 8", "56.0", "61.0", "73.0", "75.0"],
+        "BPG": ["scribbles", "16", "54.0", "59.0", "73.2", "76.0"],
+        "deeplab-v2": ["per-pixel labels", "16", "66.0", "71.0", "75.8", "76.4"],
+        # Neither the baseline nor its parts: these have tables of their own.
+        "Fine-tuned": ["scribbles", "8 + 8", "52.0", "57.0", "n/a", "n/a"],
+        "Gated CRF": ["scribbles", "8 + 8", "57.0", "62.0", "n/a", "n/a"],
+    }
+    assert [row[0].text for row in table.rows][5:] == ["Fine-tuned", "Gated CRF"]
+    found = {row["variant"]: row for row in table.records}
+    assert (found["gatedcrf"]["epochs"], found["gatedcrf"]["miou"]) == ("8 + 8", "57.00")
+    assert (found["gatedcrf"]["paper_miou"], found["gatedcrf"]["paper_miou_crf"]) == ("n/a", "n/a")
+    assert any("same pictures, backbone, solver" in note for note in table.notes)
 
 
 def test_a_peer_that_was_run_is_filled_in(runs_folder, write_run, setting):
     write_run("kernelcut", 0, 61.0)
     cells = _cells(table3(read_runs(runs_folder, ["kernelcut"], [0]), setting))
-    assert cells["KernelCut"][1:3] == ["61.0", "66.0"]
-    assert cells["BPG"][1:3] == ["not run", "not run"]
+    assert cells["KernelCut"][2:4] == ["61.0", "66.0"]
+    assert cells["BPG"][2:4] == ["not run", "not run"]
 
 
 def test_systems_not_run_have_no_number_of_ours(runs_folder, write_run, setting):

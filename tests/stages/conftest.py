@@ -69,9 +69,18 @@ def _copy(target: Path, parts: tuple[str, ...]) -> Path:
     return target
 
 
+TRAINED = ("train", "train_boundary", "warm_up", "fine_tune", "fine_tune_boundary", "rounds")
+
+
+def _variants(rows: list[str], **trained: list) -> dict[str, list]:
+    """The lists of variants in params.yaml: `rows` of the tables, and what each stage trains."""
+    assert set(trained) <= set(TRAINED)
+    return {**{stage: list(trained.get(stage, [])) for stage in TRAINED}, "all": list(rows)}
+
+
 def _shrink(folder: Path) -> None:
     """Set parameters with which every stage takes a second or two."""
-    variants = {"train": ["scribble"], "train_boundary": ["bpg"], "all": ["scribble", "bpg"]}
+    variants = _variants(["scribble", "bpg"], train=["scribble"], train_boundary=["bpg"])
     _edit(folder / "params.yaml", {"variants": variants, "device": "cpu"})
     source = {"size": 64, "train": 8, "val": 4, "seed": 0}
     _edit(folder / "params/dataset/shapes.yaml", {"source": source})
@@ -79,6 +88,7 @@ def _shrink(folder: Path) -> None:
     changes = {
         "model.options": {**options, "stem_type": "deep", "stem_width": 8},
         "training.epochs": 10,
+        "fine_tuning.warm_epochs": 4,
         "training.batch": 4,
         "training.rate": 0.01,
         "training.augmentation.crop": 65,
@@ -132,9 +142,18 @@ def _call(folder: Path, name: str, *arguments: str) -> Outcome:
 
 @pytest.fixture(scope="session")
 def tools() -> SimpleNamespace:
-    """edit(path, {dotted key: value or DELETE}), snapshot(folder), call(folder, stage, ...)."""
+    """edit(path, {dotted key: value or DELETE}), snapshot(folder), call(folder, stage, ...).
+
+    lists(rows, train=[...], ...) are the lists of variants in params.yaml.
+    """
     return SimpleNamespace(
-        ROOT=ROOT, DELETE=DELETE, edit=_edit, shrink=_shrink, snapshot=_snapshot, call=_call
+        ROOT=ROOT,
+        DELETE=DELETE,
+        edit=_edit,
+        lists=_variants,
+        shrink=_shrink,
+        snapshot=_snapshot,
+        call=_call,
     )
 
 
@@ -177,10 +196,14 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder where every stage but fetch and edges has run; edges are made up. Copy it."""
+    """A folder where the stages have run for two rows; edges are made up. Copy it.
+
+    The warm start has been trained, and labels propagated with it, but nothing on from there.
+    """
     folder = _copy(tmp_path_factory.mktemp("finished"), PARAMETERS)
     _shrink(folder)
-    _edit(folder / "params/recipe/tiny.yaml", {"training.epochs": 1})
+    few = {"training.epochs": 3, "fine_tuning.warm_epochs": 1}
+    _edit(folder / "params/recipe/tiny.yaml", few)
     for name in ("prepare", "scribbles"):
         assert _call(folder, name).code == 0
     edges = folder / "data/shapes/edges"
@@ -191,6 +214,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for variant, train in (("scribble", "train"), ("bpg", "train_boundary")):
         for name in (train, "predict", "crf", "evaluate"):
             assert _call(folder, name, variant, "0").code == 0
+    assert _call(folder, "warm_up", "warm", "0").code == 0
+    assert _call(folder, "propagate", "scribblesup_1", "0").code == 0
     for name in ("cost", "samples", "tables"):
         assert _call(folder, name).code == 0
     return folder
@@ -332,9 +357,10 @@ def voc(tmp_path: Path) -> Iterator[VOC]:
     mirror.fill()
     folder = _copy(tmp_path / "voc", PARAMETERS)
     _shrink(folder)
-    variants = {"train": ["scribble"], "train_boundary": [], "all": ["scribble"]}
+    variants = _variants(["scribble"], train=["scribble"])
     changes = {"dataset": "voc", "mirror": str(mirror.folder), "variants": variants}
     _edit(folder / "params.yaml", changes)
-    _edit(folder / "params/recipe/tiny.yaml", {"training.epochs": 1})
+    few = {"training.epochs": 2, "fine_tuning.warm_epochs": 1}
+    _edit(folder / "params/recipe/tiny.yaml", few)
     with mock.patch("bpg.data.pretrained.HED"):
         yield VOC(folder, mirror)

@@ -16,6 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+from bpg.variants import VARIANTS
+
 DATA = Path("data/shapes")
 RUN = Path("runs/scribble/0")
 TRAIN, VAL = "train_00003", "val_00001"
@@ -52,17 +54,22 @@ def grey(path: Path, size: tuple[int, int], label: int = 255) -> None:
     Image.new("L", size, label).save(path)
 
 
-TABLES = ("table1", "table2", "table3", "differences", "boundaries")
+TABLES = ("table1", "table2", "table3", "ranking", "differences", "boundaries")
+TRAINING = ("model.safetensors", "training.json", "provenance.json", "curves")
+ROUND = Path("runs/scribblesup_1/0")
 
 
 def ran_before(folder: Path, stage: str) -> None:
     """Remove what the stage writes, as DVC does before it runs one."""
     outputs = {
         "scribbles": [DATA / "scribbles"],
-        "train": [RUN / name for name in ("model.safetensors", "training.json", "curves")],
-        "train_boundary": [
-            Path("runs/bpg/0") / name for name in ("model.safetensors", "training.json", "curves")
-        ],
+        "train": [RUN / name for name in TRAINING],
+        "train_boundary": [Path("runs/bpg/0") / name for name in TRAINING],
+        "warm_up": [Path("runs/warm/0") / name for name in TRAINING],
+        "fine_tune": [Path("runs/kernelcut")],
+        "fine_tune_boundary": [Path("runs/bpg_kernelcut")],
+        "propagate": [ROUND / "propagated"],
+        "train_propagated": [ROUND / name for name in TRAINING],
         "edges": [DATA / "edges"],
         "predict": [RUN / "probabilities", RUN / "masks"],
         "crf": [RUN / "masks_crf"],
@@ -272,6 +279,51 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
         lambda f: (f / DATA / f"masks/{VAL}.png").unlink(),
         f"data/shapes/masks/{VAL}.png: cannot be read",
     ),
+    "model to go on from missing": (
+        "fine_tune kernelcut 0",
+        lambda f: (f / "runs/warm/0/model.safetensors").unlink(),
+        "runs/warm/0/model.safetensors: no such model; run its training stage first",
+    ),
+    "model to go on from cut off": (
+        "fine_tune_boundary bpg_kernelcut 0",
+        lambda f: cut(f / "runs/warm/0/model.safetensors"),
+        "runs/warm/0/model.safetensors: not a model of this program",
+    ),
+    "model to go on from of another recipe": (
+        "fine_tune kernelcut 0",
+        lambda f: rewrite(f / "params/recipe/tiny.yaml", "stem_width: 8", "stem_width: 4"),
+        "the network to go on from has another backbone_options: .*8.*, not .*4",
+    ),
+    "model of the round before missing": (
+        "propagate scribblesup 0",
+        lambda _: None,
+        "runs/scribblesup_1/0/model.safetensors: no such model; run its training stage first",
+    ),
+    "strokes to propagate missing": (
+        "propagate scribblesup_1 0",
+        lambda f: (f / SCRIBBLE).unlink(),
+        f"scribbles/{TRAIN}.png: cannot be read",
+    ),
+    "strokes to propagate of another size": (
+        "propagate scribblesup_1 0",
+        lambda f: grey(f / SCRIBBLE, (60, 64)),
+        f"scribbles/{TRAIN}.png: not of its image's size",
+    ),
+    "strokes to propagate with an unknown label": (
+        "propagate scribblesup_1 0",
+        lambda f: grey(f / SCRIBBLE, (64, 64), 7),
+        rf"scribbles/{TRAIN}.png: label 7; only 0\.\.6 and 255 are known",
+    ),
+    "no stroke to propagate": (
+        "propagate scribblesup_1 0",
+        lambda f: grey(f / SCRIBBLE, (64, 64)),
+        f"scribbles/{TRAIN}.png: no pixel is labelled",
+    ),
+    "image to propagate on missing": (
+        "propagate scribblesup_1 0",
+        lambda f: (f / IMAGE).unlink(),
+        f"data/shapes/images: neither {TRAIN}.jpg nor {TRAIN}.png",
+    ),
     "too few pictures": (
         "train scribble 0",
         lambda f: (f / DATA / "train.txt").write_text(f"{TRAIN}\n"),
@@ -328,6 +380,21 @@ SPOILT_IN_TRAINING: dict[str, tuple[str, Callable[[Path], None], str]] = {
         lambda f: [grey(p, (64, 64)) for p in (f / DATA / "scribbles").iterdir()],
         "no labelled pixel in any crop; check the scribbles",
     ),
+    "propagated label missing": (
+        "train_propagated scribblesup_1 0",
+        lambda f: (f / ROUND / f"propagated/{TRAIN}.png").unlink(),
+        f"propagated/{TRAIN}.png: cannot be read",
+    ),
+    "propagated label of another size": (
+        "train_propagated scribblesup_1 0",
+        lambda f: grey(f / ROUND / f"propagated/{TRAIN}.png", (60, 64), 0),
+        f"propagated/{TRAIN}.png: 60x64 pixels, its image {TRAIN}.png 64x64",
+    ),
+    "strokes of a fine-tuning missing": (
+        "fine_tune kernelcut 0",
+        lambda f: (f / "runs/kernelcut/0").mkdir(parents=True) or (f / SCRIBBLE).unlink(),
+        f"scribbles/{TRAIN}.png: cannot be read",
+    ),
     "edge map missing": (
         "train_boundary bpg 0",
         lambda f: (f / DATA / f"edges/{TRAIN}.png").unlink(),
@@ -373,6 +440,35 @@ def test_a_training_stage_refuses_the_other_stages_variants(workspace, refused):
     # Trained without its boundary loss, a BPG would be none.
     shutil.rmtree(workspace / "runs/bpg")
     refused(workspace, "train", "bpg", "0", says="bpg.*train_boundary")
+    # Started from scratch, a peer would be none; DVC would not know what it was trained with.
+    for stage, variant in [
+        ("train", "warm"),
+        ("train", "kernelcut"),
+        ("train_boundary", "bpg_kernelcut"),
+        ("warm_up", "scribble"),
+        ("fine_tune", "bpg_kernelcut"),
+        ("fine_tune_boundary", "kernelcut"),
+        ("fine_tune", "scribblesup_1"),
+        ("train_propagated", "fine_tuned"),
+    ]:
+        belongs = f"{variant} is trained by another stage: {VARIANTS[variant].stage}$"
+        refused(workspace, stage, variant, "0", says=belongs)
+    refused(workspace, "propagate", "kernelcut", "0", says="kernelcut is not trained on propagated")
+
+
+def test_epochs_that_the_rounds_do_not_divide_are_named(workspace, refused, tools):
+    rounds = [
+        {"name": "scribblesup_1", "start": "warm"},
+        {"name": "scribblesup", "start": "scribblesup_1"},
+    ]
+    lists = tools.lists(["scribblesup"], warm_up=["warm"], rounds=rounds)
+    tools.edit(workspace / "params.yaml", {"variants": lists})
+    tools.edit(workspace / "params/recipe/tiny.yaml", {"training.epochs": 4})
+    refused(
+        workspace,
+        "prepare",
+        says=r"recipe/tiny\.yaml: scribblesup_1: the 3 epochs .* 2 rounds; change training\.epochs",
+    )
 
 
 # Archives
@@ -509,6 +605,8 @@ def test_a_missing_parameter_is_named(workspace, refused, tools):
         ("train", "usage: python -m stages.train VARIANT SEED"),
         ("train scribble", "usage: python -m stages.train VARIANT SEED"),
         ("predict scribble 0 1", "usage: python -m stages.predict VARIANT SEED"),
+        ("fine_tune", "usage: python -m stages.fine_tune VARIANT SEED"),
+        ("propagate scribblesup", "usage: python -m stages.propagate VARIANT SEED"),
         ("train skribble 0", "unknown variant 'skribble'; known: mask, scribble, prn"),
         ("crf bpg -1", "seed '-1' is not a whole number from 0"),
         ("evaluate bpg one", "seed 'one' is not a whole number from 0"),
@@ -522,7 +620,14 @@ def test_wrong_arguments_are_named(workspace, refused, command, says):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize(
-    "command", ["edges", "train scribble 0", "train_boundary bpg 0", "predict scribble 0"]
+    "command",
+    [
+        "edges",
+        "train scribble 0",
+        "train_boundary bpg 0",
+        "predict scribble 0",
+        "propagate scribblesup_1 0",
+    ],
 )
 def test_a_gpu_that_is_not_there_is_refused_by_name(workspace, refused, tools, command):
     stage, *arguments = command.split()
@@ -557,6 +662,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         ("prepare", "data/shapes"),
         ("scribbles", "data/shapes/scribbles"),
         ("predict scribble 0", "runs/scribble/0"),
+        ("propagate scribblesup_1 0", "runs/scribblesup_1/0/propagated"),
         ("crf scribble 0", "runs/scribble/0/masks_crf"),
         ("report", "results/report"),
     ],

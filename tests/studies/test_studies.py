@@ -1,17 +1,27 @@
 """Studies: their files, the commands that they turn into, and one run for real."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from bpg.errors import BPGError
+from bpg.variants import VARIANTS
 from stages.parameters import Switches, read_section
 from studies.results import write_study
-from studies.run import Found, overrides, read_study, refuse_overlap, with_changes
+from studies.run import (
+    Found,
+    overrides,
+    read_study,
+    refuse_overlap,
+    variant_lists,
+    with_changes,
+)
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
@@ -60,7 +70,12 @@ def test_a_setting_becomes_arguments_of_dvc(tmp_path, switches):
         "b: {'dataset:edges.source': truth}}\n"
     )
     study = read_study(path)
-    lists = ["variants.train=[prn]", "variants.train_boundary=[bpg]", "variants.all=[prn,bpg]"]
+    lists = [
+        "variants.train=[prn]",
+        "variants.train_boundary=[bpg]",
+        *(f"variants.{key}=[]" for key in ("warm_up", "fine_tune", "fine_tune_boundary", "rounds")),
+        "variants.all=[prn,bpg]",
+    ]
     assert overrides(study, "a", switches) == [
         *lists,
         "lambda=0.5",
@@ -68,7 +83,63 @@ def test_a_setting_becomes_arguments_of_dvc(tmp_path, switches):
     ]
     changed = with_changes(switches, ["dataset=voc", "seeds=[3,4]"])
     assert (changed.dataset, changed.seeds, changed.recipe) == ("voc", [3, 4], "tiny")
-    assert overrides(study, "b", changed)[3:] == ['params/dataset/voc.yaml:edges.source="truth"']
+    assert overrides(study, "b", changed) == [
+        *lists,
+        'params/dataset/voc.yaml:edges.source="truth"',
+    ]
+
+
+def test_what_the_variants_go_on_from_is_trained_but_no_row():
+    rows = ["scribblesup", "bpg", "bpg_kernelcut", "gatedcrf", "scribble", "kernelcut"]
+    assert variant_lists(rows) == {
+        "train": ["scribble"],
+        "train_boundary": ["bpg"],
+        "warm_up": ["warm"],
+        "fine_tune": ["gatedcrf", "kernelcut"],
+        "fine_tune_boundary": ["bpg_kernelcut"],
+        "rounds": [
+            "{name: scribblesup_1, start: warm}",
+            "{name: scribblesup, start: scribblesup_1}",
+        ],
+        "all": rows,
+    }
+
+
+def test_what_is_gone_on_from_may_be_a_row_too():
+    lists = variant_lists(["scribblesup", "scribblesup_1", "warm"])
+    assert lists["warm_up"] == ["warm"]
+    assert len(lists["rounds"]) == 2
+    assert lists["all"] == ["scribblesup", "scribblesup_1", "warm"]
+
+
+def switches_with(changes, folder):
+    """params.yaml as `dvc exp run -S ...` makes it in its copy, read by the stages' door."""
+    path = folder / "params.yaml"
+    shutil.copyfile(ROOT / "params.yaml", path)
+    apply_overrides(path, changes)
+    return read_section(path, Switches)
+
+
+@pytest.mark.parametrize("rows", [[name] for name in VARIANTS] + [list(VARIANTS)], ids=str)
+def test_dvc_reads_the_lists_and_the_stages_accept_them(rows, tmp_path):
+    lists = variant_lists(rows)
+    read = switches_with([f"variants.{k}=[{','.join(v)}]" for k, v in lists.items()], tmp_path)
+    assert read.variants.all == rows
+    trained = read.variants.by_stage()
+    assert {stage: [n for n in names if n in rows] for stage, names in trained.items()} == {
+        stage: [name for name in rows if VARIANTS[name].stage == stage] for stage in trained
+    }
+    assert [(one.name, one.start) for one in read.variants.rounds] == [
+        (name, VARIANTS[name].start) for name in trained["train_propagated"]
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_of_every_study_leaves_lists_that_the_stages_accept(name, switches, tmp_path):
+    study = read_study(ROOT / f"studies/{name}.yaml")
+    for setting in study.settings:
+        changes = [c for c in overrides(study, setting, switches) if not c.startswith("params/")]
+        assert switches_with(changes, tmp_path).variants.all == study.variants
 
 
 @pytest.mark.parametrize(
@@ -93,7 +164,9 @@ def test_what_params_yaml_would_refuse_is_refused_before_anything_runs(switches)
         with_changes(switches, ["seeds=[0"])
 
 
-@pytest.mark.parametrize("extra", ["lambda=2", "variants.all=[bpg]", "variants={}"])
+@pytest.mark.parametrize(
+    "extra", ["lambda=2", "variants.all=[bpg]", "variants.rounds=[]", "variants={}"]
+)
 def test_what_the_study_sets_cannot_be_set_beside_it(switches, extra):
     study = read_study(ROOT / "studies/lambda.yaml")
     refuse_overlap(study, switches, ["seeds=[0,1]", "device=cpu"])

@@ -9,7 +9,7 @@ from bpg.data.masks import write_mask
 from bpg.data.scribbles import rasterise
 from bpg.data.shapes import CLASSES, draw_picture
 from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
-from bpg.training.train import train
+from bpg.training.train import Objective, train
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 IDS = [f"p{number}" for number in range(8)]
@@ -90,12 +90,16 @@ def build():
 
 @pytest.fixture
 def fit(tmp_path):
-    """Return a function that trains with the given settings, the others being tame."""
+    """Return a function that trains with the given settings, the others being tame.
 
-    def fit(network, pictures, **settings):
+    `boundary_weight` and `regularisers` make the objective.
+    """
+
+    def fit(network, pictures, *, boundary_weight=1.0, regularisers=None, **settings):
         defaults = {
-            "boundary_weight": 1.0,
+            "objective": Objective(boundary_weight, regularisers or {}),
             "epochs": 1,
+            "first_epoch": 0,
             "batch": 4,
             "optimizer": "adamw",
             "rate": 2e-3,

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,13 +8,20 @@ import torch
 
 from bpg.data.masks import write_mask
 from bpg.errors import BPGError
-from bpg.losses.boundary import squared_error
+from bpg.losses.boundary import boundary_loss, squared_error
+from bpg.losses.dense_crf import dense_crf_loss
+from bpg.losses.field import make_field
+from bpg.losses.gated_crf import gated_crf_loss
+from bpg.losses.normalized_cut import normalized_cut_loss
+from bpg.losses.pairwise import dense_affinity
 from bpg.losses.partial_cross_entropy import partial_cross_entropy
+from bpg.losses.terms import DenseOptions, GatedOptions, TreeOptions
+from bpg.losses.tree_energy import tree_energy_loss
 from bpg.models.network import save_network
 from bpg.training import train as module
 from bpg.training.devices import set_up
 from bpg.training.solver import poly
-from bpg.training.train import EpochSampler, Meter
+from bpg.training.train import EpochSampler, Meter, Objective, solver_step
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CPU = torch.device("cpu")
@@ -48,6 +56,14 @@ def test_order_follows_from_the_seed():
     assert list(EpochSampler(12, 4, 5, 3))[:9] == orders[0]
 
 
+def test_a_later_first_epoch_goes_on_where_a_longer_training_would_be():
+    whole = list(EpochSampler(11, 4, 5, seed=3))
+    for first in range(5):
+        later = EpochSampler(11, 4, 5 - first, seed=3, first=first)
+        assert list(later) == whole[2 * first :]
+        assert len(later) == 2 * (5 - first)
+
+
 def test_an_incomplete_last_batch_is_dropped_but_others_each_time():
     sampler = EpochSampler(11, 4, 30, seed=0)
     assert len(sampler) == len(list(sampler)) == 60
@@ -67,6 +83,14 @@ def test_meter_weighs_the_edge_loss_by_pixels():
         meter.add({name: torch.tensor(value) for name, value in terms.items()})
     expected = {"loss": 4.0, "semantic": 1.5, "boundary": 2.5, "edge_loss": 0.1}
     assert meter.means("here") == pytest.approx(expected)
+
+
+def test_meter_averages_whatever_else_is_added_over_the_steps():
+    meter = Meter(CPU)
+    for value in (1.0, 2.0, 6.0):
+        terms = {"loss": 1, "semantic": 1, "labelled": 7, "tree_energy": value}
+        meter.add({name: torch.tensor(float(value)) for name, value in terms.items()})
+    assert meter.means("here")["tree_energy"] == 3.0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -99,7 +123,7 @@ def test_overfits_a_few_pictures(build, load, fit):
     assert last["loss"] < 0.5 * first["loss"]
     with torch.inference_mode():
         images, labels, *_ = stacked(pictures)
-        scores, _ = network(images.float())
+        scores = network(images.float()).scores
         again = partial_cross_entropy(scores, labels.long()).item()
     assert again < 0.8 * first["loss"]
 
@@ -135,6 +159,57 @@ def test_cached_pictures_and_bf16_repeat_too(build, load, fit, tmp_path):
     assert contents[0] == contents[1]
 
 
+class Recording:
+    """Training pictures that keep what was drawn."""
+
+    def __init__(self, pictures):
+        self.pictures, self.drawn = pictures, []
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, key):
+        items = self.pictures[key]
+        self.drawn.append(items)
+        return items
+
+
+def test_going_on_sees_what_a_longer_training_would_have_seen(build, load, fit):
+    def drawn(*trainings):
+        pictures, network = Recording(load()), build()
+        for epochs, first_epoch in trainings:
+            fit(network, pictures, epochs=epochs, first_epoch=first_epoch)
+        return [torch.cat([plane.flatten() for plane in items]) for items in pictures.drawn]
+
+    whole = drawn((3, 0))
+    assert len(whole) == 3 * 8
+    for parts in ([(1, 0), (2, 1)], [(2, 0), (1, 2)], [(1, 0), (1, 1), (1, 2)]):
+        again = drawn(*parts)
+        assert len(again) == len(whole)
+        assert all(torch.equal(a, b) for a, b in zip(again, whole, strict=True))
+    # Otherwise the first epoch would be seen twice.
+    assert not torch.equal(drawn((1, 0), (1, 0))[8], whole[8])
+
+
+def test_going_on_starts_the_schedule_anew_and_counts_on_in_the_curves(
+    build, load, fit, monkeypatch, tmp_path
+):
+    shares = []
+    original = module.set_rates
+
+    def record(solver, share):
+        original(solver, share)
+        shares.append(share)
+
+    monkeypatch.setattr(module, "set_rates", record)
+    summary = fit(build(), load(), epochs=2, first_epoch=3)
+    assert (summary["epochs"], summary["steps"]) == (2, 4)
+    assert shares == pytest.approx([poly(step, 4) for step in range(4)])
+    with (tmp_path / "curves/plots/metrics/train/loss.tsv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file, delimiter="\t")]
+    assert steps == [4, 5]
+
+
 @pytest.mark.parametrize("what", ["order", "crops", "weights"])
 def test_another_seed_is_another_training(what, build, load, fit, tmp_path):
     contents = []
@@ -166,11 +241,118 @@ def test_the_loss_is_eq_4(build, load, fit):
     assert summary["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+# Regularisers
+
+REGULARISERS = {
+    "normalized_cut": DenseOptions(weight=0.5, reduction=2, xy=20.0, rgb=15.0),
+    "dense_crf": DenseOptions(weight=0.25, reduction=2, xy=20.0, rgb=15.0),
+    "gated_crf": GatedOptions(weight=0.1, reduction=2, radius=3, xy=6.0, rgb=0.1),
+    "tree_energy": TreeOptions(weight=0.4, reduction=4, low=0.02, high=1.0),
+}
+EACH = [{name: options} for name, options in REGULARISERS.items()]
+NAMED = pytest.mark.parametrize("regularisers", EACH, ids=REGULARISERS)
+NETWORKS = [{}, {"prn": True, "brn": "foreground"}]
+
+
+def by_hand(network, items, boundary_weight):
+    """The whole objective with all four regularisers, term by term."""
+    images, labels, edges, valid = items
+    images, labels = images.float(), labels.long()
+    scores, logits, features = network(images)
+    semantic = partial_cross_entropy(scores, labels)
+    whole = make_field(scores, images, labels, valid, features)
+    halved, quartered = whole.halved(), whole.halved().halved()
+    affinity = dense_affinity(halved, xy=20.0, rgb=15.0)
+    values = {
+        "normalized_cut": normalized_cut_loss(halved, affinity),
+        "dense_crf": dense_crf_loss(halved, affinity),
+        "gated_crf": gated_crf_loss(halved, radius=3, xy=6.0, rgb=0.1),
+        "tree_energy": tree_energy_loss(quartered, low=0.02, high=1.0),
+    }
+    loss = semantic
+    loss = loss + 0.5 * values["normalized_cut"] + 0.25 * values["dense_crf"]
+    loss = loss + 0.1 * values["gated_crf"] + 0.4 * values["tree_energy"]
+    if logits is not None:
+        loss = loss + boundary_weight * boundary_loss(logits, edges, valid)
+    return loss, values
+
+
+@pytest.mark.parametrize("parts", NETWORKS)
+def test_the_loss_is_the_weighted_sum_of_all_terms_and_so_is_what_is_learnt(parts, build, load):
+    networks = build(**parts).train(), build(**parts).train()
+    found, expected = (torch.optim.SGD(n.parameters(), lr=0.1) for n in networks)
+    items = stacked(load(crop=57))
+    objective = Objective(boundary_weight=0.25, regularisers=REGULARISERS)
+    terms = solver_step(networks[0], items, found, objective, None, CPU, False)
+    loss, values = by_hand(networks[1], items, 0.25)
+    assert terms["loss"].item() == pytest.approx(loss.item(), rel=1e-5)
+    for name, value in values.items():
+        assert value.item() > 0, f"{name} is not in the case"
+        assert terms[name].item() == pytest.approx(value.item(), rel=1e-5)
+    loss.backward()
+    expected.step()
+    for (name, one), other in zip(
+        networks[0].named_parameters(), networks[1].parameters(), strict=True
+    ):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-6), name
+
+
+@pytest.mark.parametrize("parts", NETWORKS)
+def test_the_summary_has_every_regulariser_without_its_weight(parts, build, load, fit):
+    summary = fit(build(**parts), load(), boundary_weight=0.25, regularisers=REGULARISERS)
+    expected = summary["semantic"] + 0.25 * (summary["boundary"] or 0)
+    expected += sum(options.weight * summary[name] for name, options in REGULARISERS.items())
+    assert summary["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@NAMED
+def test_a_regulariser_has_a_curve_of_its_own(regularisers, build, load, fit, tmp_path):
+    summary = fit(build(), load(), epochs=2, regularisers=regularisers)
+    (name,) = regularisers
+    assert [key for key in summary if key in REGULARISERS] == [name]
+    found = {path.stem for path in (tmp_path / "curves/plots/metrics/train").iterdir()}
+    assert found == {"loss", "semantic", name}
+    with (tmp_path / f"curves/plots/metrics/train/{name}.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [int(row["step"]) for row in rows] == [1, 2]
+    assert float(rows[-1][name]) == pytest.approx(summary[name], abs=1e-5)
+
+
+@NAMED
+def test_a_regulariser_of_weight_0_trains_as_if_there_were_none(
+    regularisers, build, load, fit, tmp_path
+):
+    (name,) = regularisers
+    contents = []
+    for weight in (None, 0.0, regularisers[name].weight):
+        chosen = {} if weight is None else {name: replace(regularisers[name], weight=weight)}
+        network = build()
+        fit(network, load(), epochs=2, regularisers=chosen)
+        contents.append(bytes_of(network, tmp_path / "model"))
+    without, zero, weighted = contents
+    assert without == zero
+    assert without != weighted
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@NAMED
+def test_a_regulariser_trains_to_the_same_bytes_twice(
+    regularisers, bf16, build, load, fit, tmp_path
+):
+    set_up(CPU, threads=1, seed=0, deterministic=True)
+    contents = []
+    for _ in range(2):
+        network = build(prn=True, brn="foreground")
+        fit(network, load(), epochs=2, regularisers=regularisers, bf16=bf16)
+        contents.append(bytes_of(network, tmp_path / "model"))
+    assert contents[0] == contents[1]
+
+
 def test_summary_of_the_first_epoch_by_hand(build, load, fit):
     """One step; its losses are those of the untrained network."""
     network = build(brn="foreground").train()
     images, labels, edges, valid = stacked(load(crop=57))
-    scores, logits = network(images.float())
+    scores, logits, _ = network(images.float())
     error, pixels = squared_error(logits, edges, valid)
     semantic = partial_cross_entropy(scores, labels.long()).item()
     summary = fit(build(brn="foreground"), load(crop=57), batch=8)
