@@ -91,7 +91,8 @@ class VariantLists(Section):
         for name in sorted(starts - set(names)):
             users = [one for one in names if VARIANTS[one].start == name]
             stage = VARIANTS[name].stage
-            raise ValueError(f"{users[0]!r} goes on from {name!r}, which {stage} must list")
+            place = "rounds" if stage == "train_propagated" else stage
+            raise ValueError(f"{users[0]!r} goes on from {name!r}, which {place} must list")
         for name in self.fine_tune + self.fine_tune_boundary:
             if VARIANTS[name].start != WARM:
                 raise ValueError(f"{name!r}: fine-tuning starts from {WARM!r}, as in dvc.yaml")

@@ -1,11 +1,13 @@
 """Propagate the strokes with the network so far: the other half of a ScribbleSup round."""
 
+from pathlib import Path
+
 import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from bpg.data.ids import read_ids
-from bpg.data.masks import image_path, read_image, read_mask, write_mask
+from bpg.data.masks import IGNORE, image_path, read_image, read_mask, write_mask
 from bpg.errors import BPGError
 from bpg.files import whole_directory
 from bpg.inference.voting import vote
@@ -42,6 +44,7 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
             scribble = read_mask(path)
             if scribble.shape != image.shape[:2]:
                 raise BPGError(f"{path}: not of its image's size; draw the scribbles anew")
+            _check_labels(path, scribble, len(network.architecture.classes))
             probabilities = vote(network, image, scales=[1.0], flip=False, device=device, bf16=bf16)
             yield name, image, scribble, probabilities.float().cpu().numpy()
 
@@ -55,6 +58,14 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
         title = f"propagate for {variant}, seed {seed}"
         for name, labels in tqdm(done, total=len(names), unit="image", desc=title, mininterval=2):
             write_mask(folder / f"{name}.png", labels)
+
+
+def _check_labels(path: Path, scribble: np.ndarray, classes: int) -> None:
+    drawn = scribble[scribble != IGNORE]
+    if not drawn.size:
+        raise BPGError(f"{path}: no pixel is labelled; draw the scribbles anew")
+    if drawn.max() >= classes:
+        raise BPGError(f"{path}: label {drawn.max()}; only 0..{classes - 1} and 255 are known")
 
 
 def _named(
