@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-TABLES := table1 table2 table3 ranking differences boundaries cost
+TABLES := table1 table2 table3 ranking gains differences boundaries cost
 
 .PHONY: help repro check test lint clean
 .DEFAULT_GOAL := help

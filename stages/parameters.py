@@ -87,6 +87,9 @@ class VariantLists(Section):
                         for one in (stage, VARIANTS[name].stage)
                     )
                     raise ValueError(f"{name!r} stands under {place} and belongs under {other}")
+        for name in names:
+            if VARIANTS[name].supervision == "masks" and VARIANTS[name].stage != "train":
+                raise ValueError(f"{name!r}: full masks go without start and brn")
         starts = {VARIANTS[name].start for name in names} - {None}
         for name in sorted(starts - set(names)):
             users = [one for one in names if VARIANTS[one].start == name]
@@ -365,12 +368,6 @@ class Recipe(Section):
     crf: CRF
     machine: Machine
 
-    @model_validator(mode="after")
-    def _something_left(self) -> "Recipe":
-        if self.fine_tuning.warm_epochs >= self.training.epochs:
-            raise ValueError("fine_tuning.warm_epochs must be less than training.epochs")
-        return self
-
 
 class Parameters(BaseModel):
     """All parameters of a run."""
@@ -386,13 +383,25 @@ def read_parameters(root: Path) -> Parameters:
     dataset = read_section(root / f"params/dataset/{switches.dataset}.yaml", Dataset)
     path = root / f"params/recipe/{switches.recipe}.yaml"
     recipe = read_section(path, Recipe)
-    for names in switches.variants.by_stage().values():
-        for name in names:
-            try:
-                budget(VARIANTS[name], recipe.training.epochs, recipe.fine_tuning.warm_epochs)
-            except BPGError as error:
-                raise BPGError(f"{path}: {error}") from error
+    try:
+        _check_budgets(switches.variants, recipe)
+    except BPGError as error:
+        raise BPGError(f"{path}: {error}") from error
     return Parameters(switches=switches, dataset=dataset, recipe=recipe)
+
+
+def _check_budgets(variants: VariantLists, recipe: Recipe) -> None:
+    """Raise BPGError unless every variant that none goes on from trains `training.epochs` in all."""
+    names = [name for listed in variants.by_stage().values() for name in listed]
+    starts = {VARIANTS[name].start for name in names}
+    total = recipe.training.epochs
+    for name in names:
+        epochs = budget(VARIANTS[name], total, recipe.fine_tuning.warm_epochs)
+        if name not in starts and sum(epochs) != total:
+            raise BPGError(
+                f"{name} would train {' + '.join(map(str, epochs))} of the {total} epochs; its chain "
+                "of starts in bpg/variants.yaml must have as many entries as each says in `rounds`"
+            )
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -36,7 +36,7 @@ def report(parameters: Parameters) -> None:
 
 
 def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
-    """Draw the paper's Figures 1, 4, 5 and 6."""
+    """Draw the paper's Figures 1, 4, 5 and 6, and ScribbleSup's labels."""
     switches = parameters.switches
     data = data_layout(switches.dataset)
     common = {
@@ -59,18 +59,9 @@ def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
     figure4(folder / "figure4.png", shown, **predictions())
     figure5(folder / "figure5.png", trained, **samples(edges=data.edges))
     figure6(folder / "figure6.png", others or shown, **predictions())
-    rounds = [
-        (VARIANTS[one.name].label, run_layout(one.name, seed).propagated)
-        for one in switches.variants.rounds
-    ]
-    if rounds:
-        common.pop("variants")
-        propagated_figure(
-            folder / "propagated.png", trained, **common, scribbles=data.scribbles, rounds=rounds
-        )
     runs = min(SAMPLE_IMAGES, len(read_ids(data.train)))
     on_train = f"Training pictures, by rule: {rule(runs)}. Seed {seed}."
-    return [
+    pictures = [
         Picture("figure1.png", "Figure 1: what is learnt from what", on_train),
         Picture(
             "figure4.png",
@@ -87,15 +78,34 @@ def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
             "Figure 6: masks, baseline, BPG and CRF",
             f"Validation pictures, by rule: {rule(rows, nth)}. Seed {seed}.",
         ),
-        *[
-            Picture(
-                "propagated.png",
-                "ScribbleSup: strokes propagated to all pixels",
-                f"What each round's network is trained on. {on_train}",
-            )
-        ]
-        * bool(rounds),
     ]
+    return pictures + _propagated(folder, parameters, trained, on_train)
+
+
+def _propagated(
+    folder: Path, parameters: Parameters, ids: list[str], caption: str
+) -> list[Picture]:
+    """Draw the labels that ScribbleSup's rounds are trained on, if there are any."""
+    switches = parameters.switches
+    data = data_layout(switches.dataset)
+    rounds = [
+        (VARIANTS[one.name].label, run_layout(one.name, switches.seeds[0]).propagated)
+        for one in switches.variants.rounds
+    ]
+    if not rounds:
+        return []
+    propagated_figure(
+        folder / "propagated.png",
+        ids,
+        images=data.images,
+        masks=data.masks,
+        scribbles=data.scribbles,
+        rounds=rounds,
+        classes=parameters.dataset.classes,
+    )
+    title = "ScribbleSup: strokes propagated to all pixels"
+    text = f"What each round's network is trained on. {caption}"
+    return [Picture("propagated.png", title, text)]
 
 
 def _charts(folder: Path, parameters: Parameters, runs: Runs, found: Evidence) -> list[Picture]:
@@ -135,8 +145,9 @@ def _charts(folder: Path, parameters: Parameters, runs: Runs, found: Evidence) -
         Picture(
             "curves.png",
             "Training",
-            "By epoch, averaged over the seeds: loss = semantic + lambda * boundary; edge_loss "
-            "is the squared error per pixel, as in Table 2.",
+            "By epoch, averaged over the seeds: loss = semantic + lambda * boundary + each "
+            "regulariser's weight * its value; the panels show the values without weights. "
+            "edge_loss is the squared error per pixel, as in Table 2.",
         ),
     ]
 

@@ -10,6 +10,7 @@ from bpg.evaluation.counts import read_counts
 from bpg.report.cost_table import read_costs
 from bpg.report.differences import Difference, differences
 from bpg.report.evidence import boundary_table, cost_table, difference_notes, difference_table
+from bpg.report.gains import Gain, gains, gains_table
 from bpg.report.ranking import Ranked, rank, ranking_table
 from bpg.report.runs import Runs
 from bpg.report.tables import Setting, Table, table1, table2, table3
@@ -56,29 +57,31 @@ def read_all_counts(parameters: Parameters) -> dict[str, list[NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was compared: the paper's pairs, and all rows with one."""
+    """The paper's pairs, all rows with one, and the pairs that differ in one thing."""
 
     differences: list[Difference]
     ranking: list[Ranked]
+    gains: list[Gain]
 
 
 def compare(parameters: Parameters, runs: Runs) -> Evidence:
     """Compare the runs' counts, pair by pair as the paper does, and rank them."""
     counts = read_all_counts(parameters)
-    return Evidence(differences(counts), rank(runs, counts))
+    return Evidence(differences(counts), rank(runs, counts), gains(counts))
 
 
 def make_tables(parameters: Parameters, runs: Runs, found: Evidence) -> list[Table]:
     """Return the paper's Tables 1 to 3, with intervals as notes, and those of the evidence."""
     setting = make_setting(parameters)
     first, second, third = (make(runs, setting) for make in (table1, table2, table3))
-    gains = difference_notes(found.differences, ("prn", "brn", "bpg"))
+    steps = difference_notes(found.differences, ("prn", "brn", "bpg"))
     against = difference_notes(found.differences, ("bpg_all_channels",))
     return [
-        replace(first, notes=(*first.notes, *gains)),
+        replace(first, notes=(*first.notes, *steps)),
         replace(second, notes=(*second.notes, *against)),
         third,
         ranking_table(found.ranking, runs, setting),
+        gains_table(found.gains, setting),
         difference_table(found.differences, setting),
         boundary_table(runs, setting),
         cost_table(read_costs(COSTS)),

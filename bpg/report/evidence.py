@@ -51,7 +51,7 @@ def difference_table(found: Sequence[Difference], setting: Setting) -> Table:
         ("from → to", "measure", "difference", "95 % interval", "paper's", "the paper's claim"),
         tuple(rows),
         (
-            _what_the_interval_covers(len(setting.seeds)),
+            what_the_interval_covers(len(setting.seeds)),
             '"shows": the interval lies wholly on the side of 0 that the paper claims ("smaller" '
             'or "larger": and wholly to one side of its number); "does not show": it reaches '
             'across 0; "the opposite shows": it lies wholly on the other side. For Boundary IoU '
@@ -62,7 +62,8 @@ def difference_table(found: Sequence[Difference], setting: Setting) -> Table:
     )
 
 
-def _what_the_interval_covers(seeds: int) -> str:
+def what_the_interval_covers(seeds: int) -> str:
+    """Say in a note to a table what its intervals mean, for so many seeds."""
     draws = f"{SAMPLES:,} draws of the validation images"
     if seeds == 1:
         return (
@@ -188,7 +189,9 @@ def cost_table(costs: Sequence[Mapping[str, Any]]) -> Table:
         (
             f"Baseline: {baseline}. GMACs: multiply-accumulates of convolutions and matrix "
             "products, forward pass of one picture. Peak memory: tensors during a training step. "
-            "Time is the one number here that differs from run to run.",
+            "Time is the one number here that differs from run to run. A step of tree energy or of "
+            "ScribbleSup does work outside of it, too: SciPy's memory, and the propagation of the "
+            "labels before each round (docs/peers.md).",
         ),
         tuple(dict(row) for row in costs),
     )

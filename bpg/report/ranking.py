@@ -135,8 +135,8 @@ def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Tab
         ),
         tuple(rows),
         (
-            "epochs: those of each training in turn; the sum is the same for every row, and the "
-            "first part of a sum is the shared warm start by partial cross-entropy.",
+            "epochs: those of each training in turn, the same sum for every row but those that "
+            "others go on from; the first part is the shared warm start by partial cross-entropy.",
             "Intervals: as in the table of differences"
             + (", over images and seeds." if several else ", over images alone: one seed.")
             + ' "not told apart": the interval reaches across 0. They are not corrected for the '

@@ -178,7 +178,7 @@ def table3(runs: Runs, setting: Setting) -> Table:
     printed = {line.variant for line in paper.TABLE_3}
     further = [
         paper.PeerRow("scribbles", VARIANTS[variant].label, variant, None, None)
-        for variant in runs
+        for variant in runs  # what goes on from the warm start has seen strokes alone
         if variant not in printed and VARIANTS[variant].start is not None
     ]
     for line in (*paper.TABLE_3, *further):
@@ -222,8 +222,8 @@ def table3(runs: Runs, setting: Setting) -> Table:
         ),
         tuple(rows),
         (
-            "All of ours: the same pictures, backbone, solver, testing, CRF and number of epochs "
-            "in all. A sum: first those of the shared warm start by partial cross-entropy.",
+            "All of ours: the same pictures, backbone, solver, testing and CRF. epochs: those of "
+            "each training in turn, first those of the shared warm start; the same in all.",
             "The paper quotes its peers from their own papers, with other backbones (ScribbleSup: "
             "VGG16) and initial weights.",
             *_note_not_run(NOT_RUN in (cell.text for row in rows for cell in row)),
