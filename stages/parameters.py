@@ -72,46 +72,58 @@ class VariantLists(Section):
             "train_propagated": [one.name for one in self.rounds],
         }
 
+    def trained(self) -> list[str]:
+        """Return what all stages train."""
+        return [name for listed in self.by_stage().values() for name in listed]
+
     @model_validator(mode="after")
-    def _agree(self) -> "VariantLists":
-        trained = self.by_stage()
-        names = [name for listed in trained.values() for name in listed]
-        for name in self.all + names:
+    def _known_and_in_place(self) -> "VariantLists":
+        for name in self.all + self.trained():
             if name not in VARIANTS:
                 raise ValueError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
-        for stage, listed in trained.items():
+        for stage, listed in self.by_stage().items():
             for name in listed:
-                if VARIANTS[name].stage != stage:
-                    place, other = (
-                        "rounds" if one == "train_propagated" else one
-                        for one in (stage, VARIANTS[name].stage)
-                    )
+                variant = VARIANTS[name]
+                if variant.stage != stage:
+                    place, other = _list_of(stage), _list_of(variant.stage)
                     raise ValueError(f"{name!r} stands under {place} and belongs under {other}")
+                if variant.supervision == "masks" and stage != "train":
+                    raise ValueError(f"{name!r}: full masks go without start and brn")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_are_trained(self) -> "VariantLists":
+        names = self.trained()
         for name in names:
-            if VARIANTS[name].supervision == "masks" and VARIANTS[name].stage != "train":
-                raise ValueError(f"{name!r}: full masks go without start and brn")
-        starts = {VARIANTS[name].start for name in names} - {None}
-        for name in sorted(starts - set(names)):
-            users = [one for one in names if VARIANTS[one].start == name]
-            stage = VARIANTS[name].stage
-            place = "rounds" if stage == "train_propagated" else stage
-            raise ValueError(f"{users[0]!r} goes on from {name!r}, which {place} must list")
+            start = VARIANTS[name].start
+            if start is not None and start not in names:
+                place = _list_of(VARIANTS[start].stage)
+                raise ValueError(f"{name!r} goes on from {start!r}, which {place} must list")
         for name in self.fine_tune + self.fine_tune_boundary:
             if VARIANTS[name].start != WARM:
                 raise ValueError(f"{name!r}: fine-tuning starts from {WARM!r}, as in dvc.yaml")
         for one in self.rounds:
             if one.start != VARIANTS[one.name].start:
                 raise ValueError(f"rounds: {one.name!r} starts from {VARIANTS[one.name].start!r}")
-        # What is only there to be gone on from needs no row of its own, but may have one.
-        rows = set(names) - starts
-        if len(set(names)) < len(names) or len(set(self.all)) < len(self.all):
+        return self
+
+    @model_validator(mode="after")
+    def _all_is_all(self) -> "VariantLists":
+        names, rows = set(self.trained()), set(self.all)
+        if len(names) < len(self.trained()) or len(rows) < len(self.all):
             raise ValueError("a variant is listed twice")
-        if not rows <= set(self.all) <= set(names):
+        # What is only there to be gone on from needs no row of its own, but may have one.
+        needed = names - {VARIANTS[name].start for name in names}
+        if wrong := (needed - rows) | (rows - names):
             raise ValueError(
                 "`all` must list every variant that is trained (one that others go on from may be "
-                f"left out) and no other: {', '.join(sorted(rows ^ set(self.all)))}"
+                f"left out) and no other: {', '.join(sorted(wrong))}"
             )
         return self
+
+
+def _list_of(stage: Stage) -> str:
+    return "rounds" if stage == "train_propagated" else stage
 
 
 class Switches(Section):
@@ -391,16 +403,15 @@ def read_parameters(root: Path) -> Parameters:
 
 
 def _check_budgets(variants: VariantLists, recipe: Recipe) -> None:
-    """Raise BPGError unless every variant that none goes on from trains `training.epochs` in all."""
-    names = [name for listed in variants.by_stage().values() for name in listed]
+    """Raise BPGError unless all that none goes on from train `training.epochs` in all."""
+    names, total = variants.trained(), recipe.training.epochs
     starts = {VARIANTS[name].start for name in names}
-    total = recipe.training.epochs
     for name in names:
         epochs = budget(VARIANTS[name], total, recipe.fine_tuning.warm_epochs)
         if name not in starts and sum(epochs) != total:
             raise BPGError(
-                f"{name} would train {' + '.join(map(str, epochs))} of the {total} epochs; its chain "
-                "of starts in bpg/variants.yaml must have as many entries as each says in `rounds`"
+                f"{name} would train {' + '.join(map(str, epochs))} of {total} epochs: `rounds` in "
+                "bpg/variants.yaml must be the number of variants in its chain of starts"
             )
 
 
