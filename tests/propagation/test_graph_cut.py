@@ -66,6 +66,7 @@ def check(problem, labels, energies):
     assert energies[-1] == cost(labels, unary, edges, weights)
 
 
+@settings(deadline=None)
 @given(problems(3))
 def test_energy_is_the_sum_over_nodes_and_edges(problem):
     unary, edges, weights, fixed = problem
