@@ -75,7 +75,10 @@ def _named(
     probabilities: np.ndarray,
     options: PropagationOptions,
 ) -> tuple[str, np.ndarray]:
-    return name, propagate_strokes(image, scribble, probabilities, options)
+    try:
+        return name, propagate_strokes(image, scribble, probabilities, options)
+    except BPGError as error:
+        raise BPGError(f"{name}: {error}") from error
 
 
 if __name__ == "__main__":

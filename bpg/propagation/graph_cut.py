@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
+from bpg.errors import BPGError
+
 Costs = NDArray[np.int64]
 
 
@@ -33,9 +35,12 @@ def expand(
     `start`, by default every free node's cheapest label. With two labels the result is the
     minimum; with more no change of any set of nodes to one label lowers it further, and it is at
     most twice the minimum (where unary costs are not negative). The first entry of the energies
-    is the beginning's; they never rise. Sums of all costs must stay under 2³¹.
+    is the beginning's; they never rise. SciPy's flow counts in 32 bits: BPGError where the costs
+    together come near that.
     """
     labels = np.where(fixed >= 0, fixed, unary.argmin(1) if start is None else start)
+    if int(np.abs(unary).max(1).sum()) + 4 * int(weights.sum()) >= 2**30:
+        raise BPGError("the graph cut's costs are too large; lower network_weight or smoothness")
     energies = [energy(labels, unary, edges, weights)]
     count, last = unary.shape[1], 0
     number = 0

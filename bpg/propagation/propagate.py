@@ -79,8 +79,8 @@ def make_problem(
 
     The paper sums the network's term over a superpixel's pixels and divides histogram distances
     by 5 and 10. Beside a sum over a hundred pixels a neighbour's term of at most 1 decides
-    nothing, and the distance of two histograms of sum 1 is at most √2; hence the average and
-    deviations of their own (`docs/method.md`).
+    nothing, and the distance of two histograms of sum 1 is little; hence the average and
+    deviations of their own (`docs/peers.md`).
     """
     regions = superpixels(
         image, scale=options.scale, sigma=options.sigma, min_size=options.min_size

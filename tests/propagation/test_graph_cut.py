@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bpg.errors import BPGError
 from bpg.propagation.graph_cut import energy, expand
 
 NO_EDGES = np.zeros((0, 2), np.int64)
@@ -229,3 +230,10 @@ def test_renaming_nodes_and_turning_edges_changes_no_minimum(rng):
     labels, renamed = expand(unary[order], turned, weights, fixed)
     assert renamed[-1] == energies[-1]
     assert cost(labels[place], unary, edges, weights) == energies[-1]
+
+
+def test_costs_that_would_overflow_the_flow_are_refused():
+    unary = np.full((4, 2), 2**29)
+    edges, weights = np.array([[0, 1]]), np.array([1])
+    with pytest.raises(BPGError, match="too large"):
+        expand(unary, edges, weights, np.full(4, -1))
