@@ -1,13 +1,13 @@
 """The rows of the paper's tables and their peers: what is trained on which supervision."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bpg.errors import BPGError
 from bpg.losses.terms import Term
+from bpg.yaml_file import read_yaml
 
 Stage = Literal[
     "train",
@@ -35,7 +35,7 @@ class Variant(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     label: str
     supervision: Literal["masks", "scribbles", "propagated"]
     prn: bool = False
@@ -57,8 +57,12 @@ class Variant(BaseModel):
             raise ValueError("a warm-up has no start")
         elif self.rounds > 1 and self.supervision != "propagated":
             raise ValueError("rounds are for propagated labels: other losses take one part")
+        if self.supervision == "masks" and (self.brn or self.start):
+            raise ValueError("full masks go without brn and start")
         if self.warm_up and (self.supervision != "scribbles" or self.brn):
             raise ValueError("a warm-up is trained on scribbles alone, without brn")
+        if len(set(self.regularisers)) < len(self.regularisers):
+            raise ValueError("regularisers: one is listed twice")
         if self.supervision == "propagated" and (self.brn or self.regularisers):
             raise ValueError("propagated labels go without brn and regularisers")
         return self
@@ -94,21 +98,21 @@ class Variant(BaseModel):
 
 def read_variants(path: Path) -> dict[str, Variant]:
     """Read {name: entry}; BPGError names the file, the entry and the key of what is wrong."""
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BPGError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    entries = read_yaml(path)
     if not isinstance(entries, dict):
         raise BPGError(f"{path}: entries of the form NAME: {{ label: ..., ... }} are wanted")
     found: dict[str, Variant] = {}
     for name, entry in entries.items():
+        if isinstance(entry, dict) and "name" in entry:
+            raise BPGError(f"{path}: {name}.name: the entry's key is its name; leave this out")
         try:
             values = {**entry, "name": name} if isinstance(entry, dict) else entry
             found[name] = Variant.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, (name, *first["loc"])))
-            raise BPGError(f"{path}: {place}: {first['msg']}") from error
+            message = first["msg"].removeprefix("Value error, ")
+            raise BPGError(f"{path}: {place}: {message}") from error
     for variant in found.values():
         started_from(variant, found, path)
     return found

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -16,6 +15,7 @@ from pydantic import (
 
 from bpg.errors import BPGError
 from bpg.variants import VARIANTS, Stage, budget
+from bpg.yaml_file import read_yaml
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -87,8 +87,6 @@ class VariantLists(Section):
                 if variant.stage != stage:
                     place, other = _list_of(stage), _list_of(variant.stage)
                     raise ValueError(f"{name!r} stands under {place} and belongs under {other}")
-                if variant.supervision == "masks" and stage != "train":
-                    raise ValueError(f"{name!r}: full masks go without start and brn")
         return self
 
     @model_validator(mode="after")
@@ -415,20 +413,6 @@ def _check_budgets(variants: VariantLists, recipe: Recipe) -> None:
             )
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML's safe loader lets a second key overwrite the first; here it is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 Kind = TypeVar("Kind", bound=Section)
 
 
@@ -437,16 +421,9 @@ def read_section(path: Path, kind: type[Kind]) -> Kind:
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise BPGError(f"{path}: no such parameter file; there are: {known or 'none'}")
+    values = read_yaml(path)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506
         return kind.model_validate(values)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", "")
-        raise BPGError(f"{path}:{place} not valid YAML: {problem}") from error
-    except UnicodeDecodeError as error:
-        raise BPGError(f"{path}: not UTF-8 text") from error
     except ValidationError as error:
         raise BPGError(f"{path}: {_first(error)}") from error
 

@@ -185,7 +185,7 @@ WRONG = {
     # what is wrong: (the entries, what the line says after the file's name)
     "empty": ("", "entries of the form NAME: "),
     "a list": ("- x\n", "entries of the form NAME: "),
-    "no YAML": ("x: [\n", "not valid YAML: .*line 2"),
+    "no YAML": ("x: [\n", ".*line 2 not valid YAML: "),
     "no entry": ({"x": None}, "x: "),
     "a word for an entry": ({"x": "scribbles"}, "x: "),
     "unknown key": ({"x": BASE | {"prm": True}}, r"x\.prm: "),
@@ -255,10 +255,6 @@ WRONG = {
         {"warm": WARM, "x": ON | {"regularisers": ["dense_crf", "dense_crf"]}},
         "x.*: .*twice",
     ),
-    "more epochs than the others": (
-        {"warm": WARM, "y": ROUND | {"rounds": 1}, "x": ROUND | {"start": "y", "rounds": 1}},
-        r"x\.rounds: ",
-    ),
 }
 
 
@@ -271,7 +267,7 @@ def test_a_mistake_is_named_with_entry_and_key(written, entries, says):
 def test_bytes_that_are_no_text_are_named(written):
     path = written("")
     path.write_bytes(b"x: \xff\xfe\n")
-    assert refusal(path).startswith("not valid YAML: ")
+    assert refusal(path) == "not UTF-8 text"
 
 
 @pytest.fixture

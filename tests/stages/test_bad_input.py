@@ -54,7 +54,7 @@ def grey(path: Path, size: tuple[int, int], label: int = 255) -> None:
     Image.new("L", size, label).save(path)
 
 
-TABLES = ("table1", "table2", "table3", "ranking", "differences", "boundaries")
+TABLES = ("table1", "table2", "table3", "ranking", "gains", "differences", "boundaries")
 TRAINING = ("model.safetensors", "training.json", "provenance.json", "curves")
 ROUND = Path("runs/scribblesup_1/0")
 

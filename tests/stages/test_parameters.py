@@ -4,12 +4,13 @@ import ast
 import itertools
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from bpg.errors import BPGError
-from bpg.variants import VARIANTS
+from bpg.variants import FILE, VARIANTS, Stage, Variant, budget
 
 ROOT = Path(__file__).parents[2]
 PARAMS, SHAPES, VOC = "params.yaml", "params/dataset/shapes.yaml", "params/dataset/voc.yaml"
@@ -53,7 +54,20 @@ def test_the_switches_are_what_is_promised():
     assert (switches.dataset, switches.recipe, switches.seeds) == ("shapes", "tiny", [0])
     assert switches.boundary_weight == 1  # of the paper
     assert switches.mirror == ""
-    assert switches.variants.all == list(VARIANTS)
+    # All but those that are only gone on from, the paper's rows first.
+    gone_on_from = {variant.start for variant in VARIANTS.values()}
+    assert set(switches.variants.all) == VARIANTS.keys() - gone_on_from
+    paper = ["mask", "scribble", "prn", "brn", "bpg", "bpg_all_channels"]
+    assert switches.variants.all[: len(paper)] == paper
+
+
+def test_the_peers_have_the_same_epochs_in_all_in_every_recipe(parameter_files, tools):
+    for recipe in RECIPES:
+        tools.edit(parameter_files / PARAMS, {"recipe": recipe})
+        read_recipe = read(parameter_files).recipe
+        total, warm_up = read_recipe.training.epochs, read_recipe.fine_tuning.warm_epochs
+        for name in read(parameter_files).switches.variants.all:
+            assert sum(budget(VARIANTS[name], total, warm_up)) == total
 
 
 def test_the_paper_recipe_is_the_published_setting():
@@ -172,6 +186,21 @@ WRONG_VALUES = [
     (TINY, "inference.scales", [], "at least 1"),
     (TINY, "inference.scales", [1.0, 0], "greater than 0"),
     (TINY, "inference.scales", [NAN], "greater than 0|finite"),
+    (TINY, "fine_tuning.warm_epochs", 0, "greater than or equal to 1"),
+    (TINY, "fine_tuning.warm_epochs", 1.5, "integer"),
+    (TINY, "regularisers.normalized_cut.weight", -0.1, "greater than or equal to 0"),
+    (TINY, "regularisers.dense_crf.reduction", 3, "1, 2, 4 or 8"),
+    (TINY, "regularisers.dense_crf.rgb", 0, "greater than 0"),
+    (TINY, "regularisers.dense_crf.xy", NAN, "greater than 0|finite"),
+    (TINY, "regularisers.gated_crf.radius", 33, "less than or equal to 32"),
+    (TINY, "regularisers.gated_crf.radius", 0, "greater than or equal to 1"),
+    (TINY, "regularisers.tree_energy.low", 0, "greater than 0"),
+    (TINY, "regularisers.tree_energy.weight", INF, "finite"),
+    (TINY, "propagation.scale", 0, "greater than 0"),
+    (TINY, "propagation.sigma", -0.1, "greater than or equal to 0"),
+    (TINY, "propagation.min_size", 0, "greater than or equal to 1"),
+    (TINY, "propagation.smoothness", NAN, "greater than or equal to 0|finite"),
+    (TINY, "propagation.texture", 0, "greater than 0"),
     (TINY, "crf.iterations", 0, "greater than or equal to 1"),
     (TINY, "crf.bilateral_rgb", 0, "greater than 0"),
     (TINY, "crf.gaussian_weight", NAN, "finite"),
@@ -213,40 +242,221 @@ def test_scales_of_the_augmentation_must_be_in_order(parameter_files, tools):
     assert refusal(parameter_files).endswith("training.augmentation: low must not exceed high")
 
 
-WRONG_LISTS = {
-    "unknown": (["skribble"], [], ["skribble"], "unknown variant 'skribble'; known: mask, scri"),
-    "boundary variant under train": (
-        ["scribble", "bpg"],
-        [],
-        ["scribble", "bpg"],
-        "'bpg' stands under train and belongs under train_boundary",
-    ),
-    "baseline under train_boundary": (
-        [],
-        ["prn"],
-        ["prn"],
-        "'prn' stands under train_boundary and belongs under train",
-    ),
-    "all lacks one": (["scribble", "prn"], [], ["prn"], "`all` must list the variants of"),
-    "all has one more": (["prn"], [], ["prn", "mask"], "`all` must list the variants of"),
-    "all lists one twice": (["prn"], [], ["prn", "prn"], "`all` must list .* each once"),
-    "train lists one twice": (["prn", "prn"], [], ["prn", "prn"], "`all` must list .* each once"),
-}
+def test_the_warm_start_must_leave_epochs_over(parameter_files, tools):
+    for warm_epochs in (16, 17):
+        tools.edit(parameter_files / TINY, {"fine_tuning.warm_epochs": warm_epochs})
+        assert refusal(parameter_files) == (
+            f"{parameter_files / TINY}: fine_tuned: the {16 - warm_epochs} epochs after the "
+            "warm-up cannot be divided into 1 rounds; change training.epochs or "
+            "fine_tuning.warm_epochs"
+        )
+    # Where nothing goes on from it, it is of no consequence.
+    lists = tools.lists(["prn", "bpg"], train=["prn"], train_boundary=["bpg"])
+    tools.edit(parameter_files / PARAMS, {"variants": lists})
+    assert read(parameter_files).recipe.training.epochs == 16
 
 
 @pytest.mark.parametrize(
-    ("train", "boundary", "every", "says"), WRONG_LISTS.values(), ids=WRONG_LISTS
+    ("rounds", "says"),
+    [
+        ((2, None), "scribblesup_1 would train 8 + 4 of 16 epochs"),
+        ((1, 1), "scribblesup would train 8 + 8 + 8 of 16 epochs"),
+        ((2, 4), "scribblesup would train 8 + 4 + 2 of 16 epochs"),
+    ],
 )
-def test_lists_of_variants_must_agree(parameter_files, tools, train, boundary, every, says):
-    lists = {"train": train, "train_boundary": boundary, "all": every}
+def test_rows_of_more_or_fewer_epochs_than_the_others_are_refused(
+    parameter_files, tools, monkeypatch, rounds, says
+):
+    names = [FIRST, SECOND] if rounds[1] else [FIRST]
+    for one, number in zip(names, rounds, strict=False):
+        changed = VARIANTS[one["name"]].model_copy(update={"rounds": number})
+        monkeypatch.setitem(VARIANTS, one["name"], changed)
+    lists = tools.lists([names[-1]["name"]], warm_up=["warm"], rounds=names)
     tools.edit(parameter_files / PARAMS, {"variants": lists})
+    assert refusal(parameter_files) == (
+        f"{parameter_files / TINY}: {says}: `rounds` in bpg/variants.yaml must be the number of "
+        "variants in its chain of starts"
+    )
+
+
+@pytest.mark.parametrize("stage", ["fine_tune", "warm_up", "train_boundary"])
+def test_full_masks_go_without_start_and_boundary_loss(parameter_files, tools, monkeypatch, stage):
+    """dvc.yaml gives these stages no masks."""
+    known = {"fine_tune": "kernelcut", "warm_up": "warm", "train_boundary": "bpg"}[stage]
+    changed = VARIANTS[known].model_copy(update={"supervision": "masks"})
+    monkeypatch.setitem(VARIANTS, known, changed)
+    lists = tools.lists([known], **{"warm_up": ["warm"]} | {stage: [known]})
+    tools.edit(parameter_files / PARAMS, {"variants": lists})
+    assert refusal(parameter_files) == (
+        f"{parameter_files / PARAMS}: variants: '{known}': full masks go without start and brn"
+    )
+
+
+def test_epochs_that_do_not_divide_into_the_rounds_are_refused(parameter_files, tools):
+    tools.edit(parameter_files / TINY, {"fine_tuning.warm_epochs": 7})
+    assert refusal(parameter_files) == (
+        f"{parameter_files / TINY}: scribblesup_1: the 9 epochs after the warm-up cannot be "
+        "divided into 2 rounds; change training.epochs or fine_tuning.warm_epochs"
+    )
+    # Without ScribbleSup they need not divide.
+    lists = tools.lists(["kernelcut"], warm_up=["warm"], fine_tune=["kernelcut"])
+    tools.edit(parameter_files / PARAMS, {"variants": lists})
+    assert read(parameter_files).recipe.fine_tuning.warm_epochs == 7
+
+
+FIRST = {"name": "scribblesup_1", "start": "warm"}
+SECOND = {"name": "scribblesup", "start": "scribblesup_1"}
+WRONG_LISTS = {
+    # what is wrong: (the rows, what the stages train, what the line says)
+    "unknown": (
+        ["skribble"],
+        {"train": ["skribble"]},
+        "unknown variant 'skribble'; known: mask, scri",
+    ),
+    "unknown round": (
+        ["scribblesup_9"],
+        {"rounds": [{"name": "scribblesup_9", "start": "warm"}]},
+        "unknown variant 'scribblesup_9'; known: mask, scri",
+    ),
+    "boundary variant under train": (
+        ["scribble", "bpg"],
+        {"train": ["scribble", "bpg"]},
+        "'bpg' stands under train and belongs under train_boundary",
+    ),
+    "baseline under train_boundary": (
+        ["prn"],
+        {"train_boundary": ["prn"]},
+        "'prn' stands under train_boundary and belongs under train$",
+    ),
+    "peer under train": (
+        ["kernelcut"],
+        {"train": ["kernelcut"]},
+        "'kernelcut' stands under train and belongs under fine_tune$",
+    ),
+    "peer with boundary loss under fine_tune": (
+        ["bpg_kernelcut"],
+        {"warm_up": ["warm"], "fine_tune": ["bpg_kernelcut"]},
+        "'bpg_kernelcut' stands under fine_tune and belongs under fine_tune_boundary",
+    ),
+    "baseline under warm_up": (
+        ["scribble"],
+        {"warm_up": ["scribble"]},
+        "'scribble' stands under warm_up and belongs under train$",
+    ),
+    "warm start under train": (
+        ["warm"],
+        {"train": ["warm"]},
+        "'warm' stands under train and belongs under warm_up",
+    ),
+    "round under fine_tune": (
+        ["scribblesup_1"],
+        {"warm_up": ["warm"], "fine_tune": ["scribblesup_1"]},
+        "'scribblesup_1' stands under fine_tune and belongs under rounds",
+    ),
+    "peer under rounds": (
+        ["kernelcut"],
+        {"warm_up": ["warm"], "rounds": [{"name": "kernelcut", "start": "warm"}]},
+        "'kernelcut' stands under rounds and belongs under fine_tune$",
+    ),
+    "no warm start": (
+        ["kernelcut", "gatedcrf"],
+        {"fine_tune": ["kernelcut", "gatedcrf"]},
+        "'kernelcut' goes on from 'warm', which warm_up must list",
+    ),
+    "no warm start for a round": (
+        ["scribblesup_1"],
+        {"rounds": [FIRST]},
+        "'scribblesup_1' goes on from 'warm', which warm_up must list",
+    ),
+    "no first round": (
+        ["scribblesup"],
+        {"warm_up": ["warm"], "rounds": [SECOND]},
+        "'scribblesup' goes on from 'scribblesup_1', which rounds must list",
+    ),
+    "round on from another network": (
+        ["scribblesup"],
+        {"warm_up": ["warm"], "rounds": [FIRST, SECOND | {"start": "warm"}]},
+        "rounds: 'scribblesup' starts from 'scribblesup_1'",
+    ),
+    "all lacks one": (["prn"], {"train": ["scribble", "prn"]}, "`all` must list .*: scribble$"),
+    "all has one more": (["prn", "mask"], {"train": ["prn"]}, "`all` must list .*: mask$"),
+    "all lacks a peer": (
+        ["scribble"],
+        {"train": ["scribble"], "warm_up": ["warm"], "fine_tune": ["kernelcut"]},
+        "`all` must list .*: kernelcut",
+    ),
+    "all lacks the last round": (
+        ["scribblesup_1"],
+        {"warm_up": ["warm"], "rounds": [FIRST, SECOND]},
+        "`all` must list .*: scribblesup",
+    ),
+    "all has a warm start that is not trained": (
+        ["prn", "warm"],
+        {"train": ["prn"]},
+        "`all` must list .*: warm",
+    ),
+    "all lacks a warm start that none goes on from": (
+        ["prn"],
+        {"train": ["prn"], "warm_up": ["warm"]},
+        "`all` must list .*: warm",
+    ),
+    "all lists one twice": (["prn", "prn"], {"train": ["prn"]}, "a variant is listed twice"),
+    "train lists one twice": (["prn"], {"train": ["prn", "prn"]}, "a variant is listed twice"),
+    "rounds list one twice": (
+        ["scribblesup_1"],
+        {"warm_up": ["warm"], "rounds": [FIRST, FIRST]},
+        "a variant is listed twice",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rows", "trained", "says"), WRONG_LISTS.values(), ids=WRONG_LISTS)
+def test_lists_of_variants_must_agree(parameter_files, tools, rows, trained, says):
+    tools.edit(parameter_files / PARAMS, {"variants": tools.lists(rows, **trained)})
     message = refusal(parameter_files)
     assert message.startswith(f"{parameter_files / PARAMS}: variants: ")
     assert re.search(says, message), message
 
 
+def test_fine_tuning_starts_where_dvc_yaml_says(parameter_files, tools, monkeypatch):
+    other = {"label": "Other start", "supervision": "scribbles", "warm_up": True}
+    monkeypatch.setitem(VARIANTS, "other", Variant(name="other", **other))
+    started = VARIANTS["kernelcut"].model_copy(update={"name": "on", "start": "other"})
+    monkeypatch.setitem(VARIANTS, "on", started)
+    lists = tools.lists(["on"], warm_up=["other"], fine_tune=["on"])
+    tools.edit(parameter_files / PARAMS, {"variants": lists})
+    assert refusal(parameter_files) == (
+        f"{parameter_files / PARAMS}: variants: "
+        "'on': fine-tuning starts from 'warm', as in dvc.yaml"
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("scribblesup_1", "variants.rounds.0: .*'scribblesup_1'"),
+        ({"name": "scribblesup_1"}, "variants.rounds.0.start: missing key"),
+        (FIRST | {"from": "warm"}, "variants.rounds.0.from: unknown key; check the spelling"),
+    ],
+)
+def test_a_round_that_is_not_as_it_must_be_is_named(parameter_files, tools, entry, says):
+    lists = tools.lists(["scribblesup_1"], warm_up=["warm"], rounds=[entry])
+    tools.edit(parameter_files / PARAMS, {"variants": lists})
+    message = refusal(parameter_files)
+    assert re.match(re.escape(f"{parameter_files / PARAMS}: ") + says, message), message
+
+
+@pytest.mark.parametrize("rows", [["scribblesup"], ["scribblesup", "warm", "scribblesup_1"]])
+def test_what_is_gone_on_from_may_be_a_row_or_not(parameter_files, tools, rows):
+    lists = tools.lists(rows, warm_up=["warm"], rounds=[FIRST, SECOND])
+    tools.edit(parameter_files / PARAMS, {"variants": lists})
+    variants = read(parameter_files).switches.variants
+    assert variants.all == rows
+    assert variants.by_stage()["train_propagated"] == ["scribblesup_1", "scribblesup"]
+
+
 def test_the_order_of_all_is_free(parameter_files, tools):
-    lists = {"train": ["prn"], "train_boundary": ["bpg"], "all": ["bpg", "prn"]}
+    lists = tools.lists(["bpg", "prn"], train=["prn"], train_boundary=["bpg"])
     tools.edit(parameter_files / PARAMS, {"variants": lists})
     assert read(parameter_files).switches.variants.all == ["bpg", "prn"]
 
@@ -327,7 +537,9 @@ def test_every_way_to_write_a_rate_is_read(parameter_files, rate):
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = DVC["stages"]
-TRAINING = ("train", "train_boundary")
+TRAINING = get_args(Stage)
+OF_A_ROUND = ("propagate", "train_propagated")
+ENTRIES = FILE.relative_to(ROOT).as_posix()
 NOT_TRACKED = {"device", "machine"}  # how, not what: params/recipe/*.yaml and the README say so
 
 
@@ -352,17 +564,27 @@ def test_a_stage_runs_its_script_and_depends_on_it(name):
     stage = STAGES[name]
     called, of_run = main_call(ROOT / f"stages/{name}.py")
     assert called == name
-    arguments = " ${item.variant} ${item.seed}" if of_run else ""
+    variant = "${item.round.name}" if name in OF_A_ROUND else "${item.variant}"
+    arguments = f" {variant} ${{item.seed}}" if of_run else ""
     assert stage["cmd"] == f"python -m stages.{name}{arguments}"
     assert of_run == ("matrix" in stage)
     assert f"stages/{name}.py" in stage["deps"]
-    if of_run:
+    if name in OF_A_ROUND:
+        assert stage["matrix"] == {"round": "${variants.rounds}", "seed": "${seeds}"}
+    elif of_run:
         lists = "${variants.%s}" % (name if name in TRAINING else "all")
         assert stage["matrix"] == {"variant": lists, "seed": "${seeds}"}
 
 
 def entries(name: str, kind: str) -> list[str]:
-    return [next(iter(e)) if isinstance(e, dict) else e for e in STAGES[name].get(kind, [])]
+    """What the stage lists, with one name for the variant that it is about."""
+    listed = [next(iter(e)) if isinstance(e, dict) else e for e in STAGES[name].get(kind, [])]
+    return [entry.replace("${item.round.name}", "${item.variant}") for entry in listed]
+
+
+def start_of(name: str) -> str:
+    """The variant that the stage goes on from, as its dependencies have it."""
+    return "${item.round.start}" if name in OF_A_ROUND else WARM
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -381,7 +603,8 @@ def declared(name: str) -> set[str]:
             result.add(f"switches.{entry}")
         else:
             ((file, below),) = entry.items()
-            result |= {f"{files[file]}.{key}" for key in below}
+            if file != ENTRIES:  # the table of variants is no parameter file; see below
+                result |= {f"{files[file]}.{key}" for key in below}
     return result
 
 
@@ -418,24 +641,95 @@ def test_a_stage_declares_parameters_that_every_file_has(name):
         assert all(below in keys(file) for file in files)
 
 
-def test_only_the_boundary_stage_knows_lambda_and_the_edge_maps():
+def test_only_the_boundary_stages_know_lambda_and_the_edge_maps():
+    boundary = {"train_boundary", "fine_tune_boundary"}
     # The last two state it.
-    users = {"train_boundary", "tables", "report"}
+    users = boundary | {"tables", "report"}
     assert {n for n in STAGES if "switches.lambda" in declared(n)} == users
     readers = {n for n in STAGES if "data/${dataset}/edges" in entries(n, "deps")}
-    assert readers == {"train_boundary", "report"}  # Figure 5 shows them
+    assert readers == boundary | {"report"}  # Figure 5 shows them
+
+
+def test_only_who_goes_on_from_another_variant_knows_of_regularisers_and_shared_epochs():
+    def readers(key):
+        return {name for name in STAGES if f"recipe.{key}" in declared(name)}
+
+    assert readers("regularisers") == {"fine_tune", "fine_tune_boundary", "cost"}
+    on = {"fine_tune", "fine_tune_boundary", "train_propagated"}
+    assert readers("fine_tuning") == on | {"warm_up", "tables", "report"}  # which state them
+    assert readers("propagation") == {"propagate"}
+
+
+def test_full_masks_are_for_the_stage_of_the_upper_bound_alone():
+    readers = {name for name in TRAINING if "data/${dataset}/masks" in entries(name, "deps")}
+    assert readers == {"train"}
+    readers = {name for name in STAGES if "data/${dataset}/masks" in entries(name, "deps")}
+    assert readers == {"train", "edges", "evaluate", "samples", "report"}  # no `propagate`
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_of_one_variant_tracks_its_entry_and_a_stage_of_all_the_whole_table(name):
+    """So that an edited entry concerns its own runs, and every table that shows labels."""
+    modules = [ROOT / f"stages/{module}.py" for module in [name, *SHARED.get(name, [])]]
+    reads = any("VARIANTS[" in path.read_text(encoding="utf-8") for path in modules)
+    item = "${item.round.name}" if name in OF_A_ROUND else "${item.variant}"
+    tracked = [e for e in STAGES[name].get("params", []) if isinstance(e, dict) and ENTRIES in e]
+    if reads and "matrix" in STAGES[name]:
+        assert tracked == [{ENTRIES: [item]}]
+        assert ENTRIES not in entries(name, "deps")
+    else:
+        assert tracked == []
+        assert (ENTRIES in entries(name, "deps")) == (
+            reads or "bpg/report" in entries(name, "deps")
+        )
+    if reads:
+        assert "bpg/variants.py" in entries(name, "deps")
+
+
+def test_every_entry_is_one_that_dvc_can_track():
+    shipped = yaml.safe_load((ROOT / ENTRIES).read_text(encoding="utf-8"))
+    assert list(shipped) == list(VARIANTS)
+    # A dot would mean a key inside, a slash another folder of runs.
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in shipped)
 
 
 # What the scripts read, against what dvc.yaml says that they read.
 
 SHARED = {
-    "train": ["training"],
-    "train_boundary": ["training"],
+    **{name: ["training"] for name in TRAINING},
     "tables": ["setting"],
     "report": ["setting"],
 }
 # These reach the stage through the runs, which change with them.
 FIELDS = {"switches", "dataset", "recipe"}
+WARM = "warm"
+
+
+def of_no_consequence(name: str) -> set[str]:
+    """What the training stages' common code reads for other variants than this stage's."""
+    ours = [variant for variant in VARIANTS.values() if variant.stage == name]
+    if not ours:
+        return set()
+    used = {
+        "recipe.model.brn": any(one.brn for one in ours),
+        "recipe.model.weights": any(one.start is None for one in ours),
+        "recipe.fine_tuning": any(one.start or one.warm_up for one in ours),
+        "recipe.regularisers": any(one.regularisers for one in ours),
+        "data.masks": any(one.supervision == "masks" for one in ours),
+        "data.scribbles": any(one.supervision == "scribbles" for one in ours),
+        "run.propagated": any(one.supervision == "propagated" for one in ours),
+        "start.model": any(one.start is not None for one in ours),
+    }
+    return {key for key, of_use in used.items() if not of_use}
+
+
+def test_nothing_is_tracked_that_is_of_no_consequence():
+    for name in TRAINING:
+        paths = layout_paths(name)
+        listed = {*declared(name), *entries(name, "deps"), *entries(name, "outs")}
+        # Of `model`, the whole is tracked where most of it is read.
+        unread = {paths.get(key, key) for key in of_no_consequence(name)}
+        assert not unread & listed, name
 
 
 def chains(name: str) -> set[str]:
@@ -450,13 +744,15 @@ def chains(name: str) -> set[str]:
 
 def _chains_of(function: ast.FunctionDef) -> set[str]:
     names = {"parameters": ""}
+    arguments = {arg.arg: arg.annotation for arg in function.args.args if arg.annotation}
+    names |= {arg: "run" for arg, kind in arguments.items() if ast.unparse(kind) == "RunLayout"}
     found, inner = set(), set()
     for node in ast.walk(function):
         if isinstance(node, ast.Assign):
             text = ast.unparse(node.value)
             for layout in ("data_layout(", "run_layout("):
                 if text.startswith(layout) and text.endswith(")"):
-                    names[node.targets[0].id] = layout.removesuffix("_layout(")
+                    names[node.targets[0].id] = _path(node.value, names)
             path = _path(node.value, names)
             if path and path.split(".")[0] in FIELDS and isinstance(node.targets[0], ast.Name):
                 names[node.targets[0].id] = path
@@ -478,6 +774,8 @@ def _path(node: ast.AST, names: dict[str, str]) -> str | None:
         return names.get(node.id)
     if isinstance(node, ast.Call):
         called = ast.unparse(node.func)
+        if called == "run_layout" and ast.unparse(node.args[0]).split(".")[-1] == "start":
+            return "start"  # the run of the variant that this one goes on from
         return {"data_layout": "data", "run_layout": "run"}.get(called)
     if isinstance(node, ast.Attribute):
         above = _path(node.value, names)
@@ -491,35 +789,35 @@ def test_a_stage_declares_the_parameters_that_it_reads(name):
     read_here = {c.replace("boundary_weight", "lambda") for c in read_here}
     ignored = {"switches.device", "recipe.machine"}
     # The names of the two files are in the paths that dvc.yaml spells out.
-    ignored |= {"switches.dataset", "switches.recipe"}
-    if name == "train":
-        ignored.add("recipe.model.brn")  # of no consequence to variants without one
+    ignored |= {"switches.dataset", "switches.recipe"} | of_no_consequence(name)
     missing = {c for c in read_here if not covered(c, ignored | declared(name)) and c not in FIELDS}
     assert not missing
     assert read_here  # else this test looks at nothing
 
 
-def layout_paths() -> dict[str, str]:
-    """{"data.images": "data/${dataset}/images", ...} by stages/layout.py."""
+def layout_paths(stage: str = "train") -> dict[str, str]:
+    """{"data.images": "data/${dataset}/images", ...} by stages/layout.py, for one stage."""
     from stages.layout import DataLayout, RunLayout, data_layout, run_layout  # noqa: PLC0415
 
     data = data_layout("${dataset}")
-    run = run_layout("${item.variant}", "${item.seed}")
+    run, start = (run_layout(name, "${item.seed}") for name in ("${item.variant}", start_of(stage)))
     result = {}
-    for prefix, layout, kind in (("data", data, DataLayout), ("run", run, RunLayout)):
+    kinds = (("data", data, DataLayout), ("run", run, RunLayout), ("start", start, RunLayout))
+    for prefix, layout, kind in kinds:
         for name, value in vars(kind).items():
             if isinstance(value, property):
                 result[f"{prefix}.{name}"] = getattr(layout, name).as_posix()
     return result
 
 
+GOING_ON = {"fine_tune", "fine_tune_boundary", "propagate", "train_propagated"}
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_names_the_files_that_it_opens(name):
-    paths = layout_paths()
-    opened = {c for c in chains(name) if c in paths}
-    if name == "train_boundary":
-        opened.discard("data.masks")  # no variant with the boundary loss sees full masks
-    assert not any(v.supervision == "masks" and v.brn for v in VARIANTS.values())
+    paths = layout_paths(name)
+    opened = {c for c in chains(name) if c in paths} - of_no_consequence(name)
+    assert opened.isdisjoint({"start.model"}) == (name not in GOING_ON)
     named = {*entries(name, "deps"), *entries(name, "outs"), *entries(name, "metrics")}
     above = {place: {place, *map(str, Path(place).parents)} for place in map(paths.get, opened)}
     assert not [place for place, folders in above.items() if not folders & named]
@@ -529,10 +827,11 @@ def test_every_place_of_the_layout_is_written_by_one_stage():
     from stages.layout import HED_WEIGHTS, backbone_folder  # noqa: PLC0415
 
     written = [path for name in STAGES for path in entries(name, "outs")]
-    # The two training stages write the same files, of other variants.
+    # The training stages write the same files, of other variants.
     twice = {path for path in written if written.count(path) > 1}
-    assert twice == set(entries("train", "outs")) == set(entries("train_boundary", "outs"))
-    known = set(layout_paths().values())
+    for name in TRAINING:
+        assert set(entries(name, "outs")) == twice
+    known = {path for key, path in layout_paths().items() if not key.startswith("start.")}
     known |= {HED_WEIGHTS.parent.as_posix(), backbone_folder("${recipe}").as_posix()}
     assert {path for path in written if not path.startswith("results/")} == known
 
@@ -542,19 +841,23 @@ def test_whatever_is_read_is_written_before():
     for name in STAGES:
         for path in entries(name, "deps"):
             if path.startswith(("data/", "results/", "runs/")):
-                assert path in written, (name, path)
+                # Of the variant that it goes on from: another run of the stage that writes it.
+                own = path.replace(f"runs/{start_of(name)}/", "runs/${item.variant}/")
+                assert own in written, (name, path)
+    assert VARIANTS[WARM].stage == "warm_up"
 
 
 def test_the_results_in_git_are_those_of_the_design():
-    tables = {f"results/table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md")}
+    names = ("table1", "table2", "table3", "ranking", "gains")
+    tables = {f"results/{name}.{kind}" for name in names for kind in ("csv", "md")}
     outputs = STAGES["tables"]["outs"] + STAGES["tables"]["metrics"]
     assert tables | {"results/metrics.json"} <= {next(iter(entry)) for entry in outputs}
     assert all(entry == {path: {"cache": False}} for entry in outputs for path in entry)
     assert entries("report", "outs") == ["results/report"]
 
 
-def test_the_variants_stand_under_the_stage_that_trains_them():
-    lists = yaml.safe_load((ROOT / PARAMS).read_text(encoding="utf-8"))["variants"]
+def test_every_variant_is_trained_by_its_own_stage():
+    trained = read(ROOT).switches.variants.by_stage()
+    assert trained.keys() == set(TRAINING)
     for name, variant in VARIANTS.items():
-        assert (name in lists["train_boundary"]) == (variant.brn is not None)
-        assert (name in lists["train"]) == (variant.brn is None)
+        assert [stage for stage, names in trained.items() if name in names] == [variant.stage]

@@ -12,12 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from safetensors import safe_open
 
 from bpg.data import pretrained
 
-VARIANTS = ("scribble", "bpg")
+VARIANTS = ("scribble", "bpg", "kernelcut")
+LISTS = {
+    "train": ["scribble"],
+    "train_boundary": ["bpg"],
+    "warm_up": ["warm"],
+    "fine_tune": ["kernelcut"],
+}
+EPOCHS = {"scribble": 10, "bpg": 10, "warm": 4, "kernelcut": 6}
 SIDE, TRAIN, VAL = 64, 8, 4
 UNTRACKED = ("results/report", "results/samples")
 SHAPES, TINY = "params/dataset/shapes.yaml", "params/recipe/tiny.yaml"
@@ -61,7 +69,8 @@ def wheels(tmp_path_factory) -> Path:
 def pipeline(wheels, checkout, tools, run, tmp_path_factory) -> tuple[Path, str]:
     """A repository in which `dvc repro` has run and the results are committed; what it printed."""
     folder = checkout(tmp_path_factory.mktemp("pipeline") / "repository")
-    tools.edit(folder / "params.yaml", {"mirror": str(wheels)})
+    lists = tools.lists(VARIANTS, **LISTS)
+    tools.edit(folder / "params.yaml", {"mirror": str(wheels), "variants": lists})
     run(folder, "git", "init", "--quiet")
     commit(run, folder, "The program")
     said = run(folder, "dvc", "repro")
@@ -88,6 +97,7 @@ def test_every_stage_ran_once_and_none_complained(pipeline):
     each = ("predict", "crf", "evaluate")
     expected = {"fetch", "prepare", "scribbles", "edges", "cost", "samples"}
     expected |= {"tables", "report", "train@scribble-0", "train_boundary@bpg-0"}
+    expected |= {"warm_up@warm-0", "fine_tune@kernelcut-0"}
     expected |= {f"{stage}@{variant}-0" for stage in each for variant in VARIANTS}
     assert len(stages) == len(expected)
     assert set(stages) == expected
@@ -163,10 +173,12 @@ def test_a_trained_run_is_as_designed(repository, variant):
         assert (np.asarray(classes)[stored.argmax(0)] == mask).mean() > 0.98
 
     summary = json.loads((run / "training.json").read_text(encoding="utf-8"))
-    assert summary["steps"] == 10 * TRAIN // 4
+    epochs = EPOCHS[variant]
+    assert (summary["epochs"], summary["steps"]) == (epochs, epochs * TRAIN // 4)
     assert (summary["edge_loss"] is not None) == (variant == "bpg")
+    assert ("dense_crf" in summary) == (variant == "kernelcut")
     curve = (run / "curves/plots/metrics/train/loss.tsv").read_text(encoding="utf-8").split("\n")
-    assert len(curve) - 2 == 10  # a heading, a line an epoch, an end of line
+    assert len(curve) - 2 == epochs  # a heading, a line an epoch, an end of line
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -234,17 +246,39 @@ def test_the_tables_agree_with_the_numbers(repository):
     assert (bpg["paper_miou"], bpg["paper_miou_crf"]) == ("73.2", "76.0")
     edge = {row["variant"]: row["edge_loss"] for row in rows(repository, 2)}["bpg"]
     assert float(edge) == summary["bpg"]["edge_loss"]
+    epochs = {row["variant"]: row["epochs"] for row in rows(repository, 3)}
+    assert (epochs["bpg"], epochs["kernelcut"]) == ("10", "4 + 6")
+
+
+def test_the_ranking_has_every_row_in_order(repository):
+    summary = json.loads((repository / "results/metrics.json").read_text(encoding="utf-8"))
+    with (repository / "results/ranking.csv").open(encoding="utf-8", newline="") as file:
+        ranking = list(csv.DictReader(file))
+    assert {row["variant"]: float(row["miou"]) for row in ranking} == {
+        variant: summary[variant]["miou"] for variant in VARIANTS
+    }
+    mious = [float(row["miou"]) for row in ranking]
+    assert mious == sorted(mious, reverse=True)
+    assert {row["reference"] for row in ranking} == {"bpg"}
+    for row in ranking:
+        if row["variant"] == "bpg":
+            assert row["raw_verdict"] == ""
+        else:
+            gain = float(row["miou"]) - summary["bpg"]["miou"]
+            assert float(row["raw_difference"]) == pytest.approx(gain, abs=0.011)
+            assert row["raw_verdict"] in ("ahead", "behind", "not told apart")
 
 
 def test_the_page_shows_the_tables_and_pictures_that_are_there(repository):
     page = repository / "results/report/index.html"
     text = page.read_text(encoding="utf-8")
     assert text.lstrip().lower().startswith("<!doctype html>")
-    assert text.count("<table") == 6
+    assert text.count("<table") == 8
     assert "not run" in text
     shown = re.findall(r'src="([^"]+)"', text)
     figures = {f"figure{number}.png" for number in (1, 4, 5, 6)}
-    assert set(shown) == figures | {"miou.png", "differences.png", "trimap.png", "curves.png"}
+    charts = {"miou.png", "differences.png", "ranking.png", "trimap.png", "curves.png"}
+    assert set(shown) == figures | charts
     for name in shown:
         with Image.open(page.parent / name) as picture:
             assert picture.format == "PNG"
@@ -256,7 +290,8 @@ def test_only_small_text_is_given_to_git(repository, run):
     assert not [p for p in tracked if p.startswith(("data/", "runs/", *UNTRACKED))]
     results = [p for p in tracked if p.startswith("results/")]
     assert {Path(p).suffix for p in results} == {".csv", ".md", ".json"}
-    assert {f"results/table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md")} < set(results)
+    tables = ("table1", "table2", "table3", "ranking", "gains")
+    assert {f"results/{name}.{kind}" for name in tables for kind in ("csv", "md")} < set(results)
     assert "dvc.lock" in tracked
     assert run(repository, "git", "status", "--porcelain") == ""
 
@@ -288,13 +323,13 @@ def changed(repository: Path, tools, file: str, changes: dict) -> Iterator[None]
 
 AFTER = {"samples", "tables", "report"}
 BOTH = {f"@{variant}-0" for variant in VARIANTS}
-TRAINED = {"train@scribble-0", "train_boundary@bpg-0"}
+TRAINED = {"train@scribble-0", "train_boundary@bpg-0", "warm_up@warm-0", "fine_tune@kernelcut-0"}
 CHANGES = {
     # what is changed: (file, keys, the stages that read it)
     "lambda": ("params.yaml", {"lambda": 0.5}, {"train_boundary@bpg-0", "tables", "report"}),
     "BRN": (TINY, {"model.brn.width": 4}, {"train_boundary@bpg-0", "cost"}),
     "PRN": (TINY, {"model.prn.width": 4}, {*TRAINED, "cost"}),
-    "epochs": (TINY, {"training.epochs": 2}, {*TRAINED, "cost"}),
+    "epochs": (TINY, {"training.epochs": 6}, {*TRAINED, "cost", "tables", "report"}),
     "crop": (TINY, {"training.augmentation.crop": 57}, {*TRAINED, "cost"}),
     "scales": (
         TINY,
@@ -354,29 +389,229 @@ def test_another_crf_redoes_the_crf_and_what_follows(repository, run, tools):
 @pytest.mark.parametrize(
     ("changes", "new"),
     [
-        ({"seeds": [0, 1]}, {"scribble-1", "bpg-1"}),
-        (
-            {
-                "variants": {
-                    "train": ["scribble", "prn"],
-                    "train_boundary": ["bpg"],
-                    "all": ["scribble", "prn", "bpg"],
-                }
-            },
-            {"prn-0"},
-        ),
+        ({"seeds": [0, 1]}, {"scribble-1", "bpg-1", "warm-1", "kernelcut-1"}),
+        ({"train": ["scribble", "prn"]}, {"prn-0"}),
+        ({"fine_tune": ["kernelcut", "gatedcrf"]}, {"gatedcrf-0"}),
+        ({"fine_tune_boundary": ["bpg_kernelcut"]}, {"bpg_kernelcut-0"}),
     ],
-    ids=["seed", "variant"],
+    ids=["seed", "variant", "peer", "peer with boundary loss"],
 )
 def test_one_more_run_leaves_the_others_alone(repository, tools, monkeypatch, changes, new):
     from dvc.repo import Repo  # noqa: PLC0415
 
     monkeypatch.chdir(repository)
+    if "seeds" not in changes:
+        row = next(iter(new)).removesuffix("-0")
+        changes = {"variants": tools.lists([*VARIANTS, row], **LISTS | changes)}
     with changed(repository, tools, "params.yaml", changes), Repo() as dvc:
         concerned = set(dvc.status())
     assert concerned >= AFTER
     runs = {name.split("@")[1] for name in concerned - AFTER - {"cost"}}
     assert runs == new
+
+
+# The other peers: what DVC runs for `kernelcut` is run for these in one process, and committed.
+
+PEERS = ("bpg_kernelcut", "scribblesup")
+ROUNDS = [
+    {"name": "scribblesup_1", "start": "warm"},
+    {"name": "scribblesup", "start": "scribblesup_1"},
+]
+ON = {"bpg_kernelcut": "warm", "scribblesup_1": "warm", "scribblesup": "scribblesup_1"}
+
+
+@pytest.fixture(scope="module")
+def peers(repository, run, tools, tmp_path_factory) -> Path:
+    """A copy of the repository with ScribbleSup and a peer that has the boundary loss, too."""
+    folder = tmp_path_factory.mktemp("peers") / "repository"
+    shutil.copytree(repository, folder, symlinks=True)
+    more = {"fine_tune_boundary": ["bpg_kernelcut"], "rounds": ROUNDS}
+    lists = tools.lists([*VARIANTS, *PEERS], **LISTS, **more)
+    tools.edit(folder / "params.yaml", {"variants": lists})
+    stages = [["fine_tune_boundary", "bpg_kernelcut", "0"]]
+    for name in ("scribblesup_1", "scribblesup"):
+        stages += [["propagate", name, "0"], ["train_propagated", name, "0"]]
+    stages += [[stage, v, "0"] for v in PEERS for stage in ("predict", "crf", "evaluate")]
+    stages += [["cost"], ["samples"], ["tables"], ["report"]]
+    run_in_one_process(run, folder, stages)
+    run(folder, "dvc", "commit", "--force", "--quiet")
+    return folder
+
+
+def run_in_one_process(run: Run, folder: Path, stages: list[list[str]]) -> None:
+    program = (
+        "import runpy, sys\n"
+        f"for name, *sys.argv[1:] in {stages!r}:\n"
+        "    sys.modules.pop(f'stages.{name}', None)\n"
+        "    runpy.run_module(f'stages.{name}', run_name='__main__')\n"
+    )
+    run(folder, sys.executable, "-c", program)
+
+
+def weights(folder: Path, variant: str) -> dict[str, np.ndarray]:
+    with safe_open(folder / f"runs/{variant}/0/model.safetensors", framework="np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("variant", ON)
+def test_a_peer_has_its_starts_network_and_its_own_parts(peers, variant):
+    own, start = weights(peers, variant), weights(peers, ON[variant])
+    parts = {name.split(".")[0] for name in own}
+    assert parts == {"backbone", "head"} | ({"prn", "brn"} if variant == "bpg_kernelcut" else set())
+    assert start.keys() <= own.keys()
+    assert any((own[name] != start[name]).any() for name in start)
+
+
+def test_each_training_has_its_share_of_the_epochs_and_its_losses(peers):
+    def summary(variant):
+        path = peers / f"runs/{variant}/0/training.json"
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    found = {variant: summary(variant) for variant in ON}
+    epochs = {variant: one["epochs"] for variant, one in found.items()}
+    assert epochs == {"bpg_kernelcut": 6, "scribblesup_1": 3, "scribblesup": 3}
+    both = found["bpg_kernelcut"]
+    assert {"normalized_cut", "dense_crf"} <= both.keys()
+    recipe = yaml.safe_load((peers / TINY).read_text(encoding="utf-8"))
+    weighted = both["semantic"] + both["boundary"]
+    for term in ("normalized_cut", "dense_crf"):
+        weighted += recipe["regularisers"][term]["weight"] * both[term]
+    assert both["loss"] == pytest.approx(weighted, rel=1e-4)
+    # On propagated labels, cross-entropy is all there is.
+    assert found["scribblesup"]["loss"] == found["scribblesup"]["semantic"]
+
+
+def test_every_pixel_of_the_training_pictures_is_labelled_and_strokes_stay(peers):
+    ids = (peers / "data/shapes/train.txt").read_text(encoding="utf-8").split()
+    rounds = []
+    for name in ("scribblesup_1", "scribblesup"):
+        folder = peers / f"runs/{name}/0/propagated"
+        assert names(folder, TRAIN) == sorted(f"{i}.png" for i in ids)
+        rounds.append([np.asarray(Image.open(folder / f"{i}.png")) for i in ids])
+        for i, labels in zip(ids, rounds[-1], strict=True):
+            scribble = np.asarray(Image.open(peers / f"data/shapes/scribbles/{i}.png"))
+            drawn = scribble != 255
+            assert labels.shape == (SIDE, SIDE)
+            assert (labels[drawn] == scribble[drawn]).all()
+            assert set(np.unique(labels)) <= set(np.unique(scribble[drawn]))
+    # The second round asks another network.
+    assert any((a != b).any() for a, b in zip(*rounds, strict=True))
+
+
+def test_the_peers_stand_in_the_tables_and_on_the_page(peers):
+    table3 = {row["variant"]: row for row in rows(peers, 3)}
+    assert table3["scribblesup"]["epochs"] == "4 + 3 + 3"
+    assert table3["bpg_kernelcut"]["epochs"] == "4 + 6"
+    assert all(float(table3[variant]["miou"]) > 0 for variant in PEERS)
+    with (peers / "results/ranking.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["variant"] for row in csv.DictReader(file)} == {*VARIANTS, *PEERS}
+    with (peers / "results/cost.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["variant"] for row in csv.DictReader(file)] == [*VARIANTS, *PEERS]
+    text = (peers / "results/report/index.html").read_text(encoding="utf-8")
+    assert 'src="propagated.png"' in text
+
+
+ENTRIES = "bpg/variants.yaml"
+SHOWN = {"cost", "tables", "report"}  # they show every entry's label
+PROPAGATING = {f"{stage}@round{n}-0" for stage in ("propagate", "train_propagated") for n in (0, 1)}
+TRAINED_ON = {"train_propagated@round0-0", "train_propagated@round1-0"}
+FINE_TUNED = {"fine_tune@kernelcut-0", "fine_tune_boundary@bpg_kernelcut-0"}
+PEERS_CHANGES = {
+    "nothing": ("params.yaml", {}, set()),
+    "a weight": (TINY, {"regularisers.dense_crf.weight": 0.1}, {*FINE_TUNED, "cost"}),
+    "a regulariser": (TINY, {"regularisers.tree_energy.low": 0.1}, {*FINE_TUNED, "cost"}),
+    "lambda": (
+        "params.yaml",
+        {"lambda": 0.5},
+        {"train_boundary@bpg-0", "fine_tune_boundary@bpg_kernelcut-0", "tables", "report"},
+    ),
+    "BRN": (
+        TINY,
+        {"model.brn.width": 4},
+        {"train_boundary@bpg-0", "fine_tune_boundary@bpg_kernelcut-0", "cost"},
+    ),
+    "propagation": (
+        TINY,
+        {"propagation.smoothness": 1},
+        {"propagate@round0-0", "propagate@round1-0"},
+    ),
+    "epochs of the warm start": (
+        TINY,
+        {"fine_tuning.warm_epochs": 2},
+        {"warm_up@warm-0", *FINE_TUNED, *TRAINED_ON, "tables", "report"},
+    ),
+    "crop": (
+        TINY,
+        {"training.augmentation.crop": 57},
+        {*TRAINED, *FINE_TUNED, *TRAINED_ON, "cost"},
+    ),
+    "entry of a baseline": (ENTRIES, {"scribble.label": "x"}, {"train@scribble-0", *SHOWN}),
+    "entry of BPG": (ENTRIES, {"bpg.prn": False}, {"train_boundary@bpg-0", *SHOWN}),
+    "entry of the warm start": (ENTRIES, {"warm.prn": True}, {"warm_up@warm-0", *SHOWN}),
+    "entry of a peer": (
+        ENTRIES,
+        {"kernelcut.regularisers": ["dense_crf"]},
+        {"fine_tune@kernelcut-0", *SHOWN},
+    ),
+    "entry of a peer with boundary loss": (
+        ENTRIES,
+        {"bpg_kernelcut.brn": "all_channels"},
+        {"fine_tune_boundary@bpg_kernelcut-0", *SHOWN},
+    ),
+    "entry of a round": (
+        ENTRIES,
+        {"scribblesup.label": "x"},
+        {"propagate@round1-0", "train_propagated@round1-0", *SHOWN},
+    ),
+    "entry that is not run": (ENTRIES, {"gatedcrf.prn": True}, SHOWN),
+    "a new entry": (ENTRIES, {"new": {"label": "New", "supervision": "masks"}}, SHOWN),
+}
+
+
+@pytest.mark.parametrize(("file", "changes", "stages"), PEERS_CHANGES.values(), ids=PEERS_CHANGES)
+def test_a_change_concerns_the_peers_that_it_is_about(
+    peers, tools, monkeypatch, file, changes, stages
+):
+    from dvc.repo import Repo  # noqa: PLC0415
+
+    monkeypatch.chdir(peers)
+    with changed(peers, tools, file, changes), Repo() as dvc:
+        assert set(dvc.status()) == stages
+
+
+def test_a_regularisers_weight_redoes_its_peers_and_what_follows(peers, run, tools):
+    with changed(peers, tools, TINY, {"regularisers.dense_crf.weight": 0.1}):
+        said = run(peers, "dvc", "repro", "--dry", "--force-downstream")
+    follow = ("predict", "crf", "evaluate")
+    expected = {f"{stage}@{v}-0" for stage in follow for v in ("kernelcut", "bpg_kernelcut")}
+    assert set(re.findall(r"Running stage '(.*)'", said)) == {
+        *FINE_TUNED,
+        *expected,
+        *AFTER,
+        "cost",
+    }
+
+
+def test_other_propagated_labels_redo_scribblesup_alone(peers, run, tools):
+    with changed(peers, tools, TINY, {"propagation.smoothness": 1}):
+        said = run(peers, "dvc", "repro", "--dry", "--force-downstream")
+    follow = {f"{stage}@scribblesup-0" for stage in ("predict", "crf", "evaluate")}
+    assert set(re.findall(r"Running stage '(.*)'", said)) == {*PROPAGATING, *follow, *AFTER}
+
+
+def test_the_peers_repeat_to_the_byte(peers, run, tools, tmp_path):
+    folder = tmp_path / "again"
+    ignored = shutil.ignore_patterns(*ON, "results", "cache", ".git")
+    shutil.copytree(peers, folder, symlinks=True, ignore=ignored)
+    stages = []
+    for name in ("scribblesup_1", "scribblesup"):
+        stages += [["propagate", name, "0"], ["train_propagated", name, "0"]]
+    run_in_one_process(run, folder, [*stages, ["fine_tune_boundary", "bpg_kernelcut", "0"]])
+    for variant in ON:
+        before, after = (tools.snapshot(where / f"runs/{variant}/0") for where in (peers, folder))
+        written = {k for k in after if k != "provenance.json"}
+        assert {"model.safetensors", "training.json"} <= written
+        assert {k: after[k] for k in written} == {k: before[k] for k in written}
 
 
 # What if
@@ -396,9 +631,10 @@ def test_an_experiment_retrains_the_boundary_variants_only(experiment, repositor
     # The later ones run if the masks before them changed.
     assert redone[:2] == ["train_boundary@bpg-0", "predict@bpg-0"]
     assert {"evaluate@bpg-0", *AFTER} <= set(redone)
-    assert not [stage for stage in redone if "scribble" in stage]
-    runs = [tools.snapshot(where / "runs/scribble") for where in (folder, repository)]
-    assert runs[0] == runs[1]
+    assert not [stage for stage in redone if "@" in stage and "bpg" not in stage]
+    for variant in ("scribble", "warm", "kernelcut"):
+        runs = [tools.snapshot(where / "runs" / variant) for where in (folder, repository)]
+        assert runs[0] == runs[1]
 
 
 def test_metrics_diff_shows_what_an_experiment_changed(experiment, run):
@@ -454,14 +690,10 @@ def test_another_run_from_nothing_gives_the_same_bytes(repository, checkout, too
     (folder / "data/weights").symlink_to(repository / "data/weights")
     once = [["prepare"], ["scribbles"], ["edges"]]
     # In another order than DVC's, to show that no run leans on one before it.
-    each = [["train_boundary", "bpg", "0"], ["train", "scribble", "0"]]
+    each = [["warm_up", "warm", "0"], ["fine_tune", "kernelcut", "0"]]
+    each += [["train_boundary", "bpg", "0"], ["train", "scribble", "0"]]
     each += [[stage, v, "0"] for v in VARIANTS for stage in ("predict", "crf", "evaluate")]
-    program = (
-        "import runpy, sys\n"
-        f"for name, *sys.argv[1:] in {[*once, *each]!r}:\n"
-        "    runpy.run_module(f'stages.{name}', run_name='__main__')\n"
-    )
-    run(folder, sys.executable, "-c", program)
+    run_in_one_process(run, folder, [*once, *each])
     for place in ("data/shapes", "runs"):
         before, after = (tools.snapshot(where / place) for where in (repository, folder))
         # Written by fetch, which does not run again here.
