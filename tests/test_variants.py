@@ -212,6 +212,18 @@ WRONG = {
         {"x": BASE | {"regularisers": []}},
         "x: .*regularisers needs a start",
     ),
+    "masks with brn": (
+        {"x": BASE | {"supervision": "masks", "brn": "foreground"}},
+        "x: full masks",
+    ),
+    "masks with start": (
+        {"warm": WARM, "x": ON | {"supervision": "masks"}},
+        "x: full masks go without brn and start",
+    ),
+    "masks for a warm-up": (
+        {"x": BASE | {"supervision": "masks", "warm_up": True}},
+        "x: a warm-up is trained on scribbles",
+    ),
     "rounds without start": ({"x": BASE | {"rounds": 1}}, "x: .*rounds needs a start"),
     "propagated without start": (
         {"x": BASE | {"supervision": "propagated"}},
