@@ -87,6 +87,11 @@ class Variant(BaseModel):
             return warm_up
         if self.start is None:
             return total
+        if warm_up >= total:
+            raise BPGError(
+                f"{self.name}: fine_tuning.warm_epochs ({warm_up}) leaves none of training.epochs "
+                f"({total})"
+            )
         part, left = divmod(total - warm_up, self.rounds)
         if left or part < 1:
             raise BPGError(
@@ -112,6 +117,8 @@ def read_variants(path: Path) -> dict[str, Variant]:
             first = error.errors()[0]
             place = ".".join(map(str, (name, *first["loc"])))
             message = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden":
+                message = f"unknown key; known: {', '.join(Variant.model_fields)}"
             raise BPGError(f"{path}: {place}: {message}") from error
     for variant in found.values():
         started_from(variant, found, path)

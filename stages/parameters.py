@@ -59,7 +59,7 @@ class VariantLists(Section):
     fine_tune: list[str]
     fine_tune_boundary: list[str]
     rounds: list[Round]
-    all: list[str]
+    all: Annotated[list[str], Field(min_length=1)]
 
     def by_stage(self) -> dict[Stage, list[str]]:
         """Return what each training stage trains."""

@@ -56,9 +56,14 @@ def pairs(variants: Iterable[str]) -> list[tuple[str, str, str]]:
                 what = "labels" if one.supervision == "propagated" else "loss"
                 found.append((other_name, name, what))
             elif other.regularisers == one.regularisers and not (other.prn or other.brn):
-                found.append((other_name, name, "PRN and BRN" if one.brn and one.prn else "part"))
+                found.append((other_name, name, _parts(one)))
     order = ("schedule", "loss", "labels")
     return sorted(found, key=lambda pair: order.index(pair[2]) if pair[2] in order else len(order))
+
+
+def _parts(variant: Variant) -> str:
+    parts = ["PRN"] * variant.prn + ["BRN with its loss"] * (variant.brn is not None)
+    return " and ".join(parts)
 
 
 def _plain(variant: Variant) -> bool:
@@ -124,6 +129,9 @@ def gains_table(found: Sequence[Gain], setting: Setting) -> Table:
         (
             what_the_interval_covers(len(setting.seeds)),
             "schedule: all epochs at once, or a warm start and then the rest, the same loss. "
+            "labels: ScribbleSup's, whose rounds divide the rest once more. PRN and BRN start from "
+            "nothing after the warm start. "
+            'With one seed "ahead" and "behind" are of this training. '
             "None of the intervals is corrected for the number of comparisons.",
         ),
         tuple(records) or ({"first": "", "second": "", "differ_in": ""},),

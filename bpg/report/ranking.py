@@ -128,17 +128,22 @@ def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Tab
             "Boundary IoU",
             f"mIoU − {reference}'s",
             "95 % interval",
-            "",
-            "with CRF",
+            "told apart?",
+            f"with CRF − {reference}'s",
             "95 % interval",
-            "",
+            "told apart?",
         ),
         tuple(rows),
         (
             "epochs: those of each training in turn, the same sum for every row but those that "
-            "others go on from; the first part is the shared warm start by partial cross-entropy.",
+            "others go on from; the first part is the shared warm start by partial cross-entropy. "
+            "A schedule in parts is another training than one in a whole: see the table of gains.",
             "Intervals: as in the table of differences"
-            + (", over images and seeds." if several else ", over images alone: one seed.")
+            + (
+                ", over images and seeds."
+                if several
+                else ', over images alone: with one seed "ahead" and "behind" are of this training.'
+            )
             + ' "not told apart": the interval reaches across 0. They are not corrected for the '
             "number of rows: of twenty true ties, one would come out as ahead or behind.",
         ),

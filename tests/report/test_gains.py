@@ -27,14 +27,14 @@ def test_every_pair_differs_in_one_thing():
     assert ("scribble", "fine_tuned", "schedule") in found
     assert ("fine_tuned", "kernelcut", "loss") in found
     assert ("fine_tuned", "scribblesup", "labels") in found
-    assert ("kernelcut", "bpg_kernelcut", "PRN and BRN") in found
+    assert ("kernelcut", "bpg_kernelcut", "PRN and BRN with its loss") in found
     for first, second, what in found:
         one, other = VARIANTS[first], VARIANTS[second]
         differ = {
             "schedule": one.start != other.start,
             "loss": one.regularisers != other.regularisers,
             "labels": one.supervision != other.supervision,
-            "PRN and BRN": (one.prn, one.brn) != (other.prn, other.brn),
+            "PRN and BRN with its loss": (one.prn, one.brn) != (other.prn, other.brn),
         }
         differ["schedule"] &= what != "labels"  # its rounds belong to the labels
         assert [name for name, differs in differ.items() if differs] == [what]
@@ -48,7 +48,7 @@ def test_every_peer_is_compared_with_the_control():
 
 def test_a_pair_of_which_one_was_not_run_is_left_out():
     assert pairs(["scribble", "kernelcut", "bpg_kernelcut"]) == [
-        ("kernelcut", "bpg_kernelcut", "PRN and BRN")
+        ("kernelcut", "bpg_kernelcut", "PRN and BRN with its loss")
     ]
     assert pairs(["mask", "scribble", "bpg"]) == []
 

@@ -160,7 +160,7 @@ def test_the_table_of_one_seed(runs, setting):
     ]
     assert found[3][:7] == ["4", "Tree energy", "8 + 8", "50.0", "55.0", "40.0", "+0.00"]
     assert found[3][8] == "not told apart"
-    assert any("over images alone: one seed" in note for note in table.notes)
+    assert any("over images alone: with one seed" in note for note in table.notes)
 
 
 def test_three_seeds_give_deviations_and_intervals_over_seeds(runs_folder, write_run, setting):

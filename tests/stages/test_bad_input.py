@@ -754,6 +754,8 @@ def test_an_interrupted_training_stops_at_once_and_leaves_nothing(workspace, too
         env={**environment, "PYTHONPATH": str(tools.ROOT), "PYTHONUNBUFFERED": "1"},
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # Where the tests run in a shell's background, SIGINT is ignored and so it would be here.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     try:
         seen = b""
