@@ -1,5 +1,6 @@
 """Outputs that appear whole or not at all."""
 
+import glob
 import json
 import os
 import shutil
@@ -16,9 +17,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     The data are flushed to the disk before the rename, so that a crash leaves either the old
     file or the new one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: writers such as Pillow choose the format by it.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = _partial(path)
     try:
         yield partial
         with partial.open("rb") as file:
@@ -33,13 +32,16 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; it replaces `path` if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    """Yield an empty temporary folder beside `path`; it replaces `path` if the block succeeds.
+
+    The disk is flushed before that, so that no file of the new folder is empty after a crash.
+    """
+    partial = _partial(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
+        os.sync()  # once for all files: a flush of each costs milliseconds
         if path.exists():
             shutil.rmtree(path)
         partial.rename(path)
@@ -48,6 +50,27 @@ def whole_directory(path: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(path: Path) -> Path:
+    """Return the temporary name beside `path`; delete what killed processes left under theirs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".partial-*-{glob.escape(path.name)}"):
+        number = stale.name.split("-")[1]
+        if number.isdecimal() and not _runs(int(number)):
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+    # The suffix stays last: writers such as Pillow choose the format by it.
+    return path.with_name(f".partial-{os.getpid()}-{path.name}")
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True  # somebody else's, or no process's number at all: left alone
+    return True
 
 
 def _name(error: OSError, partial: Path, path: Path) -> None:

@@ -9,6 +9,17 @@ from bpg.errors import BPGError
 # wherever another job runs beside this one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+
+def _quiet_interrupt(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Show no stack trace of a Ctrl-C that comes while the packages are still being imported."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _quiet_interrupt
+
 # Every stage reads the variants, and a user edits their file: a mistake there is one line, too.
 try:
     import bpg.variants  # noqa: F401

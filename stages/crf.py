@@ -9,12 +9,12 @@ from tqdm import tqdm
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
 from bpg.errors import BPGError
-from bpg.files import whole_directory
 from bpg.inference.crf import CRFOptions, dense_crf
 from bpg.inference.probabilities import read_probabilities
 from stages.layout import data_layout, run_layout
 from stages.parameters import Parameters
 from stages.stage import run_stage
+from stages.unfinished import unfinished
 
 
 def crf(parameters: Parameters, variant: str, seed: int) -> None:
@@ -23,15 +23,23 @@ def crf(parameters: Parameters, variant: str, seed: int) -> None:
     run = run_layout(variant, seed)
     options = CRFOptions(**parameters.recipe.crf.model_dump())
     names = read_ids(data.val)
-    with whole_directory(run.masks_crf) as folder:
-        jobs = (delayed(_refine)(data.images, run.probabilities, name, options) for name in names)
-        done = Parallel(n_jobs=-1, return_as="generator")(jobs)
+    with unfinished("crf", parameters, variant, seed) as work:
+        left = [name for name in names if not work.done(f"masks_crf/{name}.png")]
+        jobs = (delayed(_refine)(data.images, run.probabilities, name, options) for name in left)
+        found = Parallel(n_jobs=-1, return_as="generator")(jobs)
         bar = tqdm(
-            done, total=len(names), unit="image", desc=f"crf {variant} {seed}", mininterval=2
+            found,
+            total=len(names),
+            initial=len(names) - len(left),
+            unit="image",
+            desc=f"crf {variant} {seed}",
+            mininterval=2,
         )
         # Written here, not by the workers: after a fault of one, others would still be writing.
-        for name, labels in zip(names, bar, strict=True):
-            write_mask(folder / f"{name}.png", labels)
+        for name, labels in zip(left, bar, strict=True):
+            write_mask(work.path(f"masks_crf/{name}.png"), labels)
+            work.add(f"masks_crf/{name}.png")
+        work.deliver({"masks_crf": run.masks_crf})
 
 
 def _refine(images: Path, probabilities: Path, name: str, options: CRFOptions) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -10,11 +11,11 @@ from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, image_size, read_image, read_mask
 from bpg.edges.boundaries import fit, shuffled, true_edges
 from bpg.edges.hed import edge_map, load_hed
-from bpg.files import whole_directory
 from bpg.training.devices import choose_bf16, choose_device, set_up
 from stages.layout import HED_WEIGHTS, DataLayout, data_layout
 from stages.parameters import Parameters
 from stages.stage import run_stage
+from stages.unfinished import arithmetic, unfinished
 
 
 def edges(parameters: Parameters) -> None:
@@ -23,15 +24,36 @@ def edges(parameters: Parameters) -> None:
     source = parameters.dataset.edges.source
     names = read_ids(data.train)
     receivers = shuffled(names) if source == "shuffled" else {}
-    with whole_directory(data.edges) as folder:
-        maps = _contours(data, names) if source == "truth" else _hed(parameters, data, names)
-        bar = tqdm(maps, total=len(names), unit="image", desc=f"edges: {source}", mininterval=2)
+    device = choose_device(parameters.switches.device)
+    bf16 = choose_bf16(parameters.recipe.machine.bf16, device)
+    # Nothing else runs beside this stage: all cores.
+    set_up(device, threads=0, seed=0, deterministic=parameters.recipe.machine.deterministic)
+    rounding = arithmetic(parameters, device.type, bf16=bf16) | {"threads": torch.get_num_threads()}
+    with unfinished("edges", parameters, rounding=rounding) as work:
+
+        def file(name: str) -> str:
+            return f"edges/{receivers.get(name, name)}.png"
+
+        left = [name for name in names if not work.done(file(name))]
+        upscale = parameters.dataset.edges.upscale
+        truth = source == "truth"
+        maps = _contours(data, left) if truth else _hed(data, left, upscale, device, bf16)
+        bar = tqdm(
+            maps,
+            total=len(names),
+            initial=len(names) - len(left),
+            unit="image",
+            desc=f"edges: {source}",
+            mininterval=2,
+        )
         for name, edge in bar:
             receiver = receivers.get(name, name)
             if receiver != name:
                 path = image_path(data.images, receiver)
                 edge = fit(edge, image_size(path.read_bytes(), str(path)))  # noqa: PLW2901
-            Image.fromarray(edge).save(folder / f"{receiver}.png")
+            Image.fromarray(edge).save(work.path(file(name)))
+            work.add(file(name))
+        work.deliver({"edges": data.edges})
 
 
 def _contours(data: DataLayout, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
@@ -40,23 +62,12 @@ def _contours(data: DataLayout, names: list[str]) -> Iterator[tuple[str, np.ndar
 
 
 def _hed(
-    parameters: Parameters, data: DataLayout, names: list[str]
+    data: DataLayout, names: list[str], upscale: int, device: torch.device, bf16: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
-    device = choose_device(parameters.switches.device)
-    # Nothing else runs beside this stage: all cores.
-    set_up(device, threads=0, seed=0, deterministic=parameters.recipe.machine.deterministic)
-    bf16 = choose_bf16(parameters.recipe.machine.bf16, device)
     model = load_hed(HED_WEIGHTS).to(device)
     for name in names:
-        yield (
-            name,
-            edge_map(
-                model,
-                read_image(image_path(data.images, name)),
-                upscale=parameters.dataset.edges.upscale,
-                precision="bf16" if bf16 else "fp32",
-            ),
-        )
+        image = read_image(image_path(data.images, name))
+        yield name, edge_map(model, image, upscale=upscale, precision="bf16" if bf16 else "fp32")
 
 
 if __name__ == "__main__":

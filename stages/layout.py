@@ -8,6 +8,7 @@ WEIGHTS = Path("data/weights")
 HED_WEIGHTS = WEIGHTS / "hed" / "hed_bsds500.h5"
 RUNS = Path("runs")
 RESULTS = Path("results")
+UNFINISHED = Path("unfinished")  # the stages' own; DVC does not see it
 COSTS = RESULTS / "cost.csv"
 SAMPLES = RESULTS / "samples"
 SAMPLE_IMAGES = 4

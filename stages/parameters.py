@@ -351,13 +351,17 @@ class CRF(Section):
 
 
 class Machine(Section):
-    """How the work is done; `threads` 0 means all cores."""
+    """How the work is done; `threads` 0 means all cores.
+
+    `checkpoint_seconds`: so much of a training a kill may cost.
+    """
 
     bf16: Literal["auto", "on", "off"]
     threads: Annotated[int, Field(ge=0), NUMBER]
     workers: Annotated[int, Field(ge=0), NUMBER]
     cache: bool
     deterministic: bool
+    checkpoint_seconds: NonNegative
 
     @field_validator("bf16", mode="before")
     @classmethod

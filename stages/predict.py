@@ -4,7 +4,6 @@ from tqdm import tqdm
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
-from bpg.files import whole_directory
 from bpg.inference.probabilities import write_probabilities
 from bpg.inference.voting import vote
 from bpg.models.network import load_network
@@ -12,6 +11,7 @@ from bpg.training.devices import choose_bf16, choose_device, set_up
 from stages.layout import data_layout, run_layout
 from stages.parameters import Parameters
 from stages.stage import run_stage
+from stages.unfinished import arithmetic, unfinished
 
 
 def predict(parameters: Parameters, variant: str, seed: int) -> None:
@@ -21,15 +21,18 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
     machine = parameters.recipe.machine
     device = choose_device(parameters.switches.device)
     set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
-    network = load_network(run.model).to(device)
     names = read_ids(data.val)
     bf16 = choose_bf16(machine.bf16, device)
     written = 0
-    with (
-        whole_directory(run.probabilities) as probability_folder,
-        whole_directory(run.masks) as mask_folder,
-    ):
+    rounding = arithmetic(parameters, device.type, bf16=bf16)
+    with unfinished("predict", parameters, variant, seed, rounding=rounding) as work:
+        network = load_network(run.model).to(device)
         for name in tqdm(names, unit="image", desc=f"predict {variant} {seed}", mininterval=2):
+            files = [f"{kind}/{name}.png" for kind in ("masks", "probabilities")]
+            mask, stored = map(work.path, files)
+            if work.done(*files):
+                written += stored.stat().st_size
+                continue
             probabilities = vote(
                 network,
                 read_image(image_path(data.images, name)),
@@ -38,10 +41,11 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
                 bf16=bf16,
             )
             labels = probabilities.argmax(0).byte().cpu().numpy()
-            write_mask(mask_folder / f"{name}.png", labels)
-            file = probability_folder / f"{name}.png"
-            write_probabilities(file, probabilities.cpu().numpy())
-            written += file.stat().st_size
+            write_mask(mask, labels)
+            write_probabilities(stored, probabilities.cpu().numpy())
+            work.add(*files)
+            written += stored.stat().st_size
+        work.deliver({"probabilities": run.probabilities, "masks": run.masks})
     print(f"probability files: {written / len(names):,.0f} bytes an image")
 
 

@@ -3,32 +3,39 @@
 from bpg.data.shapes import CLASSES, prepare_shapes
 from bpg.data.voc import prepare_voc
 from bpg.errors import BPGError
+from bpg.files import write_text
 from stages.layout import data_layout
-from stages.parameters import Parameters, VOCSource
+from stages.parameters import Parameters, ShapesSource
 from stages.stage import run_stage
+from stages.unfinished import unfinished
 
 
 def prepare(parameters: Parameters) -> None:
     """Write `data/<dataset>/{images,masks,strokes,train.txt,val.txt}`."""
     data = data_layout(parameters.switches.dataset)
     dataset = parameters.dataset
-    if isinstance(dataset.source, VOCSource):
-        train, val = prepare_voc(
-            data.archives,
-            data.folder,
-            classes=dataset.classes,
-            voc=dataset.source.voc.name,
-            sbd=dataset.source.sbd.name,
-            scribbles=dataset.source.scribbles.name,
-        )
-        print(f"{len(train):,} training and {len(val):,} validation pictures")
-        return
-    if tuple(dataset.classes) != CLASSES:
+    if isinstance(dataset.source, ShapesSource) and tuple(dataset.classes) != CLASSES:
         raise BPGError(
             f"params/dataset/{parameters.switches.dataset}.yaml: classes: the generated data set "
             f"draws {', '.join(CLASSES)}, in this order"
         )
-    prepare_shapes(data.folder, **dataset.source.model_dump())
+    with unfinished("prepare", parameters) as work:
+        if isinstance(dataset.source, ShapesSource):
+            train, val = prepare_shapes(work, **dataset.source.model_dump())
+        else:
+            train, val = prepare_voc(
+                data.archives,
+                work,
+                classes=dataset.classes,
+                voc=dataset.source.voc.name,
+                sbd=dataset.source.sbd.name,
+                scribbles=dataset.source.scribbles.name,
+            )
+        work.deliver({"images": data.images, "masks": data.masks, "strokes": data.strokes})
+        # Last, so that a list never names a picture that is not there.
+        for path, ids in ((data.train, train), (data.val, val)):
+            write_text(path, "".join(f"{name}\n" for name in ids))
+    print(f"{len(train):,} training and {len(val):,} validation pictures")
 
 
 if __name__ == "__main__":

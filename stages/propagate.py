@@ -9,16 +9,17 @@ from tqdm import tqdm
 from bpg.data.ids import read_ids
 from bpg.data.masks import IGNORE, image_path, read_image, read_mask, write_mask
 from bpg.errors import BPGError
-from bpg.files import whole_directory
 from bpg.inference.voting import vote
-from bpg.models.network import load_network
+from bpg.models.network import Network, load_network
 from bpg.propagation.propagate import PropagationOptions
 from bpg.propagation.propagate import propagate as propagate_strokes
 from bpg.training.devices import choose_bf16, choose_device, set_up
 from bpg.variants import VARIANTS
-from stages.layout import data_layout, run_layout
+from bpg.work import Work
+from stages.layout import DataLayout, data_layout, run_layout
 from stages.parameters import Parameters
 from stages.stage import run_stage
+from stages.unfinished import arithmetic, unfinished
 
 
 def propagate(parameters: Parameters, variant: str, seed: int) -> None:
@@ -34,11 +35,23 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
     device = choose_device(parameters.switches.device)
     set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
     bf16 = choose_bf16(machine.bf16, device)
-    network = load_network(run_layout(start, seed).model).to(device)
+    rounding = arithmetic(parameters, device.type, bf16=bf16)
+    with unfinished("propagate", parameters, variant, seed, rounding=rounding) as work:
+        network = load_network(run_layout(start, seed).model).to(device)
+        _propagate(parameters, data, network, work, f"propagate for {variant}, seed {seed}", bf16)
+        work.deliver({"propagated": run_layout(variant, seed).propagated})
+
+
+def _propagate(
+    parameters: Parameters, data: DataLayout, network: Network, work: Work, title: str, bf16: bool
+) -> None:
+    names = read_ids(data.train)
+    left = [name for name in names if not work.done(f"propagated/{name}.png")]
+    device = next(network.parameters()).device
     options = PropagationOptions(**parameters.recipe.propagation.model_dump())
 
     def problems():
-        for name in read_ids(data.train):
+        for name in left:
             image = read_image(image_path(data.images, name))
             path = data.scribbles / f"{name}.png"
             scribble = read_mask(path)
@@ -48,16 +61,22 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
             probabilities = vote(network, image, scales=[1.0], flip=False, device=device, bf16=bf16)
             yield name, image, scribble, probabilities.float().cpu().numpy()
 
-    names = read_ids(data.train)
-    with whole_directory(run_layout(variant, seed).propagated) as folder:
-        jobs = (
-            delayed(_named)(name, image, scribble, probabilities, options)
-            for name, image, scribble, probabilities in problems()
-        )
-        done = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
-        title = f"propagate for {variant}, seed {seed}"
-        for name, labels in tqdm(done, total=len(names), unit="image", desc=title, mininterval=2):
-            write_mask(folder / f"{name}.png", labels)
+    jobs = (
+        delayed(_named)(name, image, scribble, probabilities, options)
+        for name, image, scribble, probabilities in problems()
+    )
+    found = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
+    bar = tqdm(
+        found,
+        total=len(names),
+        initial=len(names) - len(left),
+        unit="image",
+        desc=title,
+        mininterval=2,
+    )
+    for name, labels in bar:
+        write_mask(work.path(f"propagated/{name}.png"), labels)
+        work.add(f"propagated/{name}.png")
 
 
 def _check_labels(path: Path, scribble: np.ndarray, classes: int) -> None:

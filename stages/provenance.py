@@ -4,13 +4,13 @@ import hashlib
 import os
 import platform
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow", "pydensecrf2")
+from stages.versions import versions
+
 # What decides a run's numbers; DVC itself touches dvc.lock and results/ while it runs.
 CODE = ("bpg", "stages", "params", "params.yaml", "dvc.yaml", "constraints.txt")
 
@@ -19,8 +19,7 @@ def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:
     """Describe the program, the packages and the machine, now: before a training, not after."""
     return {
         "commit": _commit(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **versions(),
         "hardware": hardware(device),
         "precision": "bf16" if bf16 else "fp32",
         "threads": torch.get_num_threads(),

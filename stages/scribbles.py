@@ -3,12 +3,12 @@
 from tqdm import tqdm
 
 from bpg.data.ids import read_ids
-from bpg.data.masks import image_path, image_size, write_mask
+from bpg.data.masks import IGNORE, image_path, image_size, read_mask, write_mask
 from bpg.data.scribbles import label_map
-from bpg.files import whole_directory
 from stages.layout import data_layout
 from stages.parameters import Parameters
 from stages.stage import run_stage
+from stages.unfinished import unfinished
 
 
 def scribbles(parameters: Parameters) -> None:
@@ -16,16 +16,21 @@ def scribbles(parameters: Parameters) -> None:
     data = data_layout(parameters.switches.dataset)
     options = parameters.dataset.scribbles
     labelled, pixels = 0, 0
-    with whole_directory(data.scribbles) as folder:
+    with unfinished("scribbles", parameters) as work:
         for name in tqdm(read_ids(data.train), unit="image", desc="scribbles", mininterval=2):
-            path = image_path(data.images, name)
-            size = image_size(path.read_bytes(), str(path))
-            labels = label_map(
-                data.strokes / f"{name}.xml", size, parameters.dataset.classes, options.line_width
-            )
-            write_mask(folder / f"{name}.png", labels)
-            labelled += int((labels != 255).sum())
+            file = f"scribbles/{name}.png"
+            if not work.done(file):
+                path = image_path(data.images, name)
+                size = image_size(path.read_bytes(), str(path))
+                strokes = data.strokes / f"{name}.xml"
+                labels = label_map(strokes, size, parameters.dataset.classes, options.line_width)
+                write_mask(work.path(file), labels)
+                work.add(file)
+            else:
+                labels = read_mask(work.path(file))
+            labelled += int((labels != IGNORE).sum())
             pixels += labels.size
+        work.deliver({"scribbles": data.scribbles})
     print(f"{100 * labelled / pixels:.1f} % of the pixels are labelled")
 
 

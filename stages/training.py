@@ -1,6 +1,5 @@
 """What the training stages share: they differ in what DVC lets them read."""
 
-import time
 from pathlib import Path
 
 from bpg.data.dataset import Augmentation, TrainingPictures
@@ -25,6 +24,7 @@ from bpg.variants import VARIANTS, Stage, Variant, budget
 from stages.layout import RunLayout, backbone_folder, data_layout, run_layout
 from stages.parameters import Parameters
 from stages.provenance import provenance
+from stages.unfinished import arithmetic, unfinished
 
 
 def train_variant(
@@ -41,7 +41,6 @@ def train_variant(
     `boundary_weight` is λ; `edges` the folder of edge maps, None for a variant without a BRN.
     Raises BPGError for a variant of another training stage and for bad input.
     """
-    started = time.monotonic()
     variant = VARIANTS[variant_name]
     if variant.stage != stage:
         raise BPGError(f"{variant_name} is trained by another stage: {variant.stage}")
@@ -56,44 +55,48 @@ def train_variant(
         deterministic=machine.deterministic,
         fixed_size=True,
     )
-    network = Network(architecture(parameters, variant))
-    if variant.start is not None:
-        network.go_on_from(load_network(run_layout(variant.start, seed).model))
-    elif recipe.model.weights:
-        folder = backbone_folder(parameters.switches.recipe)
-        load_imagenet(network.backbone, folder / BACKBONES[recipe.model.weights].file)
-    epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)
-    pictures = TrainingPictures(
-        read_ids(data.train),
-        data.images,
-        _labels(variant, data.masks, data.scribbles, run),
-        edges,
-        Augmentation(**recipe.training.augmentation.model_dump()),
-        classes=len(parameters.dataset.classes),
-        seed=seed,
-        fill=tuple(round(255 * mean) for mean in MEAN),
-        cache=machine.cache,
-    )
     bf16 = choose_bf16(machine.bf16, device)
     made_with = provenance(device, bf16=bf16)
-    summary = train(
-        network,
-        pictures,
-        run.curves,
-        objective=objective(parameters, variant, boundary_weight),
-        epochs=epochs[-1],
-        first_epoch=sum(epochs[:-1]),
-        **recipe.training.model_dump(exclude={"augmentation", "epochs"}),
-        device=device,
-        bf16=bf16,
-        workers=machine.workers,
-        seed=seed,
-        title=f"{variant_name}, seed {seed}",
-    )
-    save_network(network, run.model)
-    write_json(run.training, summary)
-    seconds = round(time.monotonic() - started, 1)
-    write_json(run.provenance, made_with | {"seconds": seconds})
+    rounding = arithmetic(parameters, device.type, bf16=bf16)
+    with unfinished(stage, parameters, variant_name, seed, rounding=rounding) as work:
+        network = Network(architecture(parameters, variant))
+        if variant.start is not None:
+            network.go_on_from(load_network(run_layout(variant.start, seed).model))
+        elif recipe.model.weights:
+            folder = backbone_folder(parameters.switches.recipe)
+            load_imagenet(network.backbone, folder / BACKBONES[recipe.model.weights].file)
+        epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)
+        pictures = TrainingPictures(
+            read_ids(data.train),
+            data.images,
+            _labels(variant, data.masks, data.scribbles, run),
+            edges,
+            Augmentation(**recipe.training.augmentation.model_dump()),
+            classes=len(parameters.dataset.classes),
+            seed=seed,
+            fill=tuple(round(255 * mean) for mean in MEAN),
+            cache=machine.cache,
+        )
+        summary = train(
+            network,
+            pictures,
+            run.curves,
+            objective=objective(parameters, variant, boundary_weight),
+            epochs=epochs[-1],
+            first_epoch=sum(epochs[:-1]),
+            **recipe.training.model_dump(exclude={"augmentation", "epochs"}),
+            device=device,
+            bf16=bf16,
+            workers=machine.workers,
+            seed=seed,
+            title=f"{variant_name}, seed {seed}",
+            checkpoint=work.checkpoint,
+            checkpoint_seconds=machine.checkpoint_seconds,
+        )
+        seconds = round(summary.pop("seconds"), 1)
+        save_network(network, run.model)
+        write_json(run.training, summary)
+        write_json(run.provenance, made_with | {"seconds": seconds})
 
 
 def _labels(variant: Variant, masks: Path, scribbles: Path, run: RunLayout) -> Path:

@@ -81,7 +81,7 @@ def read_grey(path: Path) -> np.ndarray:
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """Write labels uint8 (H, W) as a palette PNG in VOC's colours; equal masks give equal bytes.
 
-    Not atomic: many masks are written at a time, into a folder of `bpg.files.whole_directory`.
+    Not atomic: many masks are written at a time, into a work (`bpg.work`) or a whole folder.
     """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is uint8 (H, W), not {mask.dtype} {mask.shape}")

@@ -63,7 +63,7 @@ def read_strokes(path: Path) -> Strokes:
 def write_strokes(path: Path, strokes: Strokes) -> None:
     """Write ScribbleSup's XML format; equal strokes give equal bytes.
 
-    Not atomic: many files are written at a time, into a folder of `bpg.files.whole_directory`.
+    Not atomic: many files are written at a time, into a work (`bpg.work`) or a whole folder.
     """
     lines = [
         f"<annotation><filename>{escape(path.stem)}</filename>"

@@ -18,7 +18,7 @@ from skimage.graph import route_through_array
 
 from bpg.data.masks import write_mask
 from bpg.data.scribbles import Stroke, Strokes, write_strokes
-from bpg.files import whole_directory, write_text
+from bpg.work import Work
 
 # Photographs inside the scikit-image wheel, all CC0 or public domain.
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg",
@@ -37,36 +37,37 @@ class Picture:
     strokes: Strokes
 
 
-def prepare_shapes(destination: Path, *, size: int, train: int, val: int, seed: int) -> None:
-    """Write `images`, `masks`, `strokes` (training only) and the id lists into `destination`.
+def prepare_shapes(
+    work: Work, *, size: int, train: int, val: int, seed: int
+) -> tuple[list[str], list[str]]:
+    """Draw `images`, `masks` and `strokes` (training only) into the work; return both id lists.
 
     `size` is a picture's side in pixels; `train` and `val` are numbers of pictures. Another
-    `seed` is another draw from the same distribution. Folders and lists appear whole or not at
-    all; raises OSError where they can't be written.
+    `seed` is another draw from the same distribution. Pictures that the work has are not drawn
+    again; raises OSError where they can't be written.
     """
     splits = {"train": train, "val": val}
-    with (
-        whole_directory(destination / "images") as images,
-        whole_directory(destination / "masks") as masks,
-        whole_directory(destination / "strokes") as strokes,
-    ):
+    names = {split: [f"{split}_{i:05d}" for i in range(n)] for split, n in splits.items()}
+    jobs = []
+    for index, (split, listed) in enumerate(names.items()):
+        for number, name in enumerate(listed):
+            files = [f"images/{name}.png", f"masks/{name}.png"]
+            files += [f"strokes/{name}.xml"] if split == "train" else []
+            if not work.done(*files):
+                paths = list(map(work.path, files))
+                jobs.append(delayed(_write)(files, paths, [seed, index, number], size))
+    for files in Parallel(n_jobs=-1, return_as="generator")(jobs):
+        work.add(*files)
+    return names["train"], names["val"]
 
-        def write(split: str, number: int) -> str:
-            name = f"{split}_{number:05d}"
-            picture = draw_picture([seed, list(splits).index(split), number], size)
-            Image.fromarray(picture.image).save(images / f"{name}.png", compress_level=4)
-            write_mask(masks / f"{name}.png", picture.mask)
-            if split == "train":
-                write_strokes(strokes / f"{name}.xml", picture.strokes)
-            return name
 
-        names = {
-            split: Parallel(n_jobs=-1)(delayed(write)(split, i) for i in range(count))
-            for split, count in splits.items()
-        }
-    # Last, so that a list never names a picture that is not there.
-    for split, listed in names.items():
-        write_text(destination / f"{split}.txt", "".join(f"{name}\n" for name in listed))
+def _write(files: list[str], paths: list[Path], seed: list[int], size: int) -> list[str]:
+    picture = draw_picture(seed, size)
+    Image.fromarray(picture.image).save(paths[0], compress_level=4)
+    write_mask(paths[1], picture.mask)
+    if len(paths) > 2:
+        write_strokes(paths[2], picture.strokes)
+    return files
 
 
 def draw_picture(seed: list[int], size: int) -> Picture:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tqdm import tqdm
 from bpg.data.archives import disk_full_named, read_members
 from bpg.data.masks import IGNORE, decode_mask, image_size, write_mask
 from bpg.errors import BPGError
-from bpg.files import whole_directory, write_text
+from bpg.work import Work
 
 # Matched at the end of a member's name, so that a leading "./" or folder does no harm.
 _VOC_LIST = re.compile(r"(?:^|/)VOC2012/ImageSets/Segmentation/(train|val)\.txt$", re.ASCII)
@@ -38,7 +37,7 @@ def train_aug_ids(
 
 def prepare_voc(
     archives: Path,
-    destination: Path,
+    work: Work,
     *,
     classes: Sequence[str],
     voc: str,
@@ -47,11 +46,10 @@ def prepare_voc(
 ) -> tuple[list[str], list[str]]:
     """Make the training and validation data out of three archives in the folder `archives`.
 
-    `voc`, `sbd` and `scribbles` are the archives' file names. Writes into `destination`:
-    images/ID.jpg (VOC's bytes), masks/ID.png (palette PNG, labels 0..K and 255, K + 1 =
-    len(classes); VOC's mask where it has one, else SBD's), strokes/ID.xml of the training ids,
-    train.txt and val.txt. Each of the three folders appears whole or not at all; the lists come
-    last. Returns the training ids (train_aug) and VOC's val ids, sorted.
+    `voc`, `sbd` and `scribbles` are the archives' file names. Brings into the work: images/ID.jpg
+    (VOC's bytes), masks/ID.png (palette PNG, labels 0..K and 255, K + 1 = len(classes); VOC's
+    mask where it has one, else SBD's), strokes/ID.xml of the training ids. What the work has is
+    not written again. Returns the training ids (train_aug) and VOC's val ids, sorted.
 
     Raises BPGError that names archive and file: a list, image, mask or scribble that is missing
     or broken, a mask of another size than its image or with a label above K.
@@ -60,23 +58,24 @@ def prepare_voc(
     sbd_ids, sbd_masks = _read_sbd(archives / sbd)
     train, val_ids = train_aug_ids(voc_train, voc_val, sbd_ids), set(voc_val)
     val = sorted(val_ids)
-    with ExitStack() as stack:
-        stack.enter_context(disk_full_named(destination))
-        images, masks, strokes = (
-            stack.enter_context(whole_directory(destination / name))
-            for name in ("images", "masks", "strokes")
-        )
-        _unpack_scribbles(archives / scribbles, strokes, set(train))
-        sizes, voc_masks = _unpack_voc(archives / voc, images, {*train, *val})
+    with disk_full_named(work.folder):
+        _unpack_scribbles(archives / scribbles, work, set(train))
+        sizes, voc_masks = _unpack_voc(archives / voc, work, {*train, *val})
         # Val is scored on VOC's own masks: SBD's must not step in for a missing one.
         sbd_masks = {i: data for i, data in sbd_masks.items() if i not in val_ids}
-        found = _decode_masks([*train, *val], archives / voc, voc_masks, archives / sbd, sbd_masks)
-        for image_id, name, mask in tqdm(found, "masks", len(sizes), disable=None):
+        left = [i for i in [*train, *val] if not work.done(f"masks/{i}.png")]
+        found = _decode_masks(left, archives / voc, voc_masks, archives / sbd, sbd_masks)
+        for image_id, name, mask in tqdm(found, "masks", len(left), disable=None):
             _check_mask(mask, sizes[image_id], len(classes), name)
-            write_mask(masks / f"{image_id}.png", mask)
-    write_text(destination / "train.txt", "".join(f"{i}\n" for i in train))
-    write_text(destination / "val.txt", "".join(f"{i}\n" for i in val))
+            write_mask(work.path(f"masks/{image_id}.png"), mask)
+            work.add(f"masks/{image_id}.png")
     return train, val
+
+
+def _keep(work: Work, file: str, data: bytes) -> None:
+    if not work.done(file):
+        work.path(file).write_bytes(data)
+        work.add(file)
 
 
 def _read_voc_lists(archive: Path) -> tuple[list[str], list[str]]:
@@ -107,7 +106,7 @@ def _read_sbd(archive: Path) -> tuple[set[str], dict[str, bytes]]:
     return (set(lists["train"]) | set(lists["val"]) if both else set(masks)), masks
 
 
-def _unpack_scribbles(archive: Path, folder: Path, ids: set[str]) -> None:
+def _unpack_scribbles(archive: Path, work: Work, ids: set[str]) -> None:
     def wanted(name: str) -> bool:
         match = _SCRIBBLE.search(name)
         return bool(match) and match[1] in ids
@@ -115,13 +114,13 @@ def _unpack_scribbles(archive: Path, folder: Path, ids: set[str]) -> None:
     found = set()
     for name, data in read_members(archive, wanted):
         image_id = _SCRIBBLE.search(name)[1]
-        (folder / f"{image_id}.xml").write_bytes(data)
+        _keep(work, f"strokes/{image_id}.xml", data)
         found.add(image_id)
     _refuse_missing(archive, "pascal_2012/{}.xml", ids, found)
 
 
 def _unpack_voc(
-    archive: Path, folder: Path, ids: set[str]
+    archive: Path, work: Work, ids: set[str]
 ) -> tuple[dict[str, tuple[int, int]], dict[str, bytes]]:
     """Write the images of `ids`; return their (width, height) and the PNG masks that VOC has."""
 
@@ -134,7 +133,7 @@ def _unpack_voc(
         image_id, mask_id = _VOC_FILE.search(name).groups()
         if image_id:
             sizes[image_id] = image_size(data, f"{archive}: {name}")
-            (folder / f"{image_id}.jpg").write_bytes(data)
+            _keep(work, f"images/{image_id}.jpg", data)
         else:
             masks[mask_id] = data
     _refuse_missing(archive, "VOC2012/JPEGImages/{}.jpg", ids, sizes)

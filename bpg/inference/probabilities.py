@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from bpg.errors import BPGError
-from bpg.files import whole_file
 
 FLOOR = 0.05
 
@@ -30,7 +29,8 @@ _BROKEN = (
 def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     """Write float (K+1, H, W) in 0..1; classes that stay under `FLOOR` everywhere are dropped.
 
-    The winner of every pixel is kept even where it is under the floor.
+    The winner of every pixel is kept even where it is under the floor. Not atomic: many files are
+    written at a time, into a work (`bpg.work`).
     """
     peaks = probabilities.reshape(len(probabilities), -1).max(1)
     kept = set(np.flatnonzero(peaks >= FLOOR)) | set(np.unique(probabilities.argmax(0)))
@@ -40,8 +40,7 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     note = PngImagePlugin.PngInfo()
     note.add_text("classes", " ".join(map(str, kept)))
     note.add_text("of", str(len(probabilities)))
-    with whole_file(path) as partial:
-        picture.save(partial, pnginfo=note, compress_level=4)
+    picture.save(path, format="PNG", pnginfo=note, compress_level=4)
 
 
 def read_probabilities(path: Path) -> tuple[list[int], np.ndarray]:

@@ -1,9 +1,12 @@
 """The training loop."""
 
 import math
+import sys
+import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +21,12 @@ from bpg.errors import BPGError
 from bpg.files import whole_directory
 from bpg.losses.boundary import edge_mass, squared_error
 from bpg.losses.field import make_field
-from bpg.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
+from bpg.losses.partial_cross_entropy import partial_cross_entropy
 from bpg.losses.regularisers import regularise
 from bpg.losses.terms import Options, Term
 from bpg.models.network import Network
+from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from bpg.training.interrupt import deferred_interrupts, leave_interrupts_to_the_parent
 from bpg.training.solver import make_optimizer, parameter_groups, poly, set_rates
 
 SHOWN_EVERY = 20  # steps between two losses on the progress bar
@@ -60,6 +65,8 @@ def train(
     workers: int,
     seed: int,
     title: str,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = math.inf,
 ) -> dict:
     """Minimise the objective over `epochs` epochs and return a summary.
 
@@ -82,44 +89,96 @@ def train(
         network, rate=rate, decay=decay, head_rate=head_rate, new_rate=new_rate
     )
     solver = make_optimizer(optimizer, groups, momentum=momentum)
+    progress = _start(checkpoint, network, solver, title)
+    meter = Meter(progress.sums, progress.summed)
     loader = DataLoader(
         pictures,
-        batch_sampler=EpochSampler(len(pictures), batch, epochs, seed, first_epoch),
+        batch_sampler=EpochSampler(len(pictures), batch, epochs, seed, first_epoch, progress.step),
         num_workers=workers,
         persistent_workers=False,
         pin_memory=device.type == "cuda",
+        worker_init_fn=leave_interrupts_to_the_parent,
+        # Its own, so that a second start draws nothing from the state that is gone on with.
+        generator=torch.Generator(),
     )
-    meter = Meter(device)
-    summary: dict = {}
+    clock = _Clock(progress.seconds)
+
+    total = epochs * steps
+    done = progress.step
+
+    def keep() -> None:
+        meter.check(f"{title}, step {done}")
+        progress.step, progress.seconds = done, clock.total()
+        progress.sums, progress.summed = meter.sums, meter.steps
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, network, solver, progress)
+        clock.mark()
+
     with (
-        whole_directory(curves) as folder,
-        Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None) as live,
-        tqdm(total=epochs * steps * batch, unit="image", desc=title, mininterval=2) as bar,
+        deferred_interrupts() as interrupted,
+        tqdm(
+            total=total * batch, initial=done * batch, unit="image", desc=title, mininterval=2
+        ) as bar,
     ):
-        for step, items in enumerate(_loaded(loader)):
-            set_rates(solver, poly(step, epochs * steps))
+        for items in _loaded(loader, interrupted):
+            set_rates(solver, poly(done, total))
             terms = solver_step(network, items, solver, objective, clip, device, bf16)
-            meter.add(terms)
             # Reading the loss waits for the device, so not at every step.
-            if step % SHOWN_EVERY == 0:
+            if done % SHOWN_EVERY == 0:
                 bar.set_postfix(loss=f"{float(terms['loss']):.3f}", refresh=False)
+            done += 1
+            meter.add(terms)
             bar.update(batch)
-            if (step + 1) % steps == 0:
-                epoch = first_epoch + (step + 1) // steps
-                summary = meter.means(f"{title}, epoch {epoch}")
-                live.step = epoch
-                for name, value in summary.items():
-                    if value is not None:
-                        live.log_metric(f"train/{name}", round(value, 6), plot=True)
-                live.make_summary()
-                meter = Meter(device)
-        # The losses are those before each step: the last step's outcome is in the weights alone.
-        if not all(value.isfinite().all() for value in network.state_dict().values()):
-            raise BPGError(f"{title}: the trained weights are not finite; lower the learning rate")
-    return {"epochs": epochs, "steps": epochs * steps, **summary}
+            if done % steps == 0:
+                meter.end_epoch(progress, f"{title}, epoch {first_epoch + done // steps}")
+                meter = Meter()
+            if interrupted():
+                break
+            if clock.since_mark() >= checkpoint_seconds:
+                keep()
+        if done == total:
+            # The losses are those before each step: the last outcome is in the weights alone.
+            _check_weights(network, title)
+        if done > progress.step:
+            keep()
+        if done < total:
+            raise KeyboardInterrupt(f"after step {done} of {total}; the next start goes on there")
+    _write_curves(curves, first_epoch, progress.epochs)
+    unseen = [
+        name
+        for name, count in zip(network.architecture.classes, progress.labelled, strict=True)
+        if count == 0
+    ]
+    if unseen:
+        _warn(f"{title}: no crop had a labelled pixel of {', '.join(unseen)}: never learnt")
+    if progress.blank:
+        _warn(f"{title}: {progress.blank} of {total} batches had no labelled pixel")
+    return {
+        "epochs": epochs,
+        "steps": total,
+        **progress.epochs[-1],
+        "blank_batches": progress.blank,
+        "unseen_classes": unseen,
+        "seconds": progress.seconds,
+    }
 
 
-def _loaded(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
+def _start(
+    checkpoint: Path | None, network: Network, solver: torch.optim.Optimizer, title: str
+) -> Progress:
+    """Go on from the checkpoint where there is one."""
+    if checkpoint is None or not checkpoint.exists():
+        return Progress()
+    try:
+        progress = load_checkpoint(checkpoint, network, solver)
+    except BPGError as error:
+        _warn(f"{title}: starts over: {error}")
+        return Progress()
+    _warn(f"{title}: goes on after step {progress.step}")
+    return progress
+
+
+def _loaded(loader: DataLoader, interrupted: Callable[[], bool]) -> Iterator[list[torch.Tensor]]:
     """Yield the batches; an error of a loading process comes as its one line, as without one."""
     try:
         yield from loader
@@ -129,6 +188,56 @@ def _loaded(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
         # PyTorch wraps the error into the process's own stack trace, of which it is the last line.
         line = str(error).strip().splitlines()[-1]
         raise BPGError(line.removeprefix("bpg.errors.BPGError: ")) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        if interrupted():
+            return  # SIGTERM goes to all processes of a job
+        raise BPGError(
+            f"a loading process died ({str(error).splitlines()[0]}): out of memory? Lower "
+            "machine.workers or training.batch; the next start goes on from the last checkpoint"
+        ) from error
+
+
+def _check_weights(network: Network, title: str) -> None:
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise BPGError(f"{title}: the trained weights are not finite; lower the learning rate")
+
+
+def _write_curves(
+    curves: Path, first_epoch: int, epochs: Sequence[Mapping[str, float | None]]
+) -> None:
+    with (
+        whole_directory(curves) as folder,
+        Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None) as live,
+    ):
+        for epoch, means in enumerate(epochs, first_epoch + 1):
+            live.step = epoch
+            for name, value in means.items():
+                if value is not None:
+                    live.log_metric(f"train/{name}", round(value, 6), plot=True)
+            live.make_summary()
+
+
+def _warn(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)
+
+
+class _Clock:
+    """Seconds in all, those of earlier starts with them, and since the last mark."""
+
+    def __init__(self, before: float):
+        self.before = before
+        self.started = self.marked = time.monotonic()
+
+    def total(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def mark(self) -> None:
+        self.marked = time.monotonic()
+
+    def since_mark(self) -> float:
+        return time.monotonic() - self.marked
 
 
 def solver_step(
@@ -148,7 +257,10 @@ def solver_step(
         scores, edge_logits, features = network(images)
     semantic = partial_cross_entropy(scores, labels)
     loss = semantic
-    terms = {"labelled": (labels != IGNORE).sum(), "semantic": semantic.detach()}
+    # By class, without waiting for the device as `bincount` does.
+    classes = torch.arange(scores.shape[1], device=device)
+    labelled = (labels.reshape(-1, 1) == classes).sum(0)
+    terms = {"labelled": labelled, "blank": labelled.sum() == 0, "semantic": semantic.detach()}
     if edge_logits is not None:
         # `boundary_loss`, in the two parts that the edge loss of Table 2 needs as well.
         error, pixels = squared_error(edge_logits, edges, valid)
@@ -169,16 +281,24 @@ def solver_step(
 
 
 class EpochSampler:
-    """Batches of keys epoch · n + item: each epoch a permutation of its own, from the seed."""
+    """Batches of keys epoch · n + item: each epoch a permutation of its own, from the seed.
 
-    def __init__(self, items: int, batch: int, epochs: int, seed: int, first: int = 0):
+    `first` is the number of the first epoch; `skip` batches are left out at the start.
+    """
+
+    def __init__(
+        self, items: int, batch: int, epochs: int, seed: int, first: int = 0, skip: int = 0
+    ):
         self.items, self.batch, self.epochs, self.seed = items, batch, epochs, seed
-        self.first = first
+        self.first, self.skip = first, skip
 
     def __len__(self) -> int:
-        return self.epochs * (self.items // self.batch)
+        return self.epochs * (self.items // self.batch) - self.skip
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(self._all(), self.skip, None)
+
+    def _all(self) -> Iterator[list[int]]:
         for epoch in range(self.first, self.first + self.epochs):
             # Pictures draw from [seed, epoch, item] with item < items: this stream is another.
             order = np.random.default_rng([self.seed, epoch, self.items]).permutation(self.items)
@@ -186,16 +306,15 @@ class EpochSampler:
                 yield [epoch * self.items + int(i) for i in order[first : first + self.batch]]
 
 
-_MEASURED = ("loss", "semantic", "boundary", "labelled", "squared_error", "pixels")
+_MEASURED = ("loss", "semantic", "boundary", "labelled", "blank", "squared_error", "pixels")
 
 
 class Meter:
     """Sums over an epoch, kept on the device so that steps don't wait for each other."""
 
-    def __init__(self, device: torch.device):
-        self.device = device
-        self.sums: dict[str, torch.Tensor] = {}
-        self.steps = 0
+    def __init__(self, sums: dict[str, torch.Tensor] | None = None, steps: int = 0):
+        self.sums = dict(sums or {})
+        self.steps = steps
 
     def add(self, terms: dict[str, torch.Tensor]) -> None:
         """Add one step's terms."""
@@ -203,13 +322,17 @@ class Meter:
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.double()
 
-    def means(self, where: str) -> dict[str, float | None]:
-        """Return the epoch's mean losses; BPGError where one is not finite."""
-        sums = {name: float(value) for name, value in self.sums.items()}
-        if not all(math.isfinite(value) for value in sums.values()):
+    def check(self, where: str) -> None:
+        """Raise BPGError where a sum is not finite."""
+        if not all(value.isfinite().all() for value in self.sums.values()):
             raise BPGError(f"{where}: the loss is not finite; lower the learning rate")
-        if sums["labelled"] == 0:
+
+    def means(self, where: str) -> dict[str, float | None]:
+        """Return the epoch's mean losses; BPGError where one is not finite or nothing labelled."""
+        self.check(where)
+        if self.sums["labelled"].sum() == 0:
             raise BPGError(f"{where}: no labelled pixel in any crop; check the scribbles")
+        sums = {name: float(value) for name, value in self.sums.items() if name != "labelled"}
         edge_loss = sums["squared_error"] / sums["pixels"] if "pixels" in sums else None
         return {
             "loss": sums["loss"] / self.steps,
@@ -219,3 +342,11 @@ class Meter:
             # Whatever else was added is a regulariser's value.
             **{name: value / self.steps for name, value in sums.items() if name not in _MEASURED},
         }
+
+    def end_epoch(self, progress: Progress, where: str) -> None:
+        """Add the epoch's means and counts to `progress`; errors as `means`."""
+        progress.epochs.append(self.means(where))
+        counts = [int(count) for count in self.sums["labelled"].tolist()]
+        before = progress.labelled or [0] * len(counts)
+        progress.labelled = [a + b for a, b in zip(before, counts, strict=True)]
+        progress.blank += int(self.sums["blank"])

@@ -1,0 +1,133 @@
+"""Checkpoints: all that a training needs to go on as if it had not been stopped."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from bpg.errors import BPGError
+from bpg.files import whole_file
+from bpg.models.network import Network
+
+_DIGEST = 64  # hexadecimal digits of the SHA-256 in front, so that a flipped bit is noticed
+
+
+@dataclass
+class Progress:
+    """Where a training stands: steps done, epochs measured, the sums of the epoch under way.
+
+    The schedule, the order of the pictures and what is drawn for each follow from `step`.
+    `epochs` are the mean losses of each epoch that is over; `labelled` counts, over these epochs,
+    the labelled pixels by class and `blank` the batches without any; `sums` are those of the epoch
+    under way (`Meter`, float64), over `summed` steps. `seconds` is the time spent.
+    """
+
+    step: int = 0
+    epochs: list[dict[str, float | None]] = field(default_factory=list)
+    labelled: list[int] = field(default_factory=list)
+    blank: int = 0
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    summed: int = 0
+    seconds: float = 0.0
+
+
+_PLAIN = ("step", "epochs", "labelled", "blank", "summed", "seconds")  # kept as JSON
+
+
+def save_checkpoint(
+    path: Path, network: Network, solver: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write the state of a training between two steps: whole, flushed to the disk, or not at all.
+
+    It holds weights and buffers, the solver's state, PyTorch's random states (nothing else draws:
+    pictures draw from seed, epoch and item) and `progress`. No pickles: tensors are safetensors,
+    the rest JSON. The learning rates are not in it: they follow from the step.
+    """
+    tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
+    numbers: dict[str, Any] = {}
+    for index, state in solver.state_dict()["state"].items():
+        for name, value in state.items():
+            if torch.is_tensor(value):
+                tensors[f"solver/{index}/{name}"] = value
+            elif value is not None:
+                numbers[f"{index}/{name}"] = value
+    tensors["random/cpu"] = torch.get_rng_state()
+    device = next(network.parameters()).device
+    if device.type == "cuda":
+        tensors["random/cuda"] = torch.cuda.get_rng_state(device)
+    tensors |= {f"sums/{name}": value for name, value in progress.sums.items()}
+    note = {name: getattr(progress, name) for name in _PLAIN} | {"solver": numbers}
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    data = save(plain, {"training": json.dumps(note)})
+    with whole_file(path) as partial, partial.open("wb") as file:
+        file.write(hashlib.sha256(data).hexdigest().encode())
+        file.write(data)
+
+
+def load_checkpoint(path: Path, network: Network, solver: torch.optim.Optimizer) -> Progress:
+    """Bring network, solver and random states to where `save_checkpoint` found them.
+
+    They must be new and of the same make. Raises BPGError, and changes nothing, where the file
+    is missing, cut off, damaged, or of another network or solver.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
+    digest, data = data[:_DIGEST], data[_DIGEST:]
+    if digest != hashlib.sha256(data).hexdigest().encode():
+        raise BPGError(f"{path}: damaged, or no checkpoint; delete it to start over")
+    try:
+        tensors = load(data)
+        # safetensors keeps its metadata in a JSON header, after eight bytes with its length.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        note = json.loads(header["__metadata__"]["training"])
+        state = _solver_state(solver, tensors, note["solver"])
+        progress = Progress(**{name: note[name] for name in _PLAIN}, sums=_below(tensors, "sums/"))
+        weights = _below(tensors, "network/")
+        own = network.state_dict()
+        if weights.keys() != own.keys():
+            raise ValueError("other weights")
+        if any(weights[name].shape != value.shape for name, value in own.items()):
+            raise ValueError("other shapes")
+        random = tensors["random/cpu"]
+    except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise BPGError(f"{path}: of another network or solver; delete it to start over") from error
+    network.load_state_dict(weights)
+    solver.state.update(state)
+    torch.set_rng_state(random)
+    device = next(network.parameters()).device
+    if device.type == "cuda" and "random/cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random/cuda"], device)
+    progress.sums = {name: value.to(device) for name, value in progress.sums.items()}
+    return progress
+
+
+def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _solver_state(
+    solver: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]
+) -> dict[torch.nn.Parameter, dict[str, Any]]:
+    """Return {parameter: its state}, the tensors with the parameter's own layout in memory.
+
+    With another layout the solver would take other kernels, which round differently.
+    """
+    parameters = [p for group in solver.param_groups for p in group["params"]]
+    state: dict[torch.nn.Parameter, dict[str, Any]] = {}
+    for path, value in {**_below(tensors, "solver/"), **numbers}.items():
+        index, name = path.split("/")
+        parameter = parameters[int(index)]
+        if torch.is_tensor(value) and value.ndim:
+            if value.shape != parameter.shape:
+                raise ValueError("other shapes")
+            value = torch.empty_like(parameter).copy_(value)  # noqa: PLW2901
+        # A step count stays where PyTorch keeps it, on the CPU.
+        state.setdefault(parameter, {})[name] = value
+    return state

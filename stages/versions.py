@@ -1,0 +1,11 @@
+"""The packages that decide a run's numbers."""
+
+import platform
+from importlib.metadata import version
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow", "pydensecrf2")
+
+
+def versions() -> dict[str, str]:
+    """Return {"python" or package: version}."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
