@@ -16,6 +16,9 @@ IGNORE = 255
 PIXEL_LIMIT = 40_000_000
 """Pictures of more pixels are refused before they are decoded (VOC's have at most 0.25 million)."""
 
+FILE_LIMIT = 200 * 2**20
+"""Files of more bytes are refused unread: a picture of PIXEL_LIMIT has fewer."""
+
 # Pillow promises no closed list; a broken PNG may raise any of these.
 _BROKEN = (
     OSError,
@@ -120,9 +123,13 @@ def image_path(folder: Path, image_id: str) -> Path:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(FILE_LIMIT + 1)
     except OSError as error:
         raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) > FILE_LIMIT:
+        raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no picture")
+    return data
 
 
 def _open(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:

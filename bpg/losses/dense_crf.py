@@ -14,7 +14,7 @@ def dense_crf_loss(field: Field, affinity: Affinity) -> torch.Tensor:
     pairs of pixels, divided by the number of pictures; it grows with the square of the size.
     Here the batch's sum is divided by its number of pairs, each counted by its affinity: two
     pixels drawn by affinity get different labels with this probability. So a weight keeps its
-    meaning whatever crop, batch and reduction; `docs/method.md` converts the published one.
+    meaning whatever crop, batch and reduction; `docs/peers.md` converts the published one.
     A batch without a valid pixel gives 0. 0-d; the derivative is (A 1 - 2 A S) / 1' A 1.
     """
     s, sums, degrees = affinity.probabilities, affinity.sums, affinity.degrees

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.autograd.function import once_differentiable
 
 # Pixels a side of the square tiles of the affinity matrix: 1 MiB of float32, which stays in a
 # CPU core's cache, or 64 MiB, which keeps a GPU busy.
@@ -75,6 +76,7 @@ class ClosedForm(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, outer: torch.Tensor):
         """Return outer · gradient."""
         (gradient,) = ctx.saved_tensors

@@ -19,6 +19,9 @@ from bpg.models.deeplab import ASPP
 from bpg.models.prn import PRN, Mixing
 from bpg.models.resize import padded_size, upsample
 
+LARGEST = 4096
+"""No number in a stored architecture is larger (ResNet-101 has layers of 2048 channels)."""
+
 # ImageNet's channel means and deviations, for RGB in 0..1: what the backbones were trained on.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
@@ -57,8 +60,12 @@ class Architecture:
 
     @classmethod
     def from_json(cls, text: str) -> "Architecture":
-        """Read what `to_json` wrote; raises TypeError, ValueError or KeyError on anything else."""
-        values = json.loads(text)
+        """Read what `to_json` wrote; raises TypeError, ValueError or KeyError on anything else.
+
+        Numbers above `LARGEST` are refused, too: no layer is that wide and no stack that deep, and
+        building one would take all memory or for ever.
+        """
+        values = json.loads(text, parse_int=_moderate, parse_constant=_no_number)
         values["classes"] = tuple(values["classes"])
         values["prn"] = PRNOptions(**values["prn"]) if values["prn"] else None
         values["brn"] = BRNOptions(**values["brn"]) if values["brn"] else None
@@ -67,6 +74,16 @@ class Architecture:
     def to_json(self) -> str:
         """Return the description as JSON."""
         return json.dumps(asdict(self), sort_keys=True)
+
+
+def _moderate(digits: str) -> int:
+    if len(digits) > 4 or abs(int(digits)) > LARGEST:
+        raise ValueError(f"{digits[:20]} is too large")
+    return int(digits)
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
 
 
 class Output(NamedTuple):
@@ -134,11 +151,12 @@ class Network(nn.Module):
     def go_on_from(self, start: "Network") -> None:
         """Take over the weights of every part that `start` has too; the others stay as they are.
 
-        BPGError where the two have different classes or backbones.
+        BPGError where the two have different classes or backbones, or parts of different options.
         """
-        for part in ("classes", "backbone", "backbone_options", "frozen_norm"):
+        for part in ("classes", "backbone", "backbone_options", "frozen_norm", "prn", "brn"):
             ours, theirs = getattr(self.architecture, part), getattr(start.architecture, part)
-            if ours != theirs:
+            optional = part in ("prn", "brn") and None in (ours, theirs)
+            if ours != theirs and not optional:
                 raise BPGError(
                     f"the network to go on from has another {part}: {theirs}, not {ours}"
                 )
@@ -169,12 +187,17 @@ def load_network(path: Path) -> Network:
         with safe_open(path, framework="pt") as file:
             architecture = Architecture.from_json((file.metadata() or {})["architecture"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BPGError(f"{path}: not a model of this program; train it again") from error
     try:
+        # First without memory: a false architecture may ask for any amount of it.
+        with torch.device("meta"):
+            expected = Network(architecture).state_dict()
+        if any(tensors[name].shape != value.shape for name, value in expected.items()):
+            raise ValueError("other shapes")
         network = Network(architecture)
         network.load_state_dict(tensors)
-    except (BPGError, RuntimeError, TypeError, ValueError, KeyError) as error:
+    except Exception as error:  # timm raises almost anything for options that it does not know
         raise BPGError(f"{path}: weights do not fit their architecture; train again") from error
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():

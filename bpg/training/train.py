@@ -258,8 +258,7 @@ def solver_step(
     semantic = partial_cross_entropy(scores, labels)
     loss = semantic
     # By class, without waiting for the device as `bincount` does.
-    classes = torch.arange(scores.shape[1], device=device)
-    labelled = (labels.reshape(-1, 1) == classes).sum(0)
+    labelled = torch.stack([(labels == label).sum() for label in range(scores.shape[1])])
     terms = {"labelled": labelled, "blank": labelled.sum() == 0, "semantic": semantic.detach()}
     if edge_logits is not None:
         # `boundary_loss`, in the two parts that the edge loss of Table 2 needs as well.
