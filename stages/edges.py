@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, image_size, read_image, read_mask
+from bpg.data.pretrained import HED
 from bpg.edges.boundaries import fit, shuffled, true_edges
 from bpg.edges.hed import edge_map, load_hed
 from bpg.training.devices import choose_bf16, choose_device, set_up
@@ -64,7 +65,7 @@ def _contours(data: DataLayout, names: list[str]) -> Iterator[tuple[str, np.ndar
 def _hed(
     data: DataLayout, names: list[str], upscale: int, device: torch.device, bf16: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
-    model = load_hed(HED_WEIGHTS).to(device)
+    model = load_hed(HED.verified(HED_WEIGHTS)).to(device)
     for name in names:
         image = read_image(image_path(data.images, name))
         yield name, edge_map(model, image, upscale=upscale, precision="bf16" if bf16 else "fp32")

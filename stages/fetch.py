@@ -26,7 +26,7 @@ def fetch(parameters: Parameters) -> None:
             )
     else:
         _nothing(archives, f"the data set {switches.dataset} needs no archive")
-    HED.fetch(HED_WEIGHTS.parent, switches.mirror)
+    HED.fetch(HED_WEIGHTS, switches.mirror)
     backbone = backbone_folder(switches.recipe)
     if parameters.recipe.model.weights:
         BACKBONES[parameters.recipe.model.weights].fetch(backbone, switches.mirror)

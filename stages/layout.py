@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path()  # DVC runs every stage in the folder of dvc.yaml
 WEIGHTS = Path("data/weights")
-HED_WEIGHTS = WEIGHTS / "hed" / "hed_bsds500.h5"
+HED_WEIGHTS = WEIGHTS / "hed"
 RUNS = Path("runs")
 RESULTS = Path("results")
 UNFINISHED = Path("unfinished")  # the stages' own; DVC does not see it

@@ -64,7 +64,7 @@ def train_variant(
             network.go_on_from(load_network(run_layout(variant.start, seed).model))
         elif recipe.model.weights:
             folder = backbone_folder(parameters.switches.recipe)
-            load_imagenet(network.backbone, folder / BACKBONES[recipe.model.weights].file)
+            load_imagenet(network.backbone, BACKBONES[recipe.model.weights].verified(folder))
         epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)
         pictures = TrainingPictures(
             read_ids(data.train),

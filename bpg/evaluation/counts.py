@@ -69,8 +69,7 @@ def read_counts(path: Path, *, images: int, classes: int) -> NDArray[np.int32]:
         counts = np.load(BytesIO(path.read_bytes()), allow_pickle=False)
     except OSError as error:
         raise BPGError(f"{path}: cannot be read ({error.strerror}); run evaluate") from error
-    # The second is NumPy's word for an empty file; a broken header may claim any size.
-    except (ValueError, EOFError, MemoryError) as error:
+    except Exception as error:  # NumPy reads a broken header as Python, which raises anything
         raise BPGError(f"{path}: no .npy file, or cut off; evaluate the run anew") from error
     expected = (images, 2, 2, 3, classes)
     if not isinstance(counts, np.ndarray):

@@ -5,6 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -116,11 +117,12 @@ def train(
 
     with (
         deferred_interrupts() as interrupted,
+        _dead_workers_named(interrupted),
         tqdm(
             total=total * batch, initial=done * batch, unit="image", desc=title, mininterval=2
         ) as bar,
     ):
-        for items in _loaded(loader, interrupted):
+        for items in _loaded(loader):
             set_rates(solver, poly(done, total))
             terms = solver_step(network, items, solver, objective, clip, device, bf16)
             # Reading the loss waits for the device, so not at every step.
@@ -178,7 +180,7 @@ def _start(
     return progress
 
 
-def _loaded(loader: DataLoader, interrupted: Callable[[], bool]) -> Iterator[list[torch.Tensor]]:
+def _loaded(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
     """Yield the batches; an error of a loading process comes as its one line, as without one."""
     try:
         yield from loader
@@ -188,14 +190,22 @@ def _loaded(loader: DataLoader, interrupted: Callable[[], bool]) -> Iterator[lis
         # PyTorch wraps the error into the process's own stack trace, of which it is the last line.
         line = str(error).strip().splitlines()[-1]
         raise BPGError(line.removeprefix("bpg.errors.BPGError: ")) from error
+
+
+@contextmanager
+def _dead_workers_named(interrupted: Callable[[], bool]) -> Iterator[None]:
+    """Name the death of a loading process, which PyTorch raises at any point of the block."""
+    try:
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        if interrupted():
-            return  # SIGTERM goes to all processes of a job
+        place = "the next start goes on from the last checkpoint"
+        if interrupted():  # SIGTERM goes to all processes of a job
+            raise KeyboardInterrupt(f"in the midst of a step; {place}") from error
         raise BPGError(
             f"a loading process died ({str(error).splitlines()[0]}): out of memory? Lower "
-            "machine.workers or training.batch; the next start goes on from the last checkpoint"
+            f"machine.workers or training.batch; {place}"
         ) from error
 
 

@@ -818,7 +818,7 @@ def test_every_place_of_the_layout_is_written_by_one_stage():
     for name in TRAINING:
         assert set(entries(name, "outs")) == twice
     known = {path for key, path in layout_paths().items() if not key.startswith("start.")}
-    known |= {HED_WEIGHTS.parent.as_posix(), backbone_folder("${recipe}").as_posix()}
+    known |= {HED_WEIGHTS.as_posix(), backbone_folder("${recipe}").as_posix()}
     assert {path for path in written if not path.startswith("results/")} == known
 
 
