@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 from tqdm import tqdm
 
 from bpg.data.archives import disk_full_named, read_members
 from bpg.data.masks import IGNORE, decode_mask, image_size, write_mask
+from bpg.data.sbd import read_segmentation
 from bpg.errors import BPGError
 from bpg.work import Work
 
@@ -154,7 +153,7 @@ def _decode_masks(
             yield image_id, name, decode_mask(voc_masks[image_id], name)
         elif image_id in sbd_masks:
             name = f"{sbd}: cls/{image_id}.mat"
-            yield image_id, name, _decode_sbd(sbd_masks[image_id], name)
+            yield image_id, name, read_segmentation(sbd_masks[image_id], name)
         else:
             raise BPGError(
                 f"{voc}: SegmentationClass/{image_id}.png is missing, "
@@ -170,17 +169,6 @@ def _ids(data: bytes, name: str) -> list[str]:
     if not ids:
         raise BPGError(f"{name}: the list is empty")
     return ids
-
-
-def _decode_sbd(data: bytes, name: str) -> np.ndarray:
-    """GTcls.Segmentation of a .mat file of SBD: uint8 (H, W)."""
-    try:
-        mask = loadmat(BytesIO(data), variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0]
-    except Exception as error:  # a broken .mat makes scipy raise almost anything
-        raise BPGError(f"{name}: broken .mat file ({type(error).__name__})") from error
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.ndim != 2:
-        raise BPGError(f"{name}: GTcls.Segmentation is no uint8 matrix")
-    return mask
 
 
 def _check_mask(mask: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:
