@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 from bpg.errors import BPGError
 
@@ -19,6 +20,9 @@ def _quiet_interrupt(kind: type[BaseException], error: BaseException, trace: obj
 
 
 sys.excepthook = _quiet_interrupt
+
+# Of a stage that stops, joblib would report the tasks that it gave up; the stop has its own line.
+warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")
 
 # Every stage reads the variants, and a user edits their file: a mistake there is one line, too.
 try:

@@ -93,24 +93,11 @@ def load_hed(weights: Path) -> HED:
         expected[f"{name}/vars/0"] = layer.weight
         expected[f"{name}/vars/1"] = layer.bias
 
-    arrays = _read_datasets(weights)
-    if missing := sorted(expected.keys() - arrays.keys()):
-        raise _bad_weights(weights, f"tensor {missing[0]} is missing")
-    if unknown := sorted(arrays.keys() - expected.keys()):
-        raise _bad_weights(weights, f"tensor {unknown[0]} is not part of HED")
-
-    for name, parameter in expected.items():
-        array = arrays[name]
-        if array.dtype.kind != "f":
-            raise _bad_weights(weights, f"tensor {name} holds {array.dtype}, not floats")
-        # Keras keeps kernels as (height, width, in, out), PyTorch as (out, in, height, width).
-        order = (3, 2, 0, 1) if parameter.ndim == 4 else (0,)
-        shape = tuple(parameter.shape[order.index(axis)] for axis in range(parameter.ndim))
-        if array.shape != shape:
-            raise _bad_weights(weights, f"tensor {name} has shape {array.shape}, not {shape}")
+    for name, array in _read_tensors(weights, expected).items():
         if not np.isfinite(array).all():
             raise _bad_weights(weights, f"tensor {name} has values that are not finite")
-        parameter.data.copy_(torch.from_numpy(array.transpose(order).astype(np.float32)))
+        ordered = array.transpose(_keras_order(expected[name]))
+        expected[name].data.copy_(torch.from_numpy(ordered.astype(np.float32)))
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -157,23 +144,43 @@ def edge_map(
     return probability[0, 0].mul(255).round().byte().cpu().numpy()
 
 
-def _read_datasets(path: Path) -> dict[str, np.ndarray]:
-    """Return every array of an HDF5 file by its path in the file."""
-    arrays: dict[str, np.ndarray] = {}
+def _read_tensors(path: Path, expected: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Return the arrays of an HDF5 file, which must be `expected` and nothing else.
+
+    Names, types and shapes are looked at first: a false file may claim any size.
+    """
+    stored: dict[str, h5py.Dataset] = {}
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
-            arrays[name] = np.asarray(item[()])
+            stored[name] = item
 
     if not path.is_file():
         raise _bad_weights(path, "no such file")
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
+            if missing := sorted(expected.keys() - stored.keys()):
+                raise _bad_weights(path, f"tensor {missing[0]} is missing")
+            if unknown := sorted(stored.keys() - expected.keys()):
+                raise _bad_weights(path, f"tensor {unknown[0]} is not part of HED")
+            for name, parameter in expected.items():
+                shape, kind = stored[name].shape, stored[name].dtype
+                if kind.kind != "f":
+                    raise _bad_weights(path, f"tensor {name} holds {kind}, not floats")
+                order = _keras_order(parameter)
+                wanted = tuple(parameter.shape[order.index(axis)] for axis in range(len(order)))
+                if shape != wanted:
+                    raise _bad_weights(path, f"tensor {name} has shape {shape}, not {wanted}")
+            return {name: np.asarray(stored[name][()]) for name in expected}
     # h5py passes on the errors of the C library as one or the other of these.
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise _bad_weights(path, f"cannot be read as HDF5 ({error})") from error
-    return arrays
+
+
+def _keras_order(parameter: torch.Tensor) -> tuple[int, ...]:
+    """Return how to turn Keras's kernels (height, width, in, out) into (out, in, height, width)."""
+    return (3, 2, 0, 1) if parameter.ndim == 4 else (0,)
 
 
 def _bad_weights(path: Path, problem: str) -> BPGError:

@@ -7,6 +7,7 @@ import pytest
 from bpg.data.masks import read_image, read_mask
 from bpg.data.scribbles import label_map, rasterise
 from bpg.data.shapes import CLASSES, draw_picture, prepare_shapes
+from bpg.work import open_work
 
 SIZE = 96
 LINE = 3  # ScribbleSup's usual width
@@ -120,10 +121,18 @@ def test_colour_alone_does_not_even_separate_one_picture_of_known_mask(pictures)
     assert np.mean(np.array(scores) < 0.75) > 0.2, "every picture can be cut out by colour"
 
 
-def prepare(folder, seed=3):
+def prepare(folder, seed=3, train=3, val=2):
     # Threads: the workers' start-up would take longer than the drawing.
-    with joblib.parallel_config(backend="threading"):
-        prepare_shapes(folder, size=48, train=3, val=2, seed=seed)
+    with (
+        joblib.parallel_config(backend="threading"),
+        open_work(
+            folder.with_name(f"{folder.name}-work"), {"draw": [train, val, seed]}, [], print
+        ) as work,
+    ):
+        lists = prepare_shapes(work, size=48, train=train, val=val, seed=seed)
+        work.deliver({name: folder / name for name in ("images", "masks", "strokes")})
+    for name, ids in zip(("train", "val"), lists, strict=True):
+        (folder / f"{name}.txt").write_text("".join(f"{i}\n" for i in ids))
     return folder
 
 
@@ -165,6 +174,5 @@ def test_prepared_folder_repeats_byte_by_byte_and_follows_the_seed(tmp_path):
 
 def test_preparing_again_leaves_nothing_of_a_larger_set(tmp_path):
     folder = prepare(tmp_path / "shapes")
-    with joblib.parallel_config(backend="threading"):
-        prepare_shapes(folder, size=48, train=1, val=1, seed=3)
+    prepare(folder, train=1, val=1)
     assert len(files(folder)) == 2 + 2 + 2 + 1

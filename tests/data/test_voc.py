@@ -15,6 +15,7 @@ from bpg.data.masks import PALETTE, read_image, read_mask
 from bpg.data.scribbles import label_map
 from bpg.data.voc import prepare_voc, train_aug_ids
 from bpg.errors import BPGError
+from bpg.work import open_work, tree_digest
 
 CLASSES = ["background", "cat", "dog"]
 NAMES = {"voc": "voc.tar", "sbd": "sbd.tgz", "scribbles": "scribbles.zip"}
@@ -91,9 +92,20 @@ def prepare(tmp_path, make_tar, make_zip):
         make_tar("archives/voc.tar", members(voc_members(), voc))
         make_tar("archives/sbd.tgz", members(sbd_members(), sbd), "w:gz")
         make_zip("archives/scribbles.zip", members(scribble_members(), scribbles))
-        return prepare_voc(tmp_path / "archives", tmp_path / "out", classes=CLASSES, **NAMES)
+        return prepared(tmp_path / "archives", tmp_path / "out", classes=CLASSES, **NAMES)
 
     return run
+
+
+def prepared(archives, out, **options):
+    """Prepare in a work beside `out`, and deliver as the stage does."""
+    origin = {"archives": tree_digest(archives)}
+    with open_work(out.with_name("work"), origin, [], print) as work:
+        lists = prepare_voc(archives, work, **options)
+        work.deliver({name: out / name for name in ("images", "masks", "strokes")})
+    for name, ids in zip(("train", "val"), lists, strict=True):
+        (out / f"{name}.txt").write_text("".join(f"{i}\n" for i in ids))
+    return lists
 
 
 def test_train_aug_is_the_union_without_val_sorted():
@@ -240,7 +252,7 @@ BAD = {
     "other field": ({"sbd": {f"{SBD}/cls/s1.mat": mat(1, field="S")}}, "cls/s1.mat: broken .mat"),
     "other type": (
         {"sbd": {f"{SBD}/cls/s1.mat": mat(1, dtype=np.float64)}},
-        "cls/s1.mat: GTcls.Segmentation is no uint8 matrix",
+        r"cls/s1.mat: broken .*Segmentation is no uint8 matrix",
     ),
 }
 
@@ -255,7 +267,7 @@ def test_what_is_missing_or_wrong_is_named_and_nothing_appears(prepare, tmp_path
 
 def test_a_missing_archive_is_named(tmp_path):
     with pytest.raises(BPGError, match=r"voc\.tar: cannot be read .* fetch it first"):
-        prepare_voc(tmp_path, tmp_path / "out", classes=CLASSES, **NAMES)
+        prepared(tmp_path, tmp_path / "out", classes=CLASSES, **NAMES)
 
 
 @settings(
@@ -279,20 +291,20 @@ def test_the_sample_of_real_images(tmp_path):
         *("cow", "table", "dog", "horse", "motorbike", "person", "plant", "sheep", "sofa"),
         *("train", "monitor"),
     ]
-    train, val = prepare_voc(
+    train, val = prepared(
         SAMPLE,
-        tmp_path,
+        tmp_path / "out",
         classes=classes,
         voc="VOCtrainval_11-May-2012.tar",
         sbd="benchmark.tgz",
         scribbles="scribble_annotation.zip",
     )
     assert (len(train), len(val), set(train) & set(val)) == (2733, 396, set())
-    assert len(list((tmp_path / "masks").iterdir())) == 2733 + 396
+    assert len(list((tmp_path / "out/masks").iterdir())) == 2733 + 396
     # The last id's scribbles have a stroke of one point.
     for image_id in [*train[::100], "2008_003801"]:
-        mask = read_mask(tmp_path / f"masks/{image_id}.png")
-        labels = label_map(tmp_path / f"strokes/{image_id}.xml", mask.shape[::-1], classes, 3)
+        mask = read_mask(tmp_path / f"out/masks/{image_id}.png")
+        labels = label_map(tmp_path / f"out/strokes/{image_id}.xml", mask.shape[::-1], classes, 3)
         drawn = labels != 255
         assert 0 < drawn.mean() < 0.2
         assert (labels[drawn] == mask[drawn]).all()

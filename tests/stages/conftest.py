@@ -100,12 +100,16 @@ def _shrink(folder: Path) -> None:
 
 
 def _snapshot(folder: Path) -> dict[str, str]:
-    """{path below the folder: SHA-256, or "folder"}: what is there and what is in it."""
+    """{path below the folder: SHA-256, or "folder"}: what is there and what is in it.
+
+    Without the unfinished work, which is kept on purpose.
+    """
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         if path.is_file()
         else "folder"
         for path in sorted(folder.rglob("*"))
+        if path.relative_to(folder).parts[0] != "unfinished"
     }
 
 

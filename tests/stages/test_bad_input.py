@@ -154,7 +154,7 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "HED's weights missing": (
         "edges",
         lambda _: None,
-        "data/weights/hed/hed_bsds500.h5: no such file",
+        "data/weights/hed/hed_bsds500.h5: no such weight file; run the fetch stage",
     ),
     "HED's weights are something else": (
         "edges",
@@ -162,7 +162,7 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
             ((f / "data/weights/hed").mkdir(parents=True))
             or (f / "data/weights/hed/hed_bsds500.h5").write_bytes(b"x" * 999)
         ),
-        "data/weights/hed/hed_bsds500.h5: cannot be read as HDF5",
+        r"data/weights/hed/hed_bsds500.h5: has SHA-256 \w+, pinned is 4502df9\w+; delete it",
     ),
     "model missing": (
         "predict scribble 0",
@@ -657,30 +657,46 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    ("command", "output"),
+    ("command", "place", "outputs"),
     [
-        ("prepare", "data/shapes"),
-        ("scribbles", "data/shapes/scribbles"),
-        ("predict scribble 0", "runs/scribble/0"),
-        ("propagate scribblesup_1 0", "runs/scribblesup_1/0/propagated"),
-        ("crf scribble 0", "runs/scribble/0/masks_crf"),
-        ("report", "results/report"),
+        ("prepare", "unfinished/prepare", ["images", "masks", "strokes", "train.txt"]),
+        ("scribbles", "unfinished/scribbles", ["scribbles"]),
+        ("train scribble 0", "unfinished/train-scribble-0", ["model.safetensors", "training.json"]),
+        ("predict scribble 0", "unfinished/predict-scribble-0", ["probabilities", "masks"]),
+        ("propagate scribblesup_1 0", "unfinished/propagate-scribblesup_1-0", ["propagated"]),
+        ("crf scribble 0", "unfinished/crf-scribble-0", ["masks_crf"]),
+        ("report", "results/report", ["index.html"]),
     ],
 )
-def test_a_full_disk_is_named_with_the_place(workspace, tmp_path, refused, command, output):
+def test_a_full_disk_is_named_and_once_there_is_room_the_stage_goes_on(
+    workspace, tools, tmp_path, refused, command, place, outputs
+):
     stage, *arguments = command.split()
     if stage == "prepare":
         shutil.rmtree(workspace / "data/shapes")
         (workspace / "data/shapes").mkdir()
     else:
         ran_before(workspace, stage)
-    with small_disk(tmp_path / "disk", "4m") as disk:
+    with small_disk(tmp_path / "disk", "6m") as disk:
         folder = shutil.copytree(workspace, disk / "workspace")
         (disk / "filling").write_bytes(bytes(shutil.disk_usage(disk).free))
         # Room for folders (they need none here) and for the first small file.
         os.truncate(disk / "filling", (disk / "filling").stat().st_size - 8192)
-        (folder / output).parent.mkdir(parents=True, exist_ok=True)
-        refused(folder, stage, *arguments, says=rf"(?i){output}.*(disk is full|no space left)")
+        refused(folder, stage, *arguments, says=rf"(?i){place}.*(disk is full|no space left)")
+        (disk / "filling").unlink()
+        for one in (folder, workspace):  # stopped, and never stopped
+            assert tools.call(one, stage, *arguments).code == 0
+        made = "results/report" if stage == "report" else f"runs/{'/'.join(arguments)}"
+        made = Path(made if arguments or stage == "report" else "data/shapes")
+        for output in outputs:
+            same = [bytes_below(one / made / output) for one in (folder, workspace)]
+            assert same[0] == same[1]
+
+
+def bytes_below(path: Path) -> dict[str, bytes]:
+    assert path.exists()
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    return {str(file.relative_to(path)): file.read_bytes() for file in files if file.is_file()}
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -719,7 +735,7 @@ def test_a_limit_on_file_sizes_is_named(workspace, tools):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert outcome.code == 1
-    assert re.search(r"runs/scribble/0.*File too large", outcome.error)
+    assert re.search(r"unfinished/train-scribble-0.*File too large", outcome.error)
     assert not (workspace / RUN / "model.safetensors").exists()
     assert not list(workspace.rglob(".partial*"))
 
@@ -744,7 +760,10 @@ def test_a_process_prints_one_line_and_no_stack_trace(workspace, tools, environm
     assert result.stdout == ""
 
 
-def test_an_interrupted_training_stops_at_once_and_leaves_nothing(workspace, tools, environment):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_stops_at_once_with_a_checkpoint_alone(
+    workspace, tools, environment, number
+):
     ran_before(workspace, "train")
     tools.edit(workspace / "params/recipe/tiny.yaml", {"training.epochs": 100_000})
     before = tools.snapshot(workspace)
@@ -763,16 +782,24 @@ def test_an_interrupted_training_stops_at_once_and_leaves_nothing(workspace, too
             chunk = process.stderr.read1()
             assert chunk, seen.decode()
             seen += chunk
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 130
     said = (seen + rest).decode()
-    assert said.splitlines()[-1] == "train: interrupted"
+    last = said.splitlines()[-1]
+    found = re.fullmatch(
+        r"train: interrupted after step (\d+) of 200000; the next start goes on there", last
+    )
+    assert found, last
     assert "Traceback" not in said
     assert tools.snapshot(workspace) == before
+    # The next start goes on there: it has so few steps to do that it could not do all.
+    assert (workspace / "unfinished/train-scribble-0/checkpoint").is_file()
+    header = (workspace / "unfinished/train-scribble-0/checkpoint").read_bytes()[64:4096]
+    assert f'\\"step\\": {found[1]},'.encode() in header
 
 
 def test_the_finished_run_is_sound(finished_run, tools):
