@@ -1,6 +1,8 @@
 """Score the masks of one run, raw and with CRF."""
 
 import json
+import math
+from pathlib import Path
 
 from bpg.data.ids import read_ids
 from bpg.errors import BPGError
@@ -16,11 +18,7 @@ def evaluate(parameters: Parameters, variant: str, seed: int) -> None:
     """Write `runs/<variant>/<seed>/metrics.json` and `counts.npy`."""
     data = data_layout(parameters.switches.dataset)
     run = run_layout(variant, seed)
-    try:
-        training = json.loads(run.training.read_text(encoding="utf-8"))
-        edge_loss = training["edge_loss"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BPGError(f"{run.training}: not a training summary; train again") from error
+    edge_loss = read_edge_loss(run.training)
     metrics, counts = score(
         read_ids(data.val), data.masks, run.masks, run.masks_crf, parameters.dataset.classes
     )
@@ -31,6 +29,17 @@ def evaluate(parameters: Parameters, variant: str, seed: int) -> None:
     if None not in (raw["boundary_iou"], crf["boundary_iou"]):
         said += f"; boundary IoU {raw['boundary_iou']:.1f}, {crf['boundary_iou']:.1f}"
     print(said)
+
+
+def read_edge_loss(path: Path) -> float | None:
+    """Return the edge loss of a training summary, None of a network without a BRN."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))["edge_loss"]
+        if value is not None and not math.isfinite(value):
+            raise ValueError("not finite")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise BPGError(f"{path}: not a training summary; train again") from error
+    return value
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ _TIMEOUT = (15, 60)  # seconds to connect, and between two packets
 _CHUNK = 2**20
 _T = TypeVar("_T")
 _RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
-_BROKEN_ARCHIVE = (
+BROKEN_ARCHIVE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -121,7 +121,7 @@ def read_members(
                     _refuse_unsafe(archive, entry, limit)
                     yield entry.name, entry.read()
                 bar.update(max(0, entry.position - bar.n))
-        except _BROKEN_ARCHIVE as error:
+        except BROKEN_ARCHIVE as error:
             raise BPGError(
                 f"{archive}: no tar or zip archive, or broken or cut off ({_one_line(error)}); "
                 "delete it and fetch it again"

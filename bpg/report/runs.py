@@ -171,7 +171,7 @@ def _read_metrics(path: Path, variant: str, seed: int) -> Metrics:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "top level"
         raise BPGError(f"{path}: {place}: {first['msg']}; evaluate the run anew") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BPGError(f"{path}: cannot be read as JSON ({error})") from None
     if (checked.variant, checked.seed) != (variant, seed):
         raise BPGError(f"{path}: made by {checked.variant}, {checked.seed}; evaluate the run anew")
@@ -184,13 +184,17 @@ def _read_curves(folder: Path) -> dict[int, dict[str, float]]:
     """{step: {metric: value}} of one run."""
     steps: dict[int, dict[str, float]] = {}
     for path in sorted(folder.glob("*.tsv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file, delimiter="\t"), start=2):
-                try:
-                    step, value = int(row["step"]), float(row[path.stem])
-                except (KeyError, TypeError, ValueError):
-                    raise BPGError(f"{path}, line {number}: expected step and value") from None
-                steps.setdefault(step, {})[path.stem] = value
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file, delimiter="\t"))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise BPGError(f"{path}: cannot be read as a table ({error}); train anew") from None
+        for number, row in enumerate(rows, start=2):
+            try:
+                step, value = int(row["step"]), float(row[path.stem])
+            except (KeyError, TypeError, ValueError):
+                raise BPGError(f"{path}, line {number}: expected step and value") from None
+            steps.setdefault(step, {})[path.stem] = value
     if not steps:
         raise BPGError(f"{folder}: no training curve (*.tsv) with values; train this run anew")
     return steps

@@ -30,6 +30,7 @@ def round_trip(path, probabilities):
 
 @pytest.fixture
 def path(tmp_path):
+    (tmp_path / "run").mkdir()
     return tmp_path / "run" / "a.png"
 
 

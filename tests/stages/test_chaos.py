@@ -1,0 +1,245 @@
+"""Killed again and again, the pipeline ends with the bytes of one that never was.
+
+`make chaos` does the same with 200 kills and shows each.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import psutil
+import pytest
+
+SHOWN = "CHAOS_KILLS" in os.environ
+KILLS = int(os.environ.get("CHAOS_KILLS", "30"))
+SEED = int(os.environ.get("CHAOS_SEED", "0"))
+PATIENCE = 120  # seconds in which anything here must end
+
+ROWS = ("scribble", "bpg", "kernelcut", "bpg_kernelcut", "scribblesup")
+LISTS = {
+    "train": ["scribble"],
+    "train_boundary": ["bpg"],
+    "warm_up": ["warm"],
+    "fine_tune": ["kernelcut"],
+    "fine_tune_boundary": ["bpg_kernelcut"],
+    "rounds": [{"name": "scribblesup", "start": "warm"}],
+}
+TRAINED = [["train", "scribble", "0"], ["train_boundary", "bpg", "0"], ["warm_up", "warm", "0"]]
+TRAINED += [["fine_tune", "kernelcut", "0"], ["fine_tune_boundary", "bpg_kernelcut", "0"]]
+TRAINED += [["propagate", "scribblesup", "0"], ["train_propagated", "scribblesup", "0"]]
+TESTED = [[stage, v, "0"] for v in ROWS for stage in ("predict", "crf", "evaluate")]
+# In an order that DVC may take; it takes its own.
+STAGES = [["fetch"], ["prepare"], ["scribbles"], ["edges"], *TRAINED, *TESTED]
+STAGES += [["cost"], ["samples"], ["tables"], ["report"]]
+# They hold times, commits or process numbers.
+QUOTA = -(-5 * KILLS // (4 * len(STAGES)))  # kills in a run of a stage, before it may pass
+NOT_NUMBERS = r"(^|/)provenance\.json$|^results/(cost\.(csv|md)|report/index\.html)$"
+
+
+@pytest.fixture(scope="module")
+def make(wheels, checkout, tools, run):
+    """Return a function that makes a repository with a run of every stage, small but slow."""
+
+    def make(folder: Path) -> Path:
+        checkout(folder)
+        lists = tools.lists(ROWS, **LISTS)
+        tools.edit(folder / "params.yaml", {"mirror": str(wheels), "variants": lists})
+        tools.edit(folder / "bpg/variants.yaml", {"scribblesup.start": "warm"})
+        tools.edit(folder / "bpg/variants.yaml", {"scribblesup.rounds": 1})
+        changes = {
+            "training.epochs": 12,
+            "fine_tuning.warm_epochs": 6,
+            "machine.checkpoint_seconds": 0.2,
+            "inference.scales": [0.75, 1.0, 1.25],
+        }
+        tools.edit(folder / "params/recipe/tiny.yaml", changes)
+        source = {"size": 64, "train": 16, "val": 8, "seed": 0}
+        tools.edit(folder / "params/dataset/shapes.yaml", {"source": source})
+        run(folder, "git", "init", "--quiet")
+        run(folder, "git", "add", "--all")
+        run(folder, "git", "commit", "--quiet", "--message", "The program")
+        return folder
+
+    return make
+
+
+@dataclass
+class Chaos:
+    """Runs `dvc repro` in `folder` and kills it; counts what happens."""
+
+    folder: Path
+    environment: dict[str, str]
+    chance: random.Random
+    said: list[str] = field(default_factory=list)
+    counts: Counter = field(default_factory=Counter)
+    durations: list[float] = field(default_factory=lambda: [3.0])  # of whole stages, in seconds
+
+    def start(self) -> tuple[subprocess.Popen, Path]:
+        log = self.folder.parent / f"log-{len(self.said)}"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                ["dvc", "repro"],
+                cwd=self.folder,
+                env={**self.environment, "PYTHONUNBUFFERED": "1"},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                # Where the tests run in a shell's background, SIGINT is ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+            )
+        return process, log
+
+    def run_and_kill(self) -> bool:
+        """Start, and kill some time after a stage has begun that has not been killed enough.
+
+        Returns whether there is still something to do.
+        """
+        process, log = self.start()
+        try:
+            begun = self.wait_for_a_stage(process, log)
+            if begun:
+                time.sleep(self.chance.uniform(0, 1.2 * median(self.durations)))
+            alive = process.poll() is None
+            if alive:
+                way = self.chance.choice(("all", "all", "dvc", "stage", "interrupt", "terminate"))
+                place = ["DVC", *started(log)][-1]
+                for count in ("kills", f"by {way}", f"in {place}"):
+                    self.counts[count] += 1
+                self.kill(process, way)
+        finally:
+            # The process of a stage that outlives its DVC is left alone, as it would be.
+            process.kill()
+            process.wait()
+        self.read(log, process)
+        return alive or process.returncode != 0
+
+    def wait_for_a_stage(self, process: subprocess.Popen, log: Path) -> bool:
+        """Wait until one begins that may be killed; measure those that pass."""
+        began: dict[str, float] = {}
+        while process.poll() is None:
+            now = time.monotonic()
+            for name in started(log):
+                began.setdefault(name, now)
+            times = list(began.values())
+            if began and self.counts[f"in {list(began)[-1]}"] < QUOTA:
+                self.durations += [b - a for a, b in pairwise(times)]
+                return True
+            time.sleep(0.02)
+        return False
+
+    def kill(self, process: subprocess.Popen, way: str) -> None:
+        family = [psutil.Process(process.pid)]
+        try:
+            family += family[0].children(recursive=True)
+        except psutil.NoSuchProcess:
+            return
+        stages = [p for p in family if is_stage(p)]
+        if way == "dvc":
+            process.kill()
+        elif way == "stage" and stages:
+            stages[0].kill()
+        elif way in ("interrupt", "terminate"):
+            os.killpg(process.pid, signal.SIGINT if way == "interrupt" else signal.SIGTERM)
+        else:
+            for one in family:
+                if one.is_running():
+                    one.kill()
+            return
+        if way != "dvc":
+            began = time.monotonic()
+            process.wait(timeout=PATIENCE)
+            self.counts["slowest end, ms"] = max(
+                self.counts["slowest end, ms"], int(1000 * (time.monotonic() - began))
+            )
+
+    def read(self, log: Path, process: subprocess.Popen) -> None:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        self.said.append(text)
+        self.counts["gone on"] += len(re.findall(r"goes on", text))
+        self.counts["started over"] += len(re.findall(r"starts over", text))
+        if (
+            "dvc.lock' is invalid" in text
+            or "dvc.lock' validation failed" in text
+            or ("RWLock-file" in text and "had been killed" not in text)
+        ):
+            self.counts["DVC's own files cut off"] += 1
+            self.mend()
+        if SHOWN:
+            print(len(self.said), process.returncode, dict(self.counts), flush=True)
+
+    def mend(self) -> None:
+        result = subprocess.run(
+            [sys.executable, "-m", "stages.mend"], cwd=self.folder, env=self.environment, check=True
+        )
+        assert result.returncode == 0
+
+    def finish(self) -> None:
+        """Start until it ends by itself."""
+        for _ in range(3):
+            process, log = self.start()
+            process.wait(timeout=10 * PATIENCE)
+            self.read(log, process)
+            if process.returncode == 0:
+                return
+        pytest.fail(self.said[-1][-2000:])
+
+
+def is_stage(process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()
+        return "-m" in words and any(word.startswith("stages.") for word in words)
+    except psutil.Error:
+        return False
+
+
+def started(log: Path) -> list[str]:
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return re.findall(r"Running stage '(.*)'", text)
+
+
+def outputs(folder: Path, tools) -> dict[str, str]:
+    found = {}
+    for place in ("data", "runs", "results"):
+        for name, digest in tools.snapshot(folder / place).items():
+            if not re.search(NOT_NUMBERS, f"{place}/{name}"):
+                found[f"{place}/{name}"] = digest
+    return found
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    make, run, tools, environment, tmp_path
+):
+    calm = make(tmp_path / "calm")
+    tools.in_one_process(run, calm, STAGES)
+    chaos = Chaos(make(tmp_path / "chaos" / "repository"), environment, random.Random(SEED))
+    for _ in range(2 * KILLS):
+        if chaos.counts["kills"] == KILLS or not chaos.run_and_kill():
+            break
+    chaos.finish()
+    report = json.dumps(chaos.counts, indent=1)
+    assert chaos.counts["kills"] >= max(20, 0.9 * KILLS), report
+    kinds = {name[3:].split("@")[0] for name in chaos.counts if name.startswith("in ")}
+    assert len(kinds & {words[0] for words in STAGES}) >= 14, report  # of 18
+    assert outputs(chaos.folder, tools) == outputs(calm, tools), report
+    assert "up to date" in run(chaos.folder, "dvc", "repro")
+    # Without this it would not show that anything was gone on with.
+    assert chaos.counts["gone on"] >= 5, report
+    assert chaos.counts["started over"] == 0, report
+    for text in chaos.said:
+        assert "Traceback" not in text, text
+    left = [p for p in chaos.folder.glob("unfinished/*") if not p.name.startswith(".")]
+    assert [p.name for p in left] in ([], ["samples"])
+    print(report)
+    shutil.rmtree(tmp_path)
