@@ -31,6 +31,15 @@ from bpg.files import whole_file
 MEMBER_LIMIT = 100 * 2**20
 """No member that we read is larger; one that is would be a decompression bomb."""
 
+PASSED_LIMIT = 4 * 2**30
+"""Nor is one that we pass over: to pass it, a compressed archive must be unpacked."""
+
+HEAD_LIMIT = 2**20
+"""A tar's header may bring a longer name or notes in so many bytes."""
+
+SUMS_LIMIT = 2**24
+"""Bytes of a mirror's SHA256SUMS."""
+
 ATTEMPTS = 6
 """So many transfers in a row may fail without a byte of progress."""
 
@@ -117,6 +126,8 @@ def read_members(
         raw.seek(0)
         try:
             for entry in (_zip_entries if is_zip else _tar_entries)(raw):
+                if entry.size > PASSED_LIMIT:
+                    raise _too_large(archive, entry, PASSED_LIMIT)
                 if wanted(entry.name):
                     _refuse_unsafe(archive, entry, limit)
                     yield entry.name, entry.read()
@@ -189,7 +200,8 @@ def _read_text(folder: Path) -> str | None:
     if not folder.is_dir():
         raise BPGError(f"mirror {folder}: no such folder (nor an http or https address)")
     try:
-        return (folder / "SHA256SUMS").read_text(encoding="utf-8", errors="replace")
+        with (folder / "SHA256SUMS").open(encoding="utf-8", errors="replace") as file:
+            return file.read(SUMS_LIMIT)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -198,11 +210,12 @@ def _read_text(folder: Path) -> str | None:
 
 def _fetch_text(url: str) -> str | None:
     def fetch() -> str | None:
-        response = requests.get(url, timeout=_TIMEOUT)
-        if response.status_code in (404, 410):
-            return None
-        _check_status(response, url)
-        return response.text
+        with requests.get(url, stream=True, timeout=_TIMEOUT) as response:
+            if response.status_code in (404, 410):
+                return None
+            _check_status(response, url)
+            data = response.raw.read(SUMS_LIMIT, decode_content=True)
+            return data.decode("utf-8", errors="replace")
 
     return _retried(fetch, url, progress=lambda: 0)
 
@@ -365,7 +378,14 @@ def _refuse_unsafe(archive: Path, entry: _Entry, limit: int) -> None:
     if not entry.regular:
         raise BPGError(f"{place} is a link or device, not a regular file: refused")
     if entry.size > limit:
-        raise BPGError(f"{place} has {entry.size:,} bytes, more than the limit of {limit:,}")
+        raise _too_large(archive, entry, limit)
+
+
+def _too_large(archive: Path, entry: _Entry, limit: int) -> BPGError:
+    return BPGError(
+        f"{archive}: member {entry.name!r} has {entry.size:,} bytes, more than the limit of "
+        f"{limit:,}"
+    )
 
 
 def _stays_below(name: str) -> bool:
@@ -376,8 +396,26 @@ def _stays_below(name: str) -> bool:
 # Reading
 
 
+_IN_MEMORY = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+class _Member(tarfile.TarInfo):
+    """A tar's header, read into memory as a whole, so only if it is not a bomb."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _IN_MEMORY and self.size > HEAD_LIMIT:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)
+
+
 def _tar_entries(raw: BinaryIO) -> Iterator[_Entry]:
-    with tarfile.open(fileobj=raw, mode="r:*") as tar:
+    with tarfile.open(fileobj=raw, mode="r:*", tarinfo=_Member) as tar:
         for member in tar:
             if member.isdir():
                 continue

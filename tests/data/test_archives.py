@@ -1,10 +1,12 @@
 import errno
+import gzip
 import hashlib
 import re
 import shutil
 import stat
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -330,6 +332,7 @@ HOSTILE = {
     "soft": special("soft", tarfile.SYMTYPE, "/etc/passwd"),
     "hard": special("hard", tarfile.LNKTYPE, "good"),
     "char": special("char", tarfile.CHRTYPE),
+    "block": special("block", tarfile.BLKTYPE),
     "fifo": special("fifo", tarfile.FIFOTYPE),
 }
 
@@ -368,6 +371,33 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path, make_tar, make_zip
         with pytest.raises(BPGError, match="'zeros' has 5,000,000 bytes, more than the limit"):
             extract(path, tmp_path / "out", everything, limit=4_999_999)
         assert extract(path, tmp_path / "out", everything, limit=5_000_000) == 1
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_bomb_in_a_tars_header_is_refused(tmp_path, kind):
+    info = tarfile.TarInfo("head")
+    info.type, info.size = kind, 2**31
+    zeros = bytes(2**20)
+    with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as file:
+        file.write(info.tobuf())
+        for _ in range(64):  # of the 2048 that it claims
+            file.write(zeros)
+    tracemalloc.start()
+    with pytest.raises(BPGError, match=r"a\.tgz: .*a header of 2,147,483,648 bytes"):
+        extract(tmp_path / "a.tgz", tmp_path / "out", everything)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**23
+
+
+def test_a_member_that_would_take_hours_to_pass_over_is_refused(tmp_path):
+    info = tarfile.TarInfo("endless")
+    info.size = 2**40
+    with gzip.open(tmp_path / "a.tgz", "wb") as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        file.write(bytes(2**20))
+    with pytest.raises(BPGError, match=r"a\.tgz: member 'endless' has 1,099,511,627,776 bytes"):
+        extract(tmp_path / "a.tgz", tmp_path / "out", lambda name: None)
 
 
 NOISE = {f"{n}.bin": hashlib.sha256(bytes([n])).digest() * 40 for n in range(20)}
