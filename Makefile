@@ -24,7 +24,7 @@ check: $(READY) ## read the parameter files and name what is wrong in them
 	@python -c 'from stages.stage import run_stage; run_stage("parameters", lambda parameters: None)'
 
 mend: $(READY) ## after a crash: delete what DVC itself left cut off or locked
-	@python -m stages.mend
+	@python -c 'from stages.mend import main; main()'
 
 test: $(READY) ## all tests
 	pytest

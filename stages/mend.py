@@ -74,7 +74,8 @@ def _is_dvc(number: int) -> bool:
         return False
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Mend, as `make mend` does: what cannot be done is one line and status 1."""
     try:
         mend()
     except BPGError as error:

@@ -46,6 +46,13 @@ PIPELINE = (
 DELETE = object()
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes out what stands in two places, instead of an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def _edit(path: Path, changes: dict[str, Any]) -> None:
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     for key, value in changes.items():
@@ -57,7 +64,7 @@ def _edit(path: Path, changes: dict[str, Any]) -> None:
             del section[last]
         else:
             section[last] = value
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.dump(values, Dumper=_Plain, sort_keys=False), encoding="utf-8")
 
 
 def _copy(target: Path, parts: tuple[str, ...]) -> Path:

@@ -180,10 +180,9 @@ class Chaos:
             print(len(self.said), process.returncode, dict(self.counts), flush=True)
 
     def mend(self) -> None:
-        result = subprocess.run(
-            [sys.executable, "-m", "stages.mend"], cwd=self.folder, env=self.environment, check=True
-        )
-        assert result.returncode == 0
+        program = "from stages.mend import main; main()"
+        command = [sys.executable, "-c", program]
+        subprocess.run(command, cwd=self.folder, env=self.environment, check=True)
 
     def finish(self) -> None:
         """Start until it ends by itself."""

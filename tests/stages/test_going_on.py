@@ -122,6 +122,7 @@ def test_every_peer_is_trained_with_its_own_losses_and_weights(workspace, tools,
     path = workspace / f"runs/{variant}/0/training.json"
     summary = json.loads(path.read_text(encoding="utf-8"))
     usual = {"epochs", "steps", "loss", "semantic", "boundary", "edge_loss"}
+    usual |= {"blank_batches", "unseen_classes"}
     assert summary.keys() - usual == set(terms)
     expected = summary["semantic"] + sum(w * summary[term] for term, w in weights.items())
     assert summary["loss"] == pytest.approx(expected, rel=1e-5)

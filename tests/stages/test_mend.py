@@ -34,7 +34,7 @@ def mend(finished, tools, environment):
 
     def command() -> tuple[int, str]:
         result = subprocess.run(
-            [sys.executable, "-m", "stages.mend"],
+            [sys.executable, "-c", "from stages.mend import main; main()"],
             cwd=finished[0],
             env={**environment, "PYTHONPATH": str(tools.ROOT)},
             stdout=subprocess.PIPE,

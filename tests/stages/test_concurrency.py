@@ -1,0 +1,107 @@
+"""Two at once: in one checkout, in two that share a cache, at one stage. Nothing is spoilt."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = Path("runs/scribble/0")
+# They hold times or commits.
+NOT_NUMBERS = r"(^|/)provenance\.json$|^results/(cost\.(csv|md)|report/index\.html)$"
+
+
+@pytest.fixture
+def make(wheels, checkout, tools, run):
+    """Return a function that makes a repository with one row of the tables."""
+
+    def make(folder: Path) -> Path:
+        checkout(folder)
+        lists = tools.lists(["scribble"], train=["scribble"])
+        tools.edit(folder / "params.yaml", {"mirror": str(wheels), "variants": lists})
+        run(folder, "git", "init", "--quiet")
+        run(folder, "git", "add", "--all")
+        run(folder, "git", "commit", "--quiet", "--message", "The program")
+        return folder
+
+    return make
+
+
+def repro(folder: Path, environment: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def outputs(folder: Path, tools) -> dict[str, str]:
+    return {
+        f"{place}/{name}": digest
+        for place in ("data", "runs", "results")
+        for name, digest in tools.snapshot(folder / place).items()
+        if not re.search(NOT_NUMBERS, f"{place}/{name}")
+    }
+
+
+def test_two_at_once_in_one_checkout_and_in_two_that_share_a_cache(
+    make, run, tools, environment, tmp_path
+):
+    shared = [make(tmp_path / name) for name in ("a", "b")]
+    for folder in shared:
+        run(folder, "dvc", "cache", "dir", "--local", str(tmp_path / "cache"))
+    together = [repro(folder, environment) for folder in shared]
+    for process in together:
+        said, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, said
+
+    one = make(tmp_path / "one")
+    rivals = []
+    for _ in range(3):
+        rivals.append(repro(one, environment))
+        time.sleep(4)
+    for process in rivals:
+        said, _ = process.communicate(timeout=600)
+        assert "Traceback" not in said
+        # DVC lets one at a path at a time; who comes second is told so, or finds it done.
+        if process.returncode:
+            assert re.search(r"busy|acquire lock", said), said
+    run(one, "dvc", "repro")
+
+    results = [outputs(folder, tools) for folder in (*shared, one)]
+    assert results[0] == results[1] == results[2]
+    assert f"{RUN}/model.safetensors" in results[0]
+    for folder in (*shared, one):
+        assert "up to date" in run(folder, "dvc", "repro")
+        assert not list(folder.rglob(".partial*"))
+
+
+def test_two_at_one_stage_take_turns(workspace, tools, environment):
+    """As when a DVC is killed, its stage lives on, and the next DVC starts it again."""
+    tools.edit(workspace / "params/recipe/tiny.yaml", {"training.epochs": 60})
+    command = [sys.executable, "-m", "stages.train", "scribble", "0"]
+    shutil.rmtree(workspace / RUN)
+    both = [
+        subprocess.Popen(
+            command,
+            cwd=workspace,
+            env={**environment, "PYTHONPATH": str(tools.ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    waited = [out for out, _ in said if "another process is at this stage; waiting" in out]
+    assert len(waited) == 1
+    # It found all done, and trained nothing.
+    assert sum("goes on after step 120" in error for _, error in said) == 1
+    assert (workspace / RUN / "model.safetensors").is_file()
