@@ -1,0 +1,128 @@
+"""Measure what it costs to be able to go on: checkpoints, and the journal of kept files.
+
+    python bench/resuming.py [FOLDER]
+
+A checkpoint is held against writing as many bytes to the disk of FOLDER (here, if none is given)
+and flushing them, which is its floor; a kept mask against writing it alone. The last column is
+the share of a training's time at the recipe's `machine.checkpoint_seconds`.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # stages/ is run in place, not installed
+
+from bpg.data.masks import write_mask  # noqa: E402
+from bpg.models.network import Network  # noqa: E402
+from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint  # noqa: E402
+from bpg.training.solver import make_optimizer, parameter_groups  # noqa: E402
+from bpg.variants import VARIANTS  # noqa: E402
+from bpg.work import open_work  # noqa: E402
+from stages.parameters import Dataset, Parameters, Recipe, Switches, read_section  # noqa: E402
+from stages.training import architecture  # noqa: E402
+
+ROUNDS = 5
+PICTURES = 300
+
+
+def seconds(work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+def read(recipe: str) -> Parameters:
+    dataset = "shapes" if recipe == "tiny" else "voc"
+    return Parameters(
+        switches=read_section(ROOT / "params.yaml", Switches).model_copy(update={"recipe": recipe}),
+        dataset=read_section(ROOT / f"params/dataset/{dataset}.yaml", Dataset),
+        recipe=read_section(ROOT / f"params/recipe/{recipe}.yaml", Recipe),
+    )
+
+
+def solver_of(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's solver after one step, so that it has its state."""
+    training = recipe.training
+    groups = parameter_groups(
+        network,
+        rate=training.rate,
+        decay=training.decay,
+        head_rate=training.head_rate,
+        new_rate=training.new_rate,
+    )
+    return make_optimizer(training.optimizer, groups, momentum=training.momentum)
+
+
+def checkpoints(folder: Path) -> None:
+    for recipe in ("tiny", "small", "paper"):
+        parameters = read(recipe)
+        network = Network(architecture(parameters, VARIANTS["bpg"]))
+        solver = solver_of(network, parameters.recipe)
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        solver.step()
+        path, plain = folder / "checkpoint", folder / "plain"
+        saved = seconds(lambda: save_checkpoint(path, network, solver, Progress()))  # noqa: B023
+        data = path.read_bytes()
+
+        def floor() -> None:
+            with plain.open("wb") as file:  # noqa: B023
+                file.write(data)  # noqa: B023
+                os.fsync(file.fileno())
+
+        lowest = seconds(floor)
+        fresh = solver_of(network, parameters.recipe)
+        loaded = seconds(lambda: load_checkpoint(path, network, fresh))  # noqa: B023
+        every = parameters.recipe.machine.checkpoint_seconds
+        print(
+            f"{recipe:6}{len(data) / 1e6:8.1f} MB  saved in {saved:6.3f} s, "
+            f"× {saved / lowest:.1f} of the bytes alone; loaded in {loaded:6.3f} s; "
+            f"every {every:.0f} s: {100 * saved / every:.2f} % of the time"
+        )
+
+
+def kept_files(folder: Path) -> None:
+    mask = np.random.default_rng(0).integers(0, 3, (375, 500)).astype(np.uint8)
+    number = iter(range(100))
+
+    def alone() -> None:
+        target = folder / f"alone-{next(number)}"
+        target.mkdir()
+        for picture in range(PICTURES):
+            write_mask(target / f"{picture}.png", mask)
+
+    def kept() -> None:
+        run = next(number)
+        with open_work(folder / f"work-{run}", {}, [], print) as work:
+            for picture in range(PICTURES):
+                write_mask(work.path(f"masks/{picture}.png"), mask)
+                work.add(f"masks/{picture}.png")
+            work.deliver({"masks": folder / f"kept-{run}"})
+
+    first, second = seconds(alone), seconds(kept)
+    print(
+        f"a mask of 500x375: {1000 * first / PICTURES:.2f} ms; kept and delivered "
+        f"{1000 * second / PICTURES:.2f} ms, × {second / first:.2f}"
+    )
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else ".") as folder:
+        checkpoints(Path(folder))
+        kept_files(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
