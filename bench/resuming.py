@@ -107,7 +107,7 @@ def kept_files(folder: Path) -> None:
         run = next(number)
         with open_work(folder / f"work-{run}", {}, [], print) as work:
             for picture in range(PICTURES):
-                write_mask(work.path(f"masks/{picture}.png"), mask)
+                write_mask(*work.begin(f"masks/{picture}.png"), mask)
                 work.add(f"masks/{picture}.png")
             work.deliver({"masks": folder / f"kept-{run}"})
 

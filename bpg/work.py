@@ -22,6 +22,7 @@ from bpg.files import whole_directory, write_json, write_text
 
 _BELONGS_TO, _JOURNAL, _FINISHED = "belongs_to.json", "journal", "finished.json"
 _CHECKPOINT = "checkpoint"
+_DISCARDED = ".discarded-"
 _OWN = {_BELONGS_TO, _JOURNAL, _FINISHED, _CHECKPOINT}
 
 
@@ -44,10 +45,20 @@ class Work:
         return all(name in self._done for name in names)
 
     def path(self, name: str) -> Path:
-        """Return where to write the file `name`; its folder is there."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        """Return where the file `name` is; to write it, `begin` first."""
+        return self.folder / name
+
+    def begin(self, *names: str) -> list[Path]:
+        """Return where to write these files: their folders are there, they themselves are not.
+
+        Files are never written over: they may share their place on the disk with an output.
+        """
+        paths = list(map(self.path, names))
+        for name, path in zip(names, paths, strict=True):
+            self._done.pop(name, None)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+        return paths
 
     @property
     def checkpoint(self) -> Path:
@@ -55,7 +66,7 @@ class Work:
         return self.folder / _CHECKPOINT
 
     def add(self, *names: str) -> None:
-        """Count these files, written at `path`, as done."""
+        """Count these files, written where `begin` said, as done."""
         digests = {name: file_digest(self.folder / name) for name in names}
         # One write for all, so that a kill seldom parts what belongs together.
         lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
@@ -82,10 +93,15 @@ class Work:
             text = (self.folder / _JOURNAL).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return {}
+        there = {
+            path.relative_to(self.folder).as_posix()
+            for path in self.folder.rglob("*")
+            if path.is_file()
+        }
         entries = {}
         for line in text.splitlines(keepends=True):
-            digest, separator, name = line.removesuffix("\n").partition("  ")
-            if separator and line.endswith("\n") and (self.folder / name).is_file():
+            digest, _, name = line.removesuffix("\n").partition("  ")
+            if line.endswith("\n") and name in there:
                 entries[name] = digest
         names = list(entries)
         with ThreadPoolExecutor() as pool:
@@ -111,28 +127,25 @@ def open_work(
 
     `belongs_to` is all that the work follows from, {what: JSON value}: configuration and digests
     of inputs. `outputs` are what it makes; when the block ends well, it is finished. `say` gets
-    one line when the work starts over (it names what has changed), and when another process is at
-    this work, whose end is then waited for.
+    one line when the work starts over; it names what has changed. The caller is `alone` with it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, say):
-        wanted = json.loads(json.dumps(belongs_to))
-        if folder.exists():
-            found = _read_json(folder / _BELONGS_TO)
-            if found != wanted:
-                if any(folder.iterdir()):
-                    say(f"starts over: {_changes(found, wanted)}")
-                shutil.rmtree(folder)
-        if not folder.exists():
-            folder.mkdir()
-            write_json(folder / _BELONGS_TO, wanted)
-        try:
-            yield Work(folder)
-        except OSError as error:
-            # An error of writing names no file.
-            error.filename = error.filename or str(folder)
-            raise
-        write_json(folder / _FINISHED, [str(output) for output in outputs])
+    wanted = json.loads(json.dumps(belongs_to))
+    if folder.exists():
+        found = _read_json(folder / _BELONGS_TO)
+        if found != wanted:
+            if any(folder.iterdir()):
+                say(f"starts over: {_changes(found, wanted)}")
+            _discard(folder)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        write_json(folder / _BELONGS_TO, wanted)
+    try:
+        yield Work(folder)
+    except OSError as error:
+        # An error of writing names no file.
+        error.filename = error.filename or str(folder)
+        raise
+    write_json(folder / _FINISHED, [str(output) for output in outputs])
 
 
 def discard_served(works: Path, read: Iterable[Path]) -> None:
@@ -141,14 +154,24 @@ def discard_served(works: Path, read: Iterable[Path]) -> None:
     To be called by who reads these outputs: then they have been stored, and the work has served.
     """
     read = list(read)
+    for left in works.glob(f"{_DISCARDED}*"):
+        shutil.rmtree(left, ignore_errors=True)
     for note in works.glob(f"*/{_FINISHED}"):
-        outputs = [Path(output) for output in _read_json(note) or []]
-        if any(o.is_relative_to(r) for o in outputs for r in read):
-            try:
-                with FileLock(_lock(note.parent), timeout=0):
-                    shutil.rmtree(note.parent)
-            except Timeout:
-                continue  # somebody is at it again
+        try:
+            with FileLock(_lock(note.parent), timeout=0):
+                outputs = [Path(output) for output in _read_json(note) or []]
+                if any(o.is_relative_to(r) for o in outputs for r in read):
+                    _discard(note.parent)
+        except Timeout:
+            continue  # somebody is at it again
+
+
+def _discard(folder: Path) -> None:
+    """Delete a work; one that is half deleted would never be noticed, so under another name."""
+    left = folder.with_name(f"{_DISCARDED}{os.getpid()}-{folder.name}")
+    shutil.rmtree(left, ignore_errors=True)
+    folder.rename(left)
+    shutil.rmtree(left)
 
 
 def _lock(folder: Path) -> Path:
@@ -156,8 +179,14 @@ def _lock(folder: Path) -> Path:
 
 
 @contextmanager
-def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    # A killed `dvc repro` leaves the process of its stage at work, and the next one starts another.
+def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only process at the work in `folder`, be it there or not.
+
+    Where another one is, `say` gets a line, and its end is waited for: a killed `dvc repro` leaves
+    the process of its stage running, and the next one starts another. The lock goes with the
+    process, however it ends.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(_lock(folder))
     try:
         lock.acquire(timeout=0)
@@ -186,8 +215,7 @@ def tree_digest(path: Path) -> str:
     files = sorted(
         file
         for file in path.rglob("*")
-        if file.is_file()
-        and not any(p == "__pycache__" or p.startswith(".partial-") for p in file.parts)
+        if file.is_file() and not any(map(_does_not_count, file.relative_to(path).parts))
     )
     with ThreadPoolExecutor() as pool:
         digests = pool.map(file_digest, files)
@@ -195,6 +223,10 @@ def tree_digest(path: Path) -> str:
         for file, digest in zip(files, digests, strict=True):
             total.update(f"{digest}  {file.relative_to(path).as_posix()}\n".encode())
     return total.hexdigest()
+
+
+def _does_not_count(name: str) -> bool:
+    return name == "__pycache__" or name.startswith(".partial-")
 
 
 def _changes(found: Any, wanted: dict[str, Any]) -> str:

@@ -37,8 +37,9 @@ def crf(parameters: Parameters, variant: str, seed: int) -> None:
         )
         # Written here, not by the workers: after a fault of one, others would still be writing.
         for name, labels in zip(left, bar, strict=True):
-            write_mask(work.path(f"masks_crf/{name}.png"), labels)
-            work.add(f"masks_crf/{name}.png")
+            file = f"masks_crf/{name}.png"
+            write_mask(*work.begin(file), labels)
+            work.add(file)
         work.deliver({"masks_crf": run.masks_crf})
 
 

@@ -15,8 +15,9 @@ from bpg.edges.hed import edge_map, load_hed
 from bpg.training.devices import choose_bf16, choose_device, set_up
 from stages.layout import HED_WEIGHTS, DataLayout, data_layout
 from stages.parameters import Parameters
+from stages.provenance import rounding
 from stages.stage import run_stage
-from stages.unfinished import arithmetic, unfinished
+from stages.unfinished import unfinished
 
 
 def edges(parameters: Parameters) -> None:
@@ -29,8 +30,8 @@ def edges(parameters: Parameters) -> None:
     bf16 = choose_bf16(parameters.recipe.machine.bf16, device)
     # Nothing else runs beside this stage: all cores.
     set_up(device, threads=0, seed=0, deterministic=parameters.recipe.machine.deterministic)
-    rounding = arithmetic(parameters, device.type, bf16=bf16) | {"threads": torch.get_num_threads()}
-    with unfinished("edges", parameters, rounding=rounding) as work:
+    made_on = rounding(device, parameters.recipe.machine, bf16=bf16)
+    with unfinished("edges", parameters, rounding=made_on) as work:
 
         def file(name: str) -> str:
             return f"edges/{receivers.get(name, name)}.png"
@@ -52,7 +53,7 @@ def edges(parameters: Parameters) -> None:
             if receiver != name:
                 path = image_path(data.images, receiver)
                 edge = fit(edge, image_size(path.read_bytes(), str(path)))  # noqa: PLW2901
-            Image.fromarray(edge).save(work.path(file(name)))
+            Image.fromarray(edge).save(*work.begin(file(name)))
             work.add(file(name))
         work.deliver({"edges": data.edges})
 

@@ -69,7 +69,7 @@ def _is_held(table: Path) -> bool:
 
 def _is_dvc(number: int) -> bool:
     try:
-        return any("dvc" in word for word in psutil.Process(number).cmdline())
+        return any(Path(word).name == "dvc" for word in psutil.Process(number).cmdline())
     except psutil.Error:
         return False
 

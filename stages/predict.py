@@ -10,8 +10,9 @@ from bpg.models.network import load_network
 from bpg.training.devices import choose_bf16, choose_device, set_up
 from stages.layout import data_layout, run_layout
 from stages.parameters import Parameters
+from stages.provenance import rounding
 from stages.stage import run_stage
-from stages.unfinished import arithmetic, unfinished
+from stages.unfinished import unfinished
 
 
 def predict(parameters: Parameters, variant: str, seed: int) -> None:
@@ -24,14 +25,13 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
     names = read_ids(data.val)
     bf16 = choose_bf16(machine.bf16, device)
     written = 0
-    rounding = arithmetic(parameters, device.type, bf16=bf16)
-    with unfinished("predict", parameters, variant, seed, rounding=rounding) as work:
+    made_on = rounding(device, machine, bf16=bf16)
+    with unfinished("predict", parameters, variant, seed, rounding=made_on) as work:
         network = load_network(run.model).to(device)
         for name in tqdm(names, unit="image", desc=f"predict {variant} {seed}", mininterval=2):
             files = [f"{kind}/{name}.png" for kind in ("masks", "probabilities")]
-            mask, stored = map(work.path, files)
             if work.done(*files):
-                written += stored.stat().st_size
+                written += work.path(files[1]).stat().st_size
                 continue
             probabilities = vote(
                 network,
@@ -41,6 +41,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
                 bf16=bf16,
             )
             labels = probabilities.argmax(0).byte().cpu().numpy()
+            mask, stored = work.begin(*files)
             write_mask(mask, labels)
             write_probabilities(stored, probabilities.cpu().numpy())
             work.add(*files)

@@ -18,8 +18,9 @@ from bpg.variants import VARIANTS
 from bpg.work import Work
 from stages.layout import DataLayout, data_layout, run_layout
 from stages.parameters import Parameters
+from stages.provenance import rounding
 from stages.stage import run_stage
-from stages.unfinished import arithmetic, unfinished
+from stages.unfinished import unfinished
 
 
 def propagate(parameters: Parameters, variant: str, seed: int) -> None:
@@ -35,8 +36,8 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
     device = choose_device(parameters.switches.device)
     set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
     bf16 = choose_bf16(machine.bf16, device)
-    rounding = arithmetic(parameters, device.type, bf16=bf16)
-    with unfinished("propagate", parameters, variant, seed, rounding=rounding) as work:
+    made_on = rounding(device, machine, bf16=bf16)
+    with unfinished("propagate", parameters, variant, seed, rounding=made_on) as work:
         network = load_network(run_layout(start, seed).model).to(device)
         _propagate(parameters, data, network, work, f"propagate for {variant}, seed {seed}", bf16)
         work.deliver({"propagated": run_layout(variant, seed).propagated})
@@ -75,8 +76,9 @@ def _propagate(
         mininterval=2,
     )
     for name, labels in bar:
-        write_mask(work.path(f"propagated/{name}.png"), labels)
-        work.add(f"propagated/{name}.png")
+        file = f"propagated/{name}.png"
+        write_mask(*work.begin(file), labels)
+        work.add(file)
 
 
 def _check_labels(path: Path, scribble: np.ndarray, classes: int) -> None:

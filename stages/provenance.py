@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from stages.parameters import Machine
 from stages.versions import versions
 
 # What decides a run's numbers; DVC itself touches dvc.lock and results/ while it runs.
@@ -24,6 +25,19 @@ def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:
         "precision": "bf16" if bf16 else "fp32",
         "threads": torch.get_num_threads(),
     }
+
+
+def rounding(device: torch.device, machine: Machine, *, bf16: bool) -> dict[str, Any]:
+    """Return what decides how numbers are rounded here: unfinished work belongs to it.
+
+    The threads are those in use, which follow from the cores where `machine.threads` is 0; on a
+    GPU they decide nothing. The kind of processor or GPU is left out: a job that is moved to
+    another machine should rather go on, to a result that agrees within rounding.
+    """
+    settings: dict[str, Any] = {"device": device.type, "bf16": bf16}
+    if device.type == "cpu":
+        return settings | {"threads": torch.get_num_threads()}
+    return settings | {"deterministic": machine.deterministic}
 
 
 def _commit() -> str:

@@ -11,7 +11,7 @@ from bpg.errors import BPGError
 from bpg.variants import VARIANTS
 from stages.layout import ROOT
 from stages.parameters import read_parameters
-from stages.unfinished import discard_read
+from stages.unfinished import at_stage
 
 
 def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> None:
@@ -25,8 +25,8 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
         with _terminated_as_interrupted():
             arguments = _run_arguments(name) if of_run else _no_arguments(name)
             parameters = read_parameters(ROOT)
-            discard_read(name, parameters, *arguments)
-            work(parameters, *arguments)
+            with at_stage(name, parameters, *arguments):
+                work(parameters, *arguments)
     except BPGError as error:
         sys.exit(f"{name}: error: {error}")
     except OSError as error:

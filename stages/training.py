@@ -23,8 +23,8 @@ from bpg.training.train import Objective, train
 from bpg.variants import VARIANTS, Stage, Variant, budget
 from stages.layout import RunLayout, backbone_folder, data_layout, run_layout
 from stages.parameters import Parameters
-from stages.provenance import provenance
-from stages.unfinished import arithmetic, unfinished
+from stages.provenance import provenance, rounding
+from stages.unfinished import unfinished
 
 
 def train_variant(
@@ -57,8 +57,8 @@ def train_variant(
     )
     bf16 = choose_bf16(machine.bf16, device)
     made_with = provenance(device, bf16=bf16)
-    rounding = arithmetic(parameters, device.type, bf16=bf16)
-    with unfinished(stage, parameters, variant_name, seed, rounding=rounding) as work:
+    made_on = rounding(device, machine, bf16=bf16)
+    with unfinished(stage, parameters, variant_name, seed, rounding=made_on) as work:
         network = Network(architecture(parameters, variant))
         if variant.start is not None:
             network.go_on_from(load_network(run_layout(variant.start, seed).model))

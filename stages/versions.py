@@ -3,7 +3,16 @@
 import platform
 from importlib.metadata import version
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow", "pydensecrf2")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "pillow",
+    "pydensecrf2",
+)
 
 
 def versions() -> dict[str, str]:

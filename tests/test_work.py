@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bpg.work import discard_served, file_digest, open_work, tree_digest
+from bpg.work import alone, discard_served, file_digest, open_work, tree_digest
 
 ORIGIN = {"recipe: training": {"rate": 0.1}, "data/images": "abc"}
 
@@ -31,7 +31,7 @@ def start(tmp_path, said):
 
 
 def put(work, name, text="content"):
-    work.path(name).write_text(text)
+    work.begin(name)[0].write_text(text)
     work.add(name)
 
 
@@ -58,7 +58,7 @@ def test_what_is_done_is_kept_over_a_stop(start, said):
 
 def test_a_file_that_was_not_added_is_not_done_and_gone(start, tmp_path):
     with pytest.raises(Killed), start() as work:
-        work.path("a/half").write_text("hal")
+        work.begin("a/half")[0].write_text("hal")
         raise Killed
     with start() as work:
         assert not work.done("a/half")
@@ -132,7 +132,7 @@ def test_folders_are_delivered_whole_with_nothing_else(start, tmp_path):
         put(work, "a/one", "1")
         put(work, "a/deep/two", "2")
         put(work, "b/other", "3")
-        work.path("a/half").write_text("not added")
+        work.begin("a/half")[0].write_text("not added")
         work.deliver({"a": out, "none": tmp_path / "empty"})
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == [
         "deep/two",
@@ -212,7 +212,7 @@ def test_work_that_somebody_is_at_does_not_go(start, tmp_path):
     out = tmp_path / "out"
     with start(outputs=[out]) as work:
         put(work, "a/one")
-    with start(outputs=[out]) as work:
+    with alone(tmp_path / "works/stage", print), start(outputs=[out]) as work:
         discard_served(tmp_path / "works", [out])
         assert work.path("a/one").read_text() == "content"
 
@@ -221,8 +221,8 @@ def test_a_second_process_waits_and_says_so(start, said, tmp_path):
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from bpg.work import open_work\n"
-        "with open_work(Path(sys.argv[1]), {'a': 1}, [], print):\n"
+        "from bpg.work import alone\n"
+        "with alone(Path(sys.argv[1]), print):\n"
         "    print('at it', flush=True)\n"
         "    sys.stdin.readline()\n"
     )
@@ -235,7 +235,7 @@ def test_a_second_process_waits_and_says_so(start, said, tmp_path):
     )
     assert other.stdout.readline() == "at it\n"
     threading.Timer(0.5, other.kill).start()  # killed: the lock goes with the process
-    with open_work(folder, {"a": 1}, [], said.append):
+    with alone(folder, said.append):
         assert other.wait() != 0
     assert len(said) == 1
     assert said[0].startswith("another process is at this stage; waiting for it to end")
@@ -263,3 +263,30 @@ def test_digests_of_folders(tmp_path):
     assert renamed != before
     (tmp_path / "x/deep/c").write_text("3")
     assert len({before, renamed, tree_digest(tmp_path / "x")}) == 3
+
+
+def test_what_was_half_deleted_goes_too(start, tmp_path):
+    (tmp_path / "works/.discarded-1-stage").mkdir(parents=True)
+    (tmp_path / "works/.discarded-1-stage/file").touch()
+    discard_served(tmp_path / "works", [])
+    assert list((tmp_path / "works").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "../stage/a/one", "/etc/hostname", "a/../a/one", ""])
+def test_strange_names_in_a_journal_are_not_done(name, start, tmp_path):
+    stop_after(start, one="1")
+    journal = tmp_path / "works/stage/journal"
+    digest = journal.read_text().split()[0]
+    with journal.open("a") as file:
+        file.write(f"{digest}  {name}\n")
+    with start() as work:
+        assert len(work) == 1
+        assert not work.done(name)
+
+
+def test_a_file_is_begun_anew_and_its_link_stays_as_it_was(start, tmp_path):
+    with start() as work:
+        put(work, "a/one", "1")
+        work.deliver({"a": tmp_path / "out"})
+        put(work, "a/one", "2")
+    assert (tmp_path / "out/one").read_text() == "1"

@@ -31,8 +31,8 @@ from bpg.files import whole_file
 MEMBER_LIMIT = 100 * 2**20
 """No member that we read is larger; one that is would be a decompression bomb."""
 
-PASSED_LIMIT = 4 * 2**30
-"""Nor is one that we pass over: to pass it, a compressed archive must be unpacked."""
+PASSED_LIMIT = 64 * 2**30
+"""Nor do all members have more bytes: to pass them over, a compressed archive must be unpacked."""
 
 HEAD_LIMIT = 2**20
 """A tar's header may bring a longer name or notes in so many bytes."""
@@ -61,6 +61,7 @@ BROKEN_ARCHIVE = (
     ValueError,
     NotImplementedError,  # a compression that zipfile lacks
     RuntimeError,  # an encrypted zip
+    LookupError,  # a tar's header that ends too soon
     MemoryError,  # a header that promises too much
 )
 
@@ -122,12 +123,17 @@ def read_members(
     except OSError as error:
         raise BPGError(f"{archive}: cannot be read ({error.strerror}); fetch it first") from error
     with raw, _progress(archive.stat().st_size, f"read {archive.name}") as bar:
+        passed = 0
         is_zip = raw.read(2) == b"PK"
         raw.seek(0)
         try:
             for entry in (_zip_entries if is_zip else _tar_entries)(raw):
-                if entry.size > PASSED_LIMIT:
-                    raise _too_large(archive, entry, PASSED_LIMIT)
+                passed += entry.size
+                if passed > PASSED_LIMIT:
+                    raise BPGError(
+                        f"{archive}: with member {entry.name!r} it comes to {passed:,} bytes, more "
+                        f"than the limit of {PASSED_LIMIT:,}"
+                    )
                 if wanted(entry.name):
                     _refuse_unsafe(archive, entry, limit)
                     yield entry.name, entry.read()
@@ -378,14 +384,7 @@ def _refuse_unsafe(archive: Path, entry: _Entry, limit: int) -> None:
     if not entry.regular:
         raise BPGError(f"{place} is a link or device, not a regular file: refused")
     if entry.size > limit:
-        raise _too_large(archive, entry, limit)
-
-
-def _too_large(archive: Path, entry: _Entry, limit: int) -> BPGError:
-    return BPGError(
-        f"{archive}: member {entry.name!r} has {entry.size:,} bytes, more than the limit of "
-        f"{limit:,}"
-    )
+        raise BPGError(f"{place} has {entry.size:,} bytes, more than the limit of {limit:,}")
 
 
 def _stays_below(name: str) -> bool:
@@ -412,6 +411,12 @@ class _Member(tarfile.TarInfo):
         if self.type in _IN_MEMORY and self.size > HEAD_LIMIT:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
         return super()._proc_member(archive)
+
+    def _refuse_sparse(self, *arguments: object) -> None:
+        # Their maps are read into memory with the header, however long; no data set has any.
+        raise tarfile.ReadError("a sparse file")
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 def _tar_entries(raw: BinaryIO) -> Iterator[_Entry]:

@@ -19,9 +19,10 @@ _MATRIX, _COMPRESSED = 14, 15  # types of elements
 _STRUCT, _UINT8 = 2, 9  # classes of arrays
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4"}  # whole numbers, by element type
 _UNPACKED_LIMIT = PIXEL_LIMIT + 2**24
-"""Bytes of an unpacked variable: a mask of the largest picture, and outlines beside it."""
+"""Bytes of all unpacked variables: a mask of the largest picture, and outlines beside it."""
 
-_ELEMENTS_LIMIT = 1000  # side by side; SBD's have five
+_ELEMENTS_LIMIT = 1000  # side by side, and fields of a struct; SBD's have five and three
+_AXES_LIMIT = 32
 
 
 class _Broken(Exception):  # noqa: N818
@@ -48,10 +49,13 @@ def _segmentation(data: bytes) -> np.ndarray:
     order = {b"IM": "<", b"MI": ">"}.get(data[126:_HEADER])
     if order is None:
         raise _Broken("no MATLAB 5 file")
+    room = _UNPACKED_LIMIT
     for element in _elements(memoryview(data)[_HEADER:], order):
         kind, content = element
         if kind == _COMPRESSED:
-            kind, content = _first(memoryview(_unpacked(content)), order)
+            unpacked = _unpacked(content, room)
+            room -= len(unpacked)
+            kind, content = _first(memoryview(unpacked), order)
         if kind == _MATRIX:
             array_class, shape, name, rest = _array(content, order)
             if name == b"GTcls":
@@ -92,10 +96,10 @@ def _first(data: memoryview, order: str) -> _Element:
     return found[0]
 
 
-def _unpacked(data: memoryview) -> bytes:
+def _unpacked(data: memoryview, limit: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        unpacked = inflater.decompress(data, _UNPACKED_LIMIT)
+        unpacked = inflater.decompress(data, max(1, limit))
     except zlib.error as error:
         raise _Broken("damaged") from error
     if not inflater.eof:
@@ -110,7 +114,7 @@ def _array(content: memoryview, order: str) -> tuple[int, tuple[int, ...], bytes
         raise _Broken("an array without head")
     flags, dimensions, name, *rest = elements
     (word,) = struct.unpack_from(f"{order}I", flags.data)
-    if dimensions.kind != 5 or len(dimensions.data) % 4:
+    if dimensions.kind != 5 or len(dimensions.data) % 4 or len(dimensions.data) > 4 * _AXES_LIMIT:
         raise _Broken("an array without size")
     shape = struct.unpack(f"{order}{len(dimensions.data) // 4}i", dimensions.data)
     if min(shape, default=-1) < 0:
@@ -124,8 +128,8 @@ def _field(rest: list[_Element], name: bytes, order: str) -> memoryview:
         raise _Broken("a struct without fields")
     (width,) = struct.unpack(f"{order}i", rest[0].data)
     listed, arrays = bytes(rest[1].data), rest[2:]
-    if width < 1:
-        raise _Broken("a struct without fields")
+    if width < 1 or len(listed) > width * _ELEMENTS_LIMIT:
+        raise _Broken("a struct without fields, or with too many")
     names = [listed[i : i + width].rstrip(b"\0") for i in range(0, len(listed), width)]
     if name not in names or names.index(name) >= len(arrays):
         raise _Broken(f"no {name.decode()}")

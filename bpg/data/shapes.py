@@ -54,8 +54,7 @@ def prepare_shapes(
             files = [f"images/{name}.png", f"masks/{name}.png"]
             files += [f"strokes/{name}.xml"] if split == "train" else []
             if not work.done(*files):
-                paths = list(map(work.path, files))
-                jobs.append(delayed(_write)(files, paths, [seed, index, number], size))
+                jobs.append(delayed(_write)(files, work.begin(*files), [seed, index, number], size))
     for files in Parallel(n_jobs=-1, return_as="generator")(jobs):
         work.add(*files)
     return names["train"], names["val"]

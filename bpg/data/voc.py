@@ -19,6 +19,10 @@ _VOC_FILE = re.compile(
     r"(?:^|/)VOC2012/(?:JPEGImages/([\w-]+)\.jpg|SegmentationClass/([\w-]+)\.png)$", re.ASCII
 )
 _SBD_FILE = re.compile(r"(?:^|/)dataset/(?:(train|val)\.txt|cls/([\w-]+)\.mat)$", re.ASCII)
+_SMALL = 16 * 2**20
+"""Bytes of a list or of one of SBD's masks; the real ones have kilobytes."""
+_MASKS_LIMIT = 2**30
+"""Bytes of all masks of an archive, which are held in memory; the real ones have 30 million."""
 _SCRIBBLE = re.compile(r"(?:^|/)pascal_2012/([\w-]+)\.xml$", re.ASCII)
 
 
@@ -66,20 +70,22 @@ def prepare_voc(
         found = _decode_masks(left, archives / voc, voc_masks, archives / sbd, sbd_masks)
         for image_id, name, mask in tqdm(found, "masks", len(left), disable=None):
             _check_mask(mask, sizes[image_id], len(classes), name)
-            write_mask(work.path(f"masks/{image_id}.png"), mask)
-            work.add(f"masks/{image_id}.png")
+            file = f"masks/{image_id}.png"
+            write_mask(*work.begin(file), mask)
+            work.add(file)
     return train, val
 
 
 def _keep(work: Work, file: str, data: bytes) -> None:
     if not work.done(file):
-        work.path(file).write_bytes(data)
+        (path,) = work.begin(file)
+        path.write_bytes(data)
         work.add(file)
 
 
 def _read_voc_lists(archive: Path) -> tuple[list[str], list[str]]:
     lists = {}
-    for name, data in read_members(archive, lambda name: bool(_VOC_LIST.search(name))):
+    for name, data in read_members(archive, lambda name: bool(_VOC_LIST.search(name)), _SMALL):
         lists[_VOC_LIST.search(name)[1]] = _ids(data, f"{archive}: {name}")
     for which in ("train", "val"):
         if which not in lists:
@@ -92,13 +98,14 @@ def _read_sbd(archive: Path) -> tuple[set[str], dict[str, bytes]]:
 
     The lists follow the masks in the archive: to read it once we keep all masks, about 30 MB.
     """
-    lists, masks = {}, {}
-    for name, data in read_members(archive, lambda name: bool(_SBD_FILE.search(name))):
+    lists, masks, held = {}, {}, 0
+    for name, data in read_members(archive, lambda name: bool(_SBD_FILE.search(name)), _SMALL):
         which, image_id = _SBD_FILE.search(name).groups()
         if which:
             lists[which] = _ids(data, f"{archive}: {name}")
         else:
             masks[image_id] = data
+            _limit_masks(archive, masks, held := held + len(data))
     if not masks:
         raise BPGError(f"{archive}: has no dataset/cls/*.mat; is it SBD's benchmark.tgz?")
     both = lists.keys() == {"train", "val"}
@@ -127,7 +134,7 @@ def _unpack_voc(
         match = _VOC_FILE.search(name)
         return bool(match) and (match[1] or match[2]) in ids
 
-    sizes, masks = {}, {}
+    sizes, masks, held = {}, {}, 0
     for name, data in read_members(archive, wanted):
         image_id, mask_id = _VOC_FILE.search(name).groups()
         if image_id:
@@ -135,6 +142,7 @@ def _unpack_voc(
             _keep(work, f"images/{image_id}.jpg", data)
         else:
             masks[mask_id] = data
+            _limit_masks(archive, masks, held := held + len(data))
     _refuse_missing(archive, "VOC2012/JPEGImages/{}.jpg", ids, sizes)
     return sizes, masks
 
@@ -180,6 +188,14 @@ def _check_mask(mask: np.ndarray, size: tuple[int, int], labels: int, name: str)
     wrong = mask[(mask >= labels) & (mask != IGNORE)]
     if wrong.size:
         raise BPGError(f"{name}: label {wrong[0]} is none of 0..{labels - 1} and {IGNORE}")
+
+
+def _limit_masks(archive: Path, masks: Mapping[str, bytes], held: int) -> None:
+    if held > _MASKS_LIMIT:
+        raise BPGError(
+            f"{archive}: its first {len(masks)} masks have {held:,} bytes, more than the limit of "
+            f"{_MASKS_LIMIT:,}"
+        )
 
 
 def _refuse_missing(

@@ -37,8 +37,12 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
 
 
 def leave_interrupts_to_the_parent(worker: int) -> None:
-    """Let a loading process ignore Ctrl-C, which the terminal sends to it as well.
+    """Let a loading process outlive a Ctrl-C and a first SIGTERM, which reach the whole job.
 
-    `worker` is its number, which PyTorch hands over. It ends when the training does.
+    `worker` is its number, which PyTorch hands over. The training, which finishes its step, ends
+    it; by a SIGTERM of its own if need be, which is why a second one is obeyed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    )

@@ -108,7 +108,9 @@ def train(
     done = progress.step
 
     def keep() -> None:
+        # The losses are those before each step: the last one's outcome is in the weights alone.
         meter.check(f"{title}, step {done}")
+        _check_weights(network, f"{title}, step {done}")
         progress.step, progress.seconds = done, clock.total()
         progress.sums, progress.summed = meter.sums, meter.steps
         if checkpoint is not None:
@@ -138,12 +140,9 @@ def train(
                 break
             if clock.since_mark() >= checkpoint_seconds:
                 keep()
-        if done == total:
-            # The losses are those before each step: the last outcome is in the weights alone.
-            _check_weights(network, title)
         if done > progress.step:
             keep()
-        if done < total:
+        if interrupted():
             raise KeyboardInterrupt(f"after step {done} of {total}; the next start goes on there")
     _write_curves(curves, first_epoch, progress.epochs)
     unseen = [
@@ -209,9 +208,9 @@ def _dead_workers_named(interrupted: Callable[[], bool]) -> Iterator[None]:
         ) from error
 
 
-def _check_weights(network: Network, title: str) -> None:
+def _check_weights(network: Network, where: str) -> None:
     if not all(value.isfinite().all() for value in network.state_dict().values()):
-        raise BPGError(f"{title}: the trained weights are not finite; lower the learning rate")
+        raise BPGError(f"{where}: the weights are not finite; lower the learning rate")
 
 
 def _write_curves(

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,37 @@ def test_what_is_wrong_is_named_in_one_line(data, says):
     assert message.startswith("cls/x.mat: broken .mat file, or none of SBD's (")
     assert says in message
     assert "\n" not in message
+
+
+def element(kind, data):
+    return np.array([kind, len(data)], "<u4").tobytes() + data + bytes(-len(data) % 8)
+
+
+def array(shape, kind, *rest):
+    head = element(6, np.array([kind, 0], "<u4").tobytes()) + element(5, shape)
+    return element(14, head + element(1, b"GTcls") + b"".join(rest))
+
+
+ONE = np.array([1, 1], "<i4").tobytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        array(ONE, 2, element(5, np.array([1], "<i4").tobytes()), element(1, b"x" * 10**6)),
+        array(np.ones(10**6, "<i4").tobytes(), 2),
+        element(5, b"") * 10**5,
+    ],
+    ids=["fields", "axes", "elements"],
+)
+def test_masses_of_fields_axes_or_elements_are_refused(content):
+    data = mat(MASK)[:128] + content
+    tracemalloc.start()
+    with pytest.raises(BPGError, match=r"x\.mat: broken"):
+        read_segmentation(data, "x.mat")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**21
 
 
 def test_a_matrix_that_claims_more_pixels_than_it_has_is_refused():

@@ -5,9 +5,11 @@ import os
 import shutil
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -196,6 +198,51 @@ def test_an_interrupt_waits_for_the_step_and_keeps_it(
     assert trained("stopped", parts={}, **never) == undisturbed
 
 
+def test_an_interrupt_in_the_last_step_ends_the_stage_too(build, load, fit, tmp_path, monkeypatch):
+    """DVC would otherwise go on to the next one."""
+    solver_step, steps = module.solver_step, []
+
+    def step(*arguments):
+        steps.append(solver_step(*arguments))
+        if len(steps) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return steps[-1]
+
+    monkeypatch.setattr(module, "solver_step", step)
+    with pytest.raises(KeyboardInterrupt, match="after step 2 of 2"):
+        fit(build(), load(), checkpoint=tmp_path / "kept")
+    fit(build(), load(), checkpoint=tmp_path / "kept")
+    assert len(steps) == 2
+
+
+def test_a_sigterm_to_the_whole_job_waits_for_the_step_and_keeps_it(
+    trained, build, load, fit, tmp_path, monkeypatch
+):
+    """Batch systems send it to the loading processes as well."""
+    never = {"epochs": EPOCHS, "checkpoint_seconds": 1e9, "workers": 2}
+    undisturbed = trained("undisturbed", parts={}, **never)
+    solver_step, steps = module.solver_step, []
+
+    def step(*arguments):
+        if len(steps) == 2:
+            for child in psutil.Process().children():
+                if child.name() == psutil.Process().name():  # not a tracker of resources
+                    child.terminate()
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.5)  # for a child that dies to be noticed
+        steps.append(solver_step(*arguments))
+        return steps[-1]
+
+    monkeypatch.setattr(module, "solver_step", step)
+    (tmp_path / "stopped").mkdir()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt, match="after step 3 of 6"):
+        fit(build(), load(), checkpoint=tmp_path / "stopped/checkpoint", **never)
+    assert time.monotonic() - began < 60
+    monkeypatch.setattr(module, "solver_step", solver_step)
+    assert trained("stopped", parts={}, **never) == undisturbed
+
+
 def test_a_second_interrupt_does_not_wait():
     with deferred_interrupts() as interrupted:
         assert not interrupted()
@@ -285,6 +332,26 @@ def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(build, load, fit, tm
     with pytest.raises(BPGError, match=r"step \d: the loss is not finite"):
         fit(build(), load(), checkpoint=kept, checkpoint_seconds=0.0, **wild)
     assert load_into(kept, build(), "sgd").step < 8
+
+
+def test_a_checkpoint_never_holds_weights_that_are_not_finite(
+    build, load, fit, tmp_path, monkeypatch
+):
+    """The loss was computed before the step that spoilt them."""
+    solver_step, steps = module.solver_step, []
+
+    def step(network, *arguments):
+        steps.append(solver_step(network, *arguments))
+        if len(steps) == 3:
+            with torch.no_grad():
+                next(network.parameters())[0] = float("inf")
+        return steps[-1]
+
+    monkeypatch.setattr(module, "solver_step", step)
+    kept = tmp_path / "checkpoint"
+    with pytest.raises(BPGError, match="step 3: the weights are not finite"):
+        fit(build(), load(), epochs=3, checkpoint=kept, checkpoint_seconds=0.0)
+    assert load_into(kept, build()).step == 2
 
 
 # Files that are no checkpoint, or another's
