@@ -76,11 +76,22 @@ def train(
     Every epoch sees each picture once, in an order that follows from the seed; an incomplete last
     batch is dropped. `first_epoch` counts the epochs that the network has been trained before, so
     that these go on in the same sequence of random draws; the schedule starts anew. The curves
-    (one point an epoch) go to the folder `curves` in DVCLive's layout. The summary holds the
-    number of steps and of epochs, the mean losses of the last epoch (a regulariser's without its
-    weight), and `edge_loss`: the squared error per pixel over the last epoch (Table 2), None
-    without a BRN. Raises BPGError when the loss stops being finite, or when there are fewer
-    pictures than a batch.
+    (one point an epoch) go to the folder `curves` in DVCLive's layout.
+
+    The file `checkpoint` gets the state every `checkpoint_seconds`, at an interrupt and at the
+    end. Where it is there at the start, training goes on from it, to the same result on the CPU
+    as without the stop; one that cannot be read is said and not used. That it belongs to the same
+    settings and pictures is the caller's to know. A first interrupt (Ctrl-C, SIGTERM) ends the
+    training after the step under way with KeyboardInterrupt, a second one at once.
+
+    The summary holds the number of steps and of epochs, the mean losses of the last epoch (a
+    regulariser's without its weight), `edge_loss`: the squared error per pixel over the last
+    epoch (Table 2), None without a BRN; `blank_batches`: how many had no labelled pixel;
+    `unseen_classes`: those of which no crop had a labelled pixel; and `seconds`, over all starts.
+    The two kinds of trouble are said on standard error as well.
+
+    Raises BPGError when the loss or a weight stops being finite, when no crop of an epoch has a
+    labelled pixel, when there are fewer pictures than a batch, and when a loading process dies.
     """
     steps = len(pictures) // batch
     if steps == 0:
