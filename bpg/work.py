@@ -234,7 +234,7 @@ def _changes(found: Any, wanted: dict[str, Any]) -> str:
         return "what the kept work belongs to cannot be read"
     changed = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-    return f"changed since the work was stopped: {', '.join(changed[:3])}{more}"
+    return f"changed since this work was begun: {', '.join(changed[:3])}{more}"
 
 
 def _read_json(path: Path) -> Any:

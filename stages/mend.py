@@ -14,6 +14,7 @@ import zc.lockfile
 
 from bpg.errors import BPGError
 from stages.layout import ROOT
+from stages.stage import is_dvc
 
 
 def mend() -> None:
@@ -64,12 +65,12 @@ def _is_held(table: Path) -> bool:
         numbers = {int(holder["pid"]) for holder in holders}
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
-    return not held or any(map(_is_dvc, numbers))
+    return not held or any(map(_lives_as_dvc, numbers))
 
 
-def _is_dvc(number: int) -> bool:
+def _lives_as_dvc(number: int) -> bool:
     try:
-        return any(Path(word).name == "dvc" for word in psutil.Process(number).cmdline())
+        return is_dvc(psutil.Process(number))
     except psutil.Error:
         return False
 

@@ -2,16 +2,22 @@
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
 
 from bpg.errors import BPGError
 from bpg.variants import VARIANTS
 from stages.layout import ROOT
 from stages.parameters import read_parameters
 from stages.unfinished import at_stage
+
+POLL = 0.3  # seconds; the next DVC needs more to start
 
 
 def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> None:
@@ -22,7 +28,7 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
     """
     started = time.monotonic()
     try:
-        with _terminated_as_interrupted():
+        with _terminated_as_interrupted(), _ending_with_dvc(name):
             arguments = _run_arguments(name) if of_run else _no_arguments(name)
             parameters = read_parameters(ROOT)
             with at_stage(name, parameters, *arguments):
@@ -56,6 +62,40 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _ending_with_dvc(name: str) -> Iterator[None]:
+    """End a stage as Ctrl-C does when the DVC that runs it has been killed.
+
+    It would otherwise bring its outputs into place under the next DVC, which may have brought
+    others there. What it has done is kept.
+    """
+    over = threading.Event()
+    dvc = next(filter(is_dvc, psutil.Process().parents()), None)
+
+    def watch() -> None:
+        while not over.wait(POLL):
+            if not dvc.is_running() or dvc.status() == psutil.STATUS_ZOMBIE:
+                print(f"{name}: its DVC has ended, so it ends, too", file=sys.stderr)
+                # To the main thread, which alone handles it, and may be waiting for something.
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+                return
+
+    if dvc is not None:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def is_dvc(process: psutil.Process) -> bool:
+    """Say whether a process is DVC, by its command line."""
+    try:
+        return any(Path(word).name == "dvc" for word in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def _no_arguments(name: str) -> tuple[()]:

@@ -113,7 +113,7 @@ def test_with_another_origin_it_starts_over_and_says_why(origin, names, start, s
     with start(origin) as work:
         assert len(work) == 0
         assert not work.done("a/one")
-    assert said == [f"starts over: changed since the work was stopped: {names}"]
+    assert said == [f"starts over: changed since this work was begun: {names}"]
 
 
 def test_an_unreadable_origin_starts_over(start, said, tmp_path):

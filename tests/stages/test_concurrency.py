@@ -1,5 +1,6 @@
 """Two at once: in one checkout, in two that share a cache, at one stage. Nothing is spoilt."""
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 RUN = Path("runs/scribble/0")
@@ -80,6 +82,41 @@ def test_two_at_once_in_one_checkout_and_in_two_that_share_a_cache(
     for folder in (*shared, one):
         assert "up to date" in run(folder, "dvc", "repro")
         assert not list(folder.rglob(".partial*"))
+
+
+def test_a_stage_ends_with_its_dvc_and_delivers_nothing(workspace, tools, environment, tmp_path):
+    """The next DVC may have brought other outputs into place meanwhile, out of its cache."""
+    tools.edit(workspace / "params/recipe/tiny.yaml", {"training.epochs": 100_000})
+    shutil.rmtree(workspace / RUN)
+    program = tmp_path / "dvc"  # by its command line
+    program.write_text(
+        "import subprocess, sys\n"
+        "stage = [sys.executable, '-m', 'stages.train', 'scribble', '0']\n"
+        "process = subprocess.Popen(stage, stderr=open('said', 'w'))\n"
+        "print(process.pid, flush=True)\n"
+        "process.wait()\n"
+    )
+    dvc = subprocess.Popen(
+        [sys.executable, program],
+        cwd=workspace,
+        env={**environment, "PYTHONPATH": str(tools.ROOT), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    stage = psutil.Process(int(dvc.stdout.readline()))
+    said = workspace / "said"
+    while "loss=" not in said.read_text():
+        assert stage.is_running()
+        time.sleep(0.1)
+    dvc.kill()
+    dvc.communicate()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        stage.wait(timeout=60)
+    assert "train: its DVC has ended, so it ends, too" in said.read_text()
+    assert "the next start goes on there" in said.read_text()
+    assert "Traceback" not in said.read_text()
+    assert not (workspace / RUN).exists()
+    assert (workspace / "unfinished/train-scribble-0/checkpoint").is_file()
 
 
 def test_two_at_one_stage_take_turns(workspace, tools, environment):

@@ -96,9 +96,9 @@ def test_a_stage_that_is_started_with_other_inputs_starts_over_and_says_so(works
     tools.edit(workspace / "params/recipe/tiny.yaml", {"training.rate": 0.003})
     changed = tools.call(workspace, "train", "scribble", "0")
     place = "params/recipe/tiny.yaml: training"
-    assert f"train: starts over: changed since the work was stopped: {place}\n" in changed.out
+    assert f"train: starts over: changed since this work was begun: {place}\n" in changed.out
     tools.edit(workspace / "params/recipe/tiny.yaml", {"machine.threads": 2})
-    assert "since the work was stopped: machine.threads\n" in (
+    assert "since this work was begun: machine.threads\n" in (
         tools.call(workspace, "train", "scribble", "0").out
     )
     tools.edit(workspace / "params/recipe/tiny.yaml", {"machine.workers": 1})
