@@ -235,8 +235,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         assert outputs(chaos.folder, tools) == outputs(calm, tools), report
         assert "up to date" in run(chaos.folder, "dvc", "repro")
         assert chaos.counts["started over"] == 0, report
-        for text in chaos.said:
-            assert "Traceback" not in text, text
+        for text in chaos.said:  # DVC itself may be hit where it is not prepared for it
+            assert not re.search(r'File ".*/(stages|bpg)/', text), text
         left = [p.name for p in chaos.folder.glob("unfinished/*") if not p.name.startswith(".")]
         assert left == []
         total.update(chaos.counts)
