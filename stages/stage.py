@@ -1,5 +1,6 @@
 """What every stage does around its work: arguments, errors in one line, the time it took."""
 
+import os
 import signal
 import sys
 import threading
@@ -73,10 +74,13 @@ def _ending_with_dvc(name: str) -> Iterator[None]:
     """
     over = threading.Event()
     dvc = next(filter(is_dvc, psutil.Process().parents()), None)
+    # Killed while the packages were being imported: then the stage has been given to process 1.
+    if dvc is None and "DVC_STAGE" in os.environ and os.getppid() == 1:
+        raise KeyboardInterrupt("before it began: its DVC has ended")
 
     def watch() -> None:
         while not over.wait(POLL):
-            if not dvc.is_running() or dvc.status() == psutil.STATUS_ZOMBIE:
+            if not _lives(dvc):
                 print(f"{name}: its DVC has ended, so it ends, too", file=sys.stderr)
                 # To the main thread, which alone handles it, and may be waiting for something.
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
@@ -88,6 +92,13 @@ def _ending_with_dvc(name: str) -> Iterator[None]:
         yield
     finally:
         over.set()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_dvc(process: psutil.Process) -> bool:
