@@ -62,6 +62,8 @@ def save_checkpoint(
         tensors["random/cuda"] = torch.cuda.get_rng_state(device)
     tensors |= {f"sums/{name}": value for name, value in progress.sums.items()}
     note = {name: getattr(progress, name) for name in _PLAIN} | {"solver": numbers}
+    # safetensors sorts its names, but in this order the losses stand in the summary.
+    note["sums"] = list(progress.sums)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     data = save(plain, {"training": json.dumps(note)})
     with whole_file(path) as partial, partial.open("wb") as file:
@@ -88,7 +90,8 @@ def load_checkpoint(path: Path, network: Network, solver: torch.optim.Optimizer)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         note = json.loads(header["__metadata__"]["training"])
         state = _solver_state(solver, tensors, note["solver"])
-        progress = Progress(**{name: note[name] for name in _PLAIN}, sums=_below(tensors, "sums/"))
+        progress = Progress(**{name: note[name] for name in _PLAIN})
+        progress.sums = {name: tensors[f"sums/{name}"] for name in note["sums"]}
         weights = _below(tensors, "network/")
         own = network.state_dict()
         if weights.keys() != own.keys():

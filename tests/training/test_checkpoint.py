@@ -29,6 +29,10 @@ from bpg.training.solver import make_optimizer, parameter_groups
 BOTH = {"prn": True, "brn": "foreground"}
 EPOCHS, STEPS = 3, 6  # two batches of 4 of the 8 pictures an epoch
 TREE = {"tree_energy": OPTIONS["tree_energy"](weight=0.4, reduction=4, low=0.02, high=1.0)}
+KERNELCUT = {
+    term: OPTIONS[term](weight=0.1, reduction=2, xy=20, rgb=15)
+    for term in ("normalized_cut", "dense_crf")
+}
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -75,7 +79,7 @@ def trained(build, load, fit, tmp_path, monkeypatch):
         return (
             (folder / "model").read_bytes(),
             json.dumps(summary),
-            {str(p.relative_to(curves)): p.read_bytes() for p in curves.rglob("*.tsv")},
+            {str(p.relative_to(curves)): p.read_bytes() for p in curves.rglob("*") if p.is_file()},
         )
 
     return run
@@ -93,6 +97,7 @@ def trained(build, load, fit, tmp_path, monkeypatch):
         ([2, 2], {"bf16": True}),
         ([5], {"parts": {}, "boundary_weight": 0.0, "regularisers": TREE, "first_epoch": 4}),
         ([STEPS], {"parts": {"frozen_norm": True}}),
+        ([6], {"regularisers": KERNELCUT}),  # in the last epoch, with sums of two
     ],
 )
 def test_a_stopped_training_ends_with_the_same_bytes(deaths, settings, trained):
