@@ -45,6 +45,8 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
             f"{name}: error: one of its processes was killed: out of memory? Run again, it goes on"
         )
     except RuntimeError as error:
+        if "DataLoader worker" in str(error):  # its death, noticed after the training's own end
+            sys.exit(f"{name}: error: a loading process died; run again, it goes on")
         # PyTorch's own class, without an import that costs the other stages seconds.
         if type(error).__name__ != "OutOfMemoryError":
             raise

@@ -207,14 +207,21 @@ def _dead_workers_named(interrupted: Callable[[], bool]) -> Iterator[None]:
     """Name the death of a loading process, which PyTorch raises at any point of the block."""
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        word = str(error)
+        if isinstance(error, (ConnectionError, EOFError)):
+            # What it was sending has broken off; PyTorch's own word for it is on its way.
+            try:
+                time.sleep(1)
+            except RuntimeError as later:
+                word = str(later)
+        elif "DataLoader worker" not in word:
             raise
         place = "the next start goes on from the last checkpoint"
         if interrupted():  # SIGTERM goes to all processes of a job
             raise KeyboardInterrupt(f"in the midst of a step; {place}") from error
         raise BPGError(
-            f"a loading process died ({str(error).splitlines()[0]}): out of memory? Lower "
+            f"a loading process died ({word.splitlines()[0]}): out of memory? Lower "
             f"machine.workers or training.batch; {place}"
         ) from error
 

@@ -1,3 +1,5 @@
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,14 @@ def one_thread():
     torch.backends.cudnn.benchmark = before[0]
     for switch, value in zip(switches, before[1], strict=True):
         switch.allow_tf32 = value
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Where the tests run in a shell's background, SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
