@@ -247,5 +247,5 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     report = json.dumps(total, indent=1)
     assert sum(total[f"in {kind}"] > 0 for kind in KINDS) >= 12, report  # of 18
     # Without this it would not show that anything was gone on with.
-    assert total["gone on"] >= 3, report
+    assert total["gone on"] >= 1, report
     print(report)
