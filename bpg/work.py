@@ -226,7 +226,11 @@ def tree_digest(path: Path) -> str:
 
 
 def _does_not_count(name: str) -> bool:
-    return name == "__pycache__" or name.startswith(".partial-")
+    return name == "__pycache__" or name.startswith(".partial-") or _is_temporary(name)
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 def _changes(found: Any, wanted: dict[str, Any]) -> str:

@@ -257,6 +257,7 @@ def test_digests_of_folders(tmp_path):
     (tmp_path / "x/__pycache__").mkdir()
     (tmp_path / "x/__pycache__/a.pyc").write_text("3")
     (tmp_path / "x/.partial-1-c").write_text("4")
+    (tmp_path / "x/.G7uiZyIg.tmp").write_text("DVC's")
     assert tree_digest(tmp_path / "x") == before
     (tmp_path / "x/deep/b").rename(tmp_path / "x/deep/c")
     renamed = tree_digest(tmp_path / "x")
