@@ -170,7 +170,7 @@ class Chaos:
     def read(self, log: Path, process: subprocess.Popen) -> None:
         text = log.read_text(encoding="utf-8", errors="replace")
         self.said.append(text)
-        self.counts["gone on"] += len(re.findall(r"goes on", text))
+        self.counts["gone on"] += len(re.findall(r"goes on(?:: \d| after step)", text))
         self.counts["started over"] += len(re.findall(r"starts over", text))
         if (
             "dvc.lock' is invalid" in text
