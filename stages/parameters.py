@@ -28,6 +28,7 @@ NUMBER = BeforeValidator(_no_truth_value)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER]
 Count = Annotated[int, Field(ge=1), NUMBER]
+Rate = Annotated[int, Field(ge=1, le=64), NUMBER]
 Seed = Annotated[int, Field(ge=0), NUMBER]
 
 
@@ -230,6 +231,7 @@ class Model(Section):
     options: dict[str, Any]
     weights: Literal["", "efficientnet_lite0", "resnet101"]
     frozen_norm: bool
+    aspp_rates: Annotated[list[Rate], Field(min_length=1)]
     prn: PRN
     brn: BRN
 

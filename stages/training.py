@@ -129,6 +129,7 @@ def architecture(parameters: Parameters, variant: Variant) -> Architecture:
         backbone=model.backbone,
         backbone_options=model.options,
         frozen_norm=model.frozen_norm,
+        aspp_rates=tuple(model.aspp_rates),
         prn=PRNOptions(**model.prn.model_dump()) if variant.prn else None,
         brn=BRNOptions(channels=variant.brn, **model.brn.model_dump()) if variant.brn else None,
     )

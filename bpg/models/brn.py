@@ -19,7 +19,8 @@ def foreground_background(maps: torch.Tensor) -> torch.Tensor:
     Foreground is the maximum over the K object channels; its gradient goes to the arg-max
     channel alone (Eq. 1), which is what `max(dim)` does and `amax` does not among ties.
     """
-    return torch.cat([maps[:, :1], maps[:, 1:].max(dim=1, keepdim=True).values], dim=1)
+    background, objects = maps.split([1, maps.shape[1] - 1], dim=1)
+    return torch.cat([background, objects.max(dim=1, keepdim=True).values], dim=1)
 
 
 class BRN(nn.Module):
@@ -28,7 +29,8 @@ class BRN(nn.Module):
     scores (N, K+1, H, W) to edge logits (N, 1, H, W); the paper's prediction is their sigmoid.
     `channels` "foreground" divides the maps into two first (C = 2), "all_channels" feeds them
     as they are (C = K+1, Table 2). `source` says whether the convolutions see softmax
-    probabilities or raw scores. Borders are replicated, so that a picture's frame is no edge.
+    probabilities or raw scores. The maps are continued beyond their borders by replication, as far
+    as the convolutions reach, so that an image's frame is no edge.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class BRN(nn.Module):
         self.source = source
         widths = [2 if channels == "foreground" else classes] + [width] * (depth - 1) + [1]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1, padding_mode="replicate") for a, b in pairwise(widths)
+            nn.Conv2d(a, b, 3) for a, b in pairwise(widths)
         )
         for convolution in self.convolutions:
             nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
@@ -57,6 +59,8 @@ class BRN(nn.Module):
         maps = scores.softmax(dim=1) if self.source == "probabilities" else scores
         if self.channels == "foreground":
             maps = foreground_background(maps)
+        # Once for all: the two input channels cost less than the hidden ones at every step.
+        maps = F.pad(maps, (len(self.convolutions),) * 4, mode="replicate")
         for convolution in self.convolutions[:-1]:
-            maps = F.leaky_relu(convolution(maps), SLOPE)
+            maps = F.leaky_relu(convolution(maps), SLOPE, inplace=True)
         return self.convolutions[-1](maps)

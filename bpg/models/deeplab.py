@@ -4,13 +4,19 @@ import torch
 from torch import nn
 
 
+PUBLISHED_RATES = (6, 12, 18, 24)
+"""For crops of 321 pixels, that is, features of 41×41."""
+
+
 class ASPP(nn.Module):
     """Sum of parallel dilated 3x3 convolutions (Chen et al., PAMI 2018, section 3.2, ASPP-L).
 
-    (N, features, h, w) to scores (N, classes, h, w). Weights start from N(0, 0.01).
+    (N, features, h, w) to scores (N, classes, h, w), float32 under autocast as well. `rates` are
+    the dilations; one as large as the grid leaves its branch only the centre tap. Weights start
+    from N(0, 0.01).
     """
 
-    def __init__(self, features: int, classes: int, rates: tuple[int, ...] = (6, 12, 18, 24)):
+    def __init__(self, features: int, classes: int, rates: tuple[int, ...] = PUBLISHED_RATES):
         super().__init__()
         self.branches = nn.ModuleList(
             nn.Conv2d(features, classes, 3, padding=rate, dilation=rate) for rate in rates
@@ -22,6 +28,8 @@ class ASPP(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return the summed scores."""
         scores = self.branches[0](features)
+        # Under autocast each branch is bf16; a sum in bf16 would round three times more.
+        scores = scores if scores.dtype == torch.float64 else scores.float()
         for branch in self.branches[1:]:
             scores = scores + branch(features)
         return scores

@@ -15,7 +15,7 @@ from bpg.errors import BPGError
 from bpg.files import whole_file
 from bpg.models.backbone import Backbone
 from bpg.models.brn import BRN
-from bpg.models.deeplab import ASPP
+from bpg.models.deeplab import ASPP, PUBLISHED_RATES
 from bpg.models.prn import PRN, Mixing
 from bpg.models.resize import padded_size, upsample
 
@@ -55,6 +55,7 @@ class Architecture:
     backbone: str
     backbone_options: dict[str, Any] = field(default_factory=dict)
     frozen_norm: bool = False
+    aspp_rates: tuple[int, ...] = PUBLISHED_RATES
     prn: PRNOptions | None = None
     brn: BRNOptions | None = None
 
@@ -67,6 +68,7 @@ class Architecture:
         """
         values = json.loads(text, parse_int=_moderate, parse_constant=_no_number)
         values["classes"] = tuple(values["classes"])
+        values["aspp_rates"] = tuple(values["aspp_rates"])
         values["prn"] = PRNOptions(**values["prn"]) if values["prn"] else None
         values["brn"] = BRNOptions(**values["brn"]) if values["brn"] else None
         return cls(**values)
@@ -115,7 +117,7 @@ class Network(nn.Module):
             architecture.backbone_options,
             frozen_norm=architecture.frozen_norm,
         )
-        self.head = ASPP(self.backbone.features, classes)
+        self.head = ASPP(self.backbone.features, classes, architecture.aspp_rates)
         self.prn = PRN(classes, **asdict(architecture.prn)) if architecture.prn else None
         self.brn = BRN(classes, **asdict(architecture.brn)) if architecture.brn else None
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255, persistent=False)
@@ -146,14 +148,17 @@ class Network(nn.Module):
             scores = upsample(coarse, pixels.shape[2:])
         else:
             scores = self.prn(pixels, coarse)
-        return scores[:, :, :height, :width], features
+        if scores.shape[2:] != images.shape[2:]:
+            scores = scores[:, :, :height, :width]
+        return scores, features
 
     def go_on_from(self, start: "Network") -> None:
         """Take over the weights of every part that `start` has too; the others stay as they are.
 
         BPGError where the two have different classes or backbones, or parts of different options.
         """
-        for part in ("classes", "backbone", "backbone_options", "frozen_norm", "prn", "brn"):
+        same = ("classes", "backbone", "backbone_options", "frozen_norm", "aspp_rates", "prn", "brn")
+        for part in same:
             ours, theirs = getattr(self.architecture, part), getattr(start.architecture, part)
             optional = part in ("prn", "brn") and None in (ours, theirs)
             if ours != theirs and not optional:

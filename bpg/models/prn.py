@@ -33,7 +33,7 @@ class LowLevel(nn.Module):
         """Return the low-level map at each scale."""
         maps = images
         for convolution in self.convolutions[:-1]:
-            maps = F.relu(convolution(maps))
+            maps = F.relu(convolution(maps), inplace=True)
         pyramid = [self.convolutions[-1](maps)]
         for _ in range(self.scales - 1):
             pyramid.insert(0, halve(pyramid[0]))
@@ -70,12 +70,14 @@ class Refine(nn.Module):
         """Return what is to be added to the scores."""
         batch, classes, height, width = scores.shape
         if self.mixing == "mixed":
-            joined = torch.cat([scores, low], dim=1)
+            # In the map's precision, and by pixel: of one channel, PyTorch doesn't know the layout.
+            by_pixel = [maps.permute(0, 2, 3, 1) for maps in (scores.to(low.dtype), low)]
+            joined = torch.cat(by_pixel, dim=3).permute(0, 3, 1, 2)
         else:
             pairs = torch.stack([scores, low.expand_as(scores)], dim=2)  # N, C, 2, h, w
             leading = (batch * classes, 2) if self.mixing == "shared" else (batch, 2 * classes)
             joined = pairs.reshape(*leading, height, width)
-        refined = self.second(F.relu(self.first(joined)))
+        refined = self.second(F.relu(self.first(joined), inplace=True))
         return refined.reshape(batch, classes, height, width)
 
 

@@ -1,12 +1,45 @@
 """The network's one geometry: grids of 8n+1, 4n+1, 2n+1 and n+1 samples share their corners."""
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 
 
 def upsample(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear enlargement of (N, C, h, w) to (N, C, *size), corner pixels on corner pixels."""
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+    """Bilinear enlargement of (N, C, h, w) to (N, C, *size), corner pixels on corner pixels.
+
+    In at least float32, autocast or not; the layout of the result is `channels_last`. Done by two
+    small matrix products: on CUDA the backward pass of PyTorch's own enlargement does not repeat,
+    and at a DeepLab's scores of 13×13 this is three times as fast on a CPU.
+    """
+    batch, channels, height, width = maps.shape
+    device = maps.device.type
+    with torch.autocast("cpu" if device == "meta" else device, enabled=False):
+        maps = maps if maps.dtype == torch.float64 else maps.float()
+        vertical, horizontal = (
+            _weights(small, large, maps.dtype, maps.device)
+            for small, large in zip((height, width), size, strict=True)
+        )
+        # Rows first: the second product, over all columns at once, is the larger one.
+        rows = maps.permute(0, 2, 3, 1).reshape(batch * height, width, channels)
+        wide = (horizontal @ rows).reshape(batch, height, size[1] * channels)
+        tall = (vertical @ wide).reshape(batch, *size, channels)
+    return tall.permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=64)
+def _weights(small: int, large: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return (large, small): what each of the `small` samples adds to each of the `large` ones.
+
+    On the grids of this module the weights are multiples of 1/8: exact, even in bf16.
+    """
+    step = (small - 1) / max(1, large - 1)
+    # A tensor made in inference mode could not be used in a later training step.
+    with torch.inference_mode(False):
+        places = torch.arange(large, dtype=torch.float64) * step
+        distances = (places[:, None] - torch.arange(small, dtype=torch.float64)).abs()
+        return (1 - distances).clamp(min=0).to(device, dtype)
 
 
 def halve(maps: torch.Tensor) -> torch.Tensor:
