@@ -6,8 +6,6 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-TABLES := table1 table2 table3 ranking gains differences boundaries cost
-
 .PHONY: help repro check mend test chaos lint clean
 KILLS ?= 200
 .DEFAULT_GOAL := help
@@ -15,10 +13,11 @@ KILLS ?= 200
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-repro: check mend ## run the pipeline, then print the tables and where the page is
+repro: check mend ## run the pipeline, JOBS=N trainings side by side (default: one a core or GPU); print what holds
+	@python -m stages.jobs $(JOBS)
 	dvc repro
-	@for table in $(TABLES); do echo; cat results/$$table.md; done
-	@echo; echo "The page: $(CURDIR)/results/report/index.html"
+	@echo; cat results/summary.md
+	@echo; echo "All tables and figures: $(CURDIR)/results/report/index.html"
 
 check: $(READY) ## read the parameter files and name what is wrong in them
 	@python -c 'from stages.stage import run_stage; run_stage("parameters", lambda parameters: None)'
@@ -37,7 +36,8 @@ lint: $(READY) ## ruff: rules and format
 	ruff format --check .
 
 clean: ## delete what the pipeline wrote, but not the cache in .dvc
-	rm -rf data runs unfinished results/report results/samples
+	rm -rf data runs unfinished provenance
+	git clean -fdXq results
 
 # Made under a name of its own at the end, so that an install that broke off starts over.
 $(READY): pyproject.toml constraints.txt

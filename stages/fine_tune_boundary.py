@@ -7,7 +7,7 @@ from stages.training import train_variant
 
 
 def fine_tune_boundary(parameters: Parameters, variant: str, seed: int) -> None:
-    """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json,provenance.json}`."""
+    """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`."""
     switches = parameters.switches
     train_variant(
         parameters,

@@ -1,5 +1,6 @@
 """Where things are; the same names stand in dvc.yaml."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ WEIGHTS = Path("data/weights")
 HED_WEIGHTS = WEIGHTS / "hed"
 RUNS = Path("runs")
 RESULTS = Path("results")
+PROVENANCE = Path("provenance")  # of the networks, by digest; DVC does not see it
 UNFINISHED = Path("unfinished")  # the stages' own; DVC does not see it
 COSTS = RESULTS / "cost.csv"
 SAMPLES = RESULTS / "samples"
@@ -39,7 +41,6 @@ class RunLayout:
     model = property(lambda self: self.folder / "model.safetensors")
     curves = property(lambda self: self.folder / "curves")
     training = property(lambda self: self.folder / "training.json")
-    provenance = property(lambda self: self.folder / "provenance.json")
     propagated = property(lambda self: self.folder / "propagated")
     probabilities = property(lambda self: self.folder / "probabilities")
     masks = property(lambda self: self.folder / "masks")
@@ -56,6 +57,12 @@ def data_layout(dataset: str) -> DataLayout:
 def run_layout(variant: str, seed: int) -> RunLayout:
     """Return the layout of `runs/<variant>/<seed>`."""
     return RunLayout(RUNS / variant / str(seed))
+
+
+def models(variants: Iterable[str], seeds: Iterable[int]) -> dict[str, Path]:
+    """Return {"VARIANT SEED": the network's file}."""
+    seeds = list(seeds)
+    return {f"{name} {seed}": run_layout(name, seed).model for name in variants for seed in seeds}
 
 
 def backbone_folder(recipe: str) -> Path:

@@ -4,11 +4,15 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bpg.files import write_json
+from bpg.work import file_digest
+from stages.layout import PROVENANCE
 from stages.parameters import Machine
 from stages.versions import versions
 
@@ -25,6 +29,11 @@ def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:
         "precision": "bf16" if bf16 else "fp32",
         "threads": torch.get_num_threads(),
     }
+
+
+def file_provenance(model: Path, provenance: Mapping[str, Any]) -> None:
+    """File what `bpg.report.provenance.Provenance` holds under the digest of a network's file."""
+    write_json(PROVENANCE / f"{file_digest(model)}.json", provenance)
 
 
 def rounding(device: torch.device, machine: Machine, *, bf16: bool) -> dict[str, Any]:

@@ -10,11 +10,20 @@ from bpg.report.charts import bar_chart, curve_chart, difference_chart, trimap_c
 from bpg.report.differences import MEASURES
 from bpg.report.grids import figure1, figure4, figure5, figure6, propagated_figure
 from bpg.report.page import Picture, write_page
-from bpg.report.provenance import lines, read_provenance
+from bpg.report.provenance import lines, read_records
 from bpg.report.ranking import bars
 from bpg.report.runs import Runs, gather_curves, read_runs
 from bpg.variants import VARIANTS
-from stages.layout import RESULTS, RUNS, SAMPLE_IMAGES, SAMPLES, data_layout, run_layout
+from stages.layout import (
+    PROVENANCE,
+    RESULTS,
+    RUNS,
+    SAMPLE_IMAGES,
+    SAMPLES,
+    data_layout,
+    models,
+    run_layout,
+)
 from stages.parameters import Parameters
 from stages.setting import Evidence, compare, make_setting, make_tables
 from stages.stage import run_stage
@@ -26,7 +35,7 @@ def report(parameters: Parameters) -> None:
     """Write `results/report`: index.html and its pictures."""
     switches = parameters.switches
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
-    made_with = lines(read_provenance(RUNS, switches.variants.all, switches.seeds))
+    made_with = lines(read_records(PROVENANCE, models(switches.variants.all, switches.seeds)))
     found = compare(parameters, runs)
     with whole_directory(RESULTS / "report") as folder:
         pictures = [*_grids(folder, parameters), *_charts(folder, parameters, runs, found)]

@@ -2,7 +2,7 @@
 
 from bpg.files import whole_directory, write_json, write_text
 from bpg.report.evidence import trimap_rows
-from bpg.report.provenance import document, read_provenance
+from bpg.report.provenance import document, read_records
 from bpg.report.runs import (
     class_iou_rows,
     gather_curves,
@@ -11,22 +11,26 @@ from bpg.report.runs import (
     summarise,
     write_rows,
 )
+from bpg.report.summary import summary
 from bpg.report.tables import write_markdown, write_table
-from stages.layout import COSTS, RESULTS, RUNS
+from stages.layout import COSTS, PROVENANCE, RESULTS, RUNS, models
 from stages.parameters import Parameters
-from stages.setting import compare, make_tables
+from stages.setting import compare, make_setting, make_tables
 from stages.stage import run_stage
 
 
 def tables(parameters: Parameters) -> None:
-    """Write `results/metrics.json`, all tables, what `dvc plots` draws, and the provenance."""
+    """Write the metrics, the summary, all tables, what `dvc plots` draws, and the provenance."""
     switches = parameters.switches
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
-    makings = read_provenance(RUNS, switches.variants.all, switches.seeds)
+    records = read_records(PROVENANCE, models(switches.variants.all, switches.seeds))
     curves = mean_curves(gather_curves(RUNS, switches.variants.all, switches.seeds))
-    made = make_tables(parameters, runs, compare(parameters, runs))
+    found = compare(parameters, runs)
+    made = make_tables(parameters, runs, found)
     # All input is read: from here on a fault can only be the disk's.
     write_json(RESULTS / "metrics.json", summarise(runs))
+    text = summary(found.differences, found.ranking, runs, make_setting(parameters))
+    write_text(RESULTS / "summary.md", text)
     for table in made:
         if table.name == COSTS.stem:
             write_markdown(RESULTS, table)  # its numbers are the stage cost's
@@ -43,7 +47,7 @@ def tables(parameters: Parameters) -> None:
     with whole_directory(RESULTS / "curves") as folder:
         for variant, rows in curves.items():
             write_rows(folder / f"{variant}.csv", list(rows[0]), rows)
-    write_text(RESULTS / "provenance.json", document(makings))
+    write_text(RESULTS / "provenance.json", document(records))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from stages.training import train_variant
 
 
 def train(parameters: Parameters, variant: str, seed: int) -> None:
-    """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json,provenance.json}`."""
+    """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`."""
     train_variant(parameters, variant, seed, "train")
 
 

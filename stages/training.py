@@ -23,7 +23,7 @@ from bpg.training.train import Objective, train
 from bpg.variants import VARIANTS, Stage, Variant, budget
 from stages.layout import RunLayout, backbone_folder, data_layout, run_layout
 from stages.parameters import Parameters
-from stages.provenance import provenance, rounding
+from stages.provenance import file_provenance, provenance, rounding
 from stages.unfinished import unfinished
 
 
@@ -96,7 +96,7 @@ def train_variant(
         seconds = round(summary.pop("seconds"), 1)
         save_network(network, run.model)
         write_json(run.training, summary)
-        write_json(run.provenance, made_with | {"seconds": seconds})
+        file_provenance(run.model, made_with | {"seconds": seconds})
 
 
 def _labels(variant: Variant, masks: Path, scribbles: Path, run: RunLayout) -> Path:

@@ -46,9 +46,7 @@ class BRN(nn.Module):
         self.channels = channels
         self.source = source
         widths = [2 if channels == "foreground" else classes] + [width] * (depth - 1) + [1]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 3) for a, b in pairwise(widths)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in pairwise(widths))
         for convolution in self.convolutions:
             nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
             nn.init.zeros_(convolution.bias)

@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-
 PUBLISHED_RATES = (6, 12, 18, 24)
 """For crops of 321 pixels, that is, features of 41×41."""
 

@@ -47,6 +47,9 @@ class BRNOptions:
     depth: int
 
 
+_PARTS = ("classes", "backbone", "backbone_options", "frozen_norm", "aspp_rates", "prn", "brn")
+
+
 @dataclass(frozen=True)
 class Architecture:
     """All that is needed to build the network again; stored with its weights."""
@@ -157,8 +160,7 @@ class Network(nn.Module):
 
         BPGError where the two have different classes or backbones, or parts of different options.
         """
-        same = ("classes", "backbone", "backbone_options", "frozen_norm", "aspp_rates", "prn", "brn")
-        for part in same:
+        for part in _PARTS:
             ours, theirs = getattr(self.architecture, part), getattr(start.architecture, part)
             optional = part in ("prn", "brn") and None in (ours, theirs)
             if ours != theirs and not optional:

@@ -1,13 +1,20 @@
-"""What the runs were trained with; kept apart from their numbers."""
+"""What the networks were trained with: commit, versions, hardware. Kept apart from their numbers.
+
+A record is filed under the digest of the network that it describes. It is no output of a stage,
+for it never repeats, and yet it is found again whichever network DVC brings back into place.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bpg.errors import BPGError
+from bpg.work import file_digest
+
+UNKNOWN = "not recorded in this checkout: from DVC's cache"
 
 
 class Provenance(BaseModel):
@@ -25,42 +32,68 @@ class Provenance(BaseModel):
     def __str__(self) -> str:
         versions = ", ".join(f"{name} {number}" for name, number in self.model_extra.items())
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"commit {self.commit}; {versions}; {self.hardware}, {self.precision}, {threads}"
+        return f"{versions}; {self.hardware}, {self.precision}, {threads}"
 
 
-Makings = list[tuple[str, dict[str, float]]]
+@dataclass(frozen=True)
+class Record:
+    """The run ("VARIANT SEED"), its network's SHA-256, and how that was trained, if it is known."""
+
+    run: str
+    model: str
+    provenance: Provenance | None
 
 
-def read_provenance(runs: Path, variants: Sequence[str], seeds: Sequence[int]) -> Makings:
-    """Read runs/VARIANT/SEED/provenance.json of all pairs and put equal ones together.
+def read_records(folder: Path, models: Mapping[str, Path]) -> list[Record]:
+    """Look up {run: network's file}; a network without a record is no error.
 
-    Returns (what they were made with, {"VARIANT SEED": seconds of training}), as a rule one.
-    BPGError names a file that is missing or not of this kind.
+    BPGError names a network that is missing, or a record that is none.
     """
-    groups: dict[str, dict[str, float]] = {}
-    for variant in variants:
-        for seed in seeds:
-            path = runs / variant / str(seed) / "provenance.json"
+    records = []
+    for run, model in models.items():
+        if not model.is_file():
+            raise BPGError(f"{model}: missing; train {run} anew")
+        digest = file_digest(model)
+        path = folder / f"{digest}.json"
+        found = None
+        if path.exists():
             try:
                 found = Provenance.model_validate_json(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                raise BPGError(f"{path}: missing; train {variant}, {seed} anew") from None
             except (OSError, UnicodeDecodeError, ValidationError) as error:
-                raise BPGError(f"{path}: not what a training was made with; train anew") from error
-            groups.setdefault(str(found), {})[f"{variant} {seed}"] = found.seconds
-    return list(groups.items())
+                raise BPGError(f"{path}: not what a training was made with; delete it") from error
+        records.append(Record(run, digest, found))
+    return records
 
 
-def lines(makings: Makings) -> list[str]:
-    """Say it in one line for each way of making, with the runs where there are several."""
-    if len(makings) == 1:
-        return [makings[0][0]]
-    return [f"{', '.join(runs)}: {text}" for text, runs in makings]
+def lines(records: Sequence[Record]) -> list[str]:
+    """Say versions and hardware in a line for each kind, with the runs where there are several.
+
+    Without commits and times, so that equal runs give equal lines.
+    """
+    groups: dict[str, list[str]] = {}
+    for record in records:
+        text = UNKNOWN if record.provenance is None else str(record.provenance)
+        groups.setdefault(text, []).append(record.run)
+    if len(groups) == 1:
+        return list(groups)
+    return [f"{', '.join(runs)}: {text}" for text, runs in groups.items()]
 
 
-def document(makings: Makings) -> str:
-    """Return results/provenance.json: a list of {"trained with", "seconds": {run: s}}."""
-    entries: list[Mapping[str, Any]] = [
-        {"trained with": text, "seconds": runs} for text, runs in makings
+def document(records: Sequence[Record]) -> str:
+    """Return results/provenance.json.
+
+    A list of {"commit", "trained with", "runs": {run: {"model": SHA-256, "seconds"}}}.
+    """
+    groups: dict[tuple[str, str], dict[str, dict[str, object]]] = {}
+    for record in records:
+        found = record.provenance
+        key = ("unknown", UNKNOWN) if found is None else (found.commit, str(found))
+        entry: dict[str, object] = {"model": record.model}
+        if found is not None:
+            entry["seconds"] = found.seconds
+        groups.setdefault(key, {})[record.run] = entry
+    entries = [
+        {"commit": commit, "trained with": text, "runs": runs}
+        for (commit, text), runs in groups.items()
     ]
     return json.dumps(entries, indent=2) + "\n"

@@ -233,12 +233,21 @@ def table3(runs: Runs, setting: Setting) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """The table as GitHub Markdown, its columns aligned so that it reads well in a terminal."""
-    lines = [[_escape(text) for text in table.header]]
-    for row in table.rows:
+    """The table as GitHub Markdown, with its title, caption and notes."""
+    notes = "".join(f"\n{note}\n" for note in table.notes)
+    return (
+        f"# {table.title}\n\n{table.caption}\n\n{grid(table.header, table.rows)}\n{notes}\n"
+        "Commit, versions and hardware of the trainings: provenance.json, beside this file.\n"
+    )
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Lay out rows as GitHub Markdown, the columns aligned so that it reads well in a terminal."""
+    lines = [[_escape(text) for text in header]]
+    for row in rows:
         lines.append([f"**{_escape(c.text)}**" if c.bold else _escape(c.text) for c in row])
     widths = [max(2, *map(len, column)) for column in zip(*lines, strict=True)]
-    labels = [table.rows[0][column].kind == "label" for column in range(len(widths))]
+    labels = [rows[0][column].kind == "label" for column in range(len(widths))]
     lines.insert(
         1,
         [
@@ -246,7 +255,7 @@ def markdown(table: Table) -> str:
             for width, label in zip(widths, labels, strict=True)
         ],
     )
-    body = "\n".join(
+    return "\n".join(
         "| "
         + " | ".join(
             text.ljust(width) if label else text.rjust(width)
@@ -254,11 +263,6 @@ def markdown(table: Table) -> str:
         )
         + " |"
         for line in lines
-    )
-    notes = "".join(f"\n{note}\n" for note in table.notes)
-    return (
-        f"# {table.title}\n\n{table.caption}\n\n{body}\n{notes}\n"
-        "Commit, versions and hardware of the trainings: provenance.json, beside this file.\n"
     )
 
 

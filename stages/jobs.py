@@ -1,0 +1,284 @@
+"""Train and test the runs side by side: what `make repro` does before `dvc repro`.
+
+DVC runs one stage at a time. It holds its lock between stages only, though, so that several DVCs
+can work on different ones. A job here is one variant with one seed: a `dvc repro --single-item`
+over its stages, which read what is there already and write where no other job does. Whatever is
+left to do, or is not as it should be, the plain `dvc repro` afterwards finds.
+"""
+
+import ctypes
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import joblib
+
+from bpg.errors import BPGError
+from bpg.variants import VARIANTS, budget
+from stages.layout import ROOT
+from stages.parameters import Parameters, read_parameters
+
+DVC = (sys.executable, "-m", "dvc")
+BEFORE = ("fetch", "prepare", "scribbles", "edges")
+TEST = ("predict", "crf", "evaluate")
+SHOWN_EVERY = 20  # seconds between two looks at the progress bars
+
+# DVC's words that say nothing new here.
+_CHATTER = re.compile(
+    r"\s*$|> |Running stage|(Updating|Generating) lock file|Use `dvc push`|To (track|enable)|\t"
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The stages of one variant and seed, in their order, and the job whose network they need.
+
+    `work` is a rough measure of how long it takes.
+    """
+
+    name: str
+    stages: tuple[str, ...]
+    needs: str | None
+    work: int
+
+
+def plan(parameters: Parameters) -> list[Job]:
+    """Return one job a variant and seed; what others need comes first, then the longest."""
+    lists = parameters.switches.variants
+    rounds = [one.name for one in lists.rounds]
+    jobs = []
+    for seed in parameters.switches.seeds:
+        for name in lists.trained():
+            variant = VARIANTS[name]
+            if name in rounds:
+                place = f"@round{rounds.index(name)}-{seed}"
+                stages = [f"propagate{place}", f"train_propagated{place}"]
+            else:
+                stages = [f"{variant.stage}@{name}-{seed}"]
+            if name in lists.all:
+                stages += [f"{stage}@{name}-{seed}" for stage in TEST]
+            start = None if variant.start is None else f"{variant.start} {seed}"
+            jobs.append(Job(f"{name} {seed}", tuple(stages), start, _work(parameters, name)))
+    needed = {job.needs for job in jobs}
+    return sorted(jobs, key=lambda job: (job.name not in needed, -job.work))
+
+
+def _work(parameters: Parameters, name: str) -> int:
+    """Epochs, times one for the baseline's step and one for each part or loss beside it."""
+    recipe, variant = parameters.recipe, VARIANTS[name]
+    epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)[-1]
+    return epochs * (1 + variant.prn + (variant.brn is not None) + len(variant.regularisers))
+
+
+def stale() -> set[str]:
+    """Return the stages that DVC would look at again, but for those that merely follow them."""
+    status = subprocess.run((*DVC, "status", "--json"), capture_output=True, text=True, check=False)
+    if status.returncode:
+        raise BPGError(f"dvc status: {status.stderr.strip() or status.stdout.strip()}")
+    return set(json.loads(status.stdout))
+
+
+def to_do(jobs: Sequence[Job], changed: set[str]) -> list[Job]:
+    """Return the jobs of which a stage has changed, and those that need one of these."""
+    chosen: set[str] = set()
+    while True:
+        more = {
+            job.name for job in jobs if job.needs in chosen or not changed.isdisjoint(job.stages)
+        }
+        if more == chosen:
+            return [job for job in jobs if job.name in chosen]
+        chosen = more
+
+
+def default_number(parameters: Parameters) -> int:
+    """One job a GPU; without one, as many as the cores have room for at the recipe's threads."""
+    if gpus := visible_gpus(parameters):
+        return len(gpus)
+    cores = joblib.cpu_count()
+    return max(1, cores // (parameters.recipe.machine.threads or cores))
+
+
+def visible_gpus(parameters: Parameters) -> list[str]:
+    """Name the GPUs that `device` lets a run use, as CUDA_VISIBLE_DEVICES does."""
+    if parameters.switches.device == "cpu" or shutil.which("nvidia-smi") is None:
+        return []
+    from torch.cuda import device_count  # noqa: PLC0415 slow to import, and needed only here
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else list(map(str, range(device_count())))
+    return names[: device_count()]
+
+
+class Process:
+    """A job at work, and what it has said."""
+
+    def __init__(self, job: Job, environment: dict[str, str]):
+        self.job = job
+        self.started = time.monotonic()
+        self.bar = ""
+        self._rest = ""
+        self.process = subprocess.Popen(
+            (*DVC, "--wait-for-lock", "repro", "--single-item", *job.stages),
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # A group of its own, so that an interrupt reaches DVC and its stage, and only once.
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 there are no threads here
+        )
+        os.set_blocking(self.process.stdout.fileno(), False)
+
+    def read(self) -> bool:
+        """Print whole lines under the job's name and keep the progress bar; False at the end."""
+        try:
+            data = os.read(self.process.stdout.fileno(), 2**16)
+        except BlockingIOError:
+            return True
+        *pieces, self._rest = re.split(r"([\r\n])", self._rest + data.decode(errors="replace"))
+        for text, end in zip(pieces[::2], pieces[1::2], strict=True):
+            if "%|" in text:
+                self.bar = text
+            elif end == "\n" and not _CHATTER.match(text):
+                self.bar = ""
+                say(f"{self.job.name}: {text}")
+        if "%|" in self._rest:
+            self.bar = self._rest
+        return bool(data)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to DVC and its stage."""
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def _end_with_parent() -> None:
+    """On Linux, let DVC end when this process is killed; its stage ends with it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def say(line: str) -> None:
+    """Print a line at once: the reader is waiting."""
+    print(line, flush=True)
+
+
+def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
+    """Do the jobs, `number` at a time, each when what it needs is done.
+
+    After a failure none is started any more, and BPGError names what failed. An interrupt is
+    passed on to all; KeyboardInterrupt follows when they have ended.
+    """
+    waiting, done, failed = list(jobs), set(), []
+    working: dict[int, Process] = {}
+    here = {job.name for job in jobs}
+    shown = time.monotonic()
+    with selectors.DefaultSelector() as selector, _interrupts_passed_on(working) as interrupted:
+        while working or (waiting and not failed and not interrupted()):
+            for slot in sorted(set(range(number)) - set(working)):
+                ready = [job for job in waiting if job.needs not in here - done]
+                if not ready or failed or interrupted():
+                    break
+                waiting.remove(ready[0])
+                working[slot] = Process(ready[0], _share(slot, number, gpus))
+                selector.register(working[slot].process.stdout, selectors.EVENT_READ, slot)
+                say(f"{ready[0].name}: started")
+            for key, _ in selector.select(timeout=1):
+                one = working[key.data]
+                if one.read():
+                    continue
+                selector.unregister(one.process.stdout)
+                del working[key.data]
+                code = one.process.wait()
+                one.process.stdout.close()
+                if code:
+                    failed.append(one.job.name)
+                else:
+                    done.add(one.job.name)
+                    took = time.monotonic() - one.started
+                    say(f"{one.job.name}: done in {took:.0f} s ({len(done)} of {len(jobs)})")
+            if time.monotonic() - shown > SHOWN_EVERY:
+                shown = time.monotonic()
+                for one in working.values():
+                    if one.bar:
+                        say(f"    {one.bar.strip()}")
+        if interrupted():
+            raise KeyboardInterrupt
+    if failed:
+        raise BPGError(f"failed: {', '.join(failed)}; the reasons stand above")
+
+
+def _share(slot: int, number: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Give a job its share of the cores for work on single images, and a GPU of its own."""
+    share = {"LOKY_MAX_CPU_COUNT": str(max(1, joblib.cpu_count() // number))}
+    if gpus:
+        share["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return share
+
+
+@contextmanager
+def _interrupts_passed_on(working: dict[int, Process]) -> Iterator:
+    asked = False
+
+    def pass_on(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        for one in working.values():
+            one.signal(signal.SIGINT)
+
+    before = {s: signal.signal(s, pass_on) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for one in working.values():  # after an error of our own
+            one.signal(signal.SIGTERM)
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
+
+
+def main() -> None:
+    """Do the jobs that are not done, as `make repro` does: `python -m stages.jobs [NUMBER]`."""
+    try:
+        parameters = read_parameters(ROOT)
+        number = _number(sys.argv[1:]) or default_number(parameters)
+        if number == 1:
+            return
+        changed = stale()
+        if not changed.isdisjoint(BEFORE):
+            if subprocess.run((*DVC, "repro", *BEFORE), check=False).returncode:
+                raise BPGError(f"{', '.join(BEFORE)}: failed; the reason stands above")
+            changed = stale()
+        jobs = to_do(plan(parameters), changed)
+        if len(jobs) > 1:
+            say(f"{len(jobs)} runs, {number} at a time; `make repro JOBS=1` does one after another")
+            run(jobs, number, visible_gpus(parameters))
+    except BPGError as error:
+        sys.exit(f"jobs: error: {error}")
+    except KeyboardInterrupt:
+        print("jobs: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _number(words: Sequence[str]) -> int | None:
+    match words:
+        case []:
+            return None
+        case [word] if word.isdecimal() and 1 <= int(word) <= 1024:
+            return int(word)
+    raise BPGError(f"JOBS must be a whole number from 1 (found {' '.join(words)!r})")
+
+
+if __name__ == "__main__":
+    main()
