@@ -14,7 +14,7 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 repro: check mend ## run the pipeline, JOBS=N trainings side by side (default: one a core or GPU); print what holds
-	@python -m stages.jobs $(JOBS)
+	@python -c 'from stages.jobs import main; main()' $(JOBS)
 	dvc repro
 	@echo; cat results/summary.md
 	@echo; echo "All tables and figures: $(CURDIR)/results/report/index.html"

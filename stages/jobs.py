@@ -249,7 +249,7 @@ def _interrupts_passed_on(working: dict[int, Process]) -> Iterator:
 
 
 def main() -> None:
-    """Do the jobs that are not done, as `make repro` does: `python -m stages.jobs [NUMBER]`."""
+    """Do the jobs that are not done, as `make repro` does; the only argument is their number."""
     try:
         parameters = read_parameters(ROOT)
         number = _number(sys.argv[1:]) or default_number(parameters)
@@ -278,7 +278,3 @@ def _number(words: Sequence[str]) -> int | None:
         case [word] if word.isdecimal() and 1 <= int(word) <= 1024:
             return int(word)
     raise BPGError(f"JOBS must be a whole number from 1 (found {' '.join(words)!r})")
-
-
-if __name__ == "__main__":
-    main()

@@ -55,7 +55,7 @@ def grey(path: Path, size: tuple[int, int], label: int = 255) -> None:
 
 
 TABLES = ("table1", "table2", "table3", "ranking", "gains", "differences", "boundaries")
-TRAINING = ("model.safetensors", "training.json", "provenance.json", "curves")
+TRAINING = ("model.safetensors", "training.json", "curves")
 ROUND = Path("runs/scribblesup_1/0")
 
 
@@ -81,7 +81,7 @@ def ran_before(folder: Path, stage: str) -> None:
             *(Path("results") / name for name in ("class_iou", "trimap", "curves")),
             Path("results/cost.md"),
             Path("results/metrics.json"),
-            Path("results/provenance.json"),
+            Path("results/summary.md"),
         ],
         "report": [Path("results/report")],
     }
@@ -244,15 +244,15 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
         lambda f: cut(f / RUN / "counts.npy"),
         "runs/scribble/0/counts.npy: no .npy file, or cut off; evaluate the run anew",
     ),
-    "provenance missing": (
+    "model missing for the tables": (
         "tables",
-        lambda f: (f / RUN / "provenance.json").unlink(),
-        "runs/scribble/0/provenance.json: missing; train scribble, 0 anew",
+        lambda f: (f / RUN / "model.safetensors").unlink(),
+        "runs/scribble/0/model.safetensors: missing; train scribble 0 anew",
     ),
     "provenance of another kind": (
         "tables",
-        lambda f: (f / RUN / "provenance.json").write_text('{"commit": 3}'),
-        "runs/scribble/0/provenance.json: not what a training was made with",
+        lambda f: [path.write_text('{"commit": 3}') for path in (f / "provenance").iterdir()],
+        ".json: not what a training was made with",
     ),
     "cost missing": (
         "tables",

@@ -48,7 +48,7 @@ from bpg.inference.probabilities import read_probabilities
 from bpg.models.backbone import Backbone, load_imagenet
 from bpg.models.network import load_network
 from bpg.report.cost_table import read_costs
-from bpg.report.provenance import read_provenance
+from bpg.report.provenance import read_records
 from bpg.report.runs import gather_curves, read_runs
 from bpg.training.checkpoint import load_checkpoint
 from bpg.training.solver import make_optimizer, parameter_groups
@@ -249,6 +249,14 @@ def in_run(name: str, read: Callable[[Path], object]) -> Callable[[Path], object
     return put_and_read
 
 
+def provenance(path: Path) -> None:
+    model = path.with_name("model")
+    model.write_bytes(b"weights")
+    record = path.with_name(f"{hashlib.sha256(b'weights').hexdigest()}.json")
+    record.write_bytes(path.read_bytes())
+    read_records(path.parent, {"scribble 0": model})
+
+
 def checkpoint(path: Path) -> None:
     network = load_network(checkpoint.model)
     rates = {"rate": 1e-3, "decay": 0.0, "head_rate": 1.0, "new_rate": 1.0}
@@ -341,8 +349,8 @@ READERS = [
     Reader("training summary", made(f"{RUN}/training.json"), training),
     Reader(
         "provenance",
-        made(f"{RUN}/provenance.json"),
-        in_run("provenance.json", lambda runs: read_provenance(runs, ["scribble"], [0])),
+        first("provenance"),
+        provenance,
     ),
     Reader(
         "curve",

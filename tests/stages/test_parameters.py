@@ -3,6 +3,7 @@
 import ast
 import itertools
 import re
+import subprocess
 from pathlib import Path
 from typing import get_args
 
@@ -243,16 +244,17 @@ def test_scales_of_the_augmentation_must_be_in_order(parameter_files, tools):
 
 
 def test_the_warm_start_must_leave_epochs_over(parameter_files, tools):
-    for warm_epochs in (16, 17):
+    total = read(parameter_files).recipe.training.epochs
+    for warm_epochs in (total, total + 1):
         tools.edit(parameter_files / TINY, {"fine_tuning.warm_epochs": warm_epochs})
         assert refusal(parameter_files) == (
             f"{parameter_files / TINY}: fine_tuned: fine_tuning.warm_epochs ({warm_epochs}) leaves "
-            "none of training.epochs (16)"
+            f"none of training.epochs ({total})"
         )
     # Where nothing goes on from it, it is of no consequence.
     lists = tools.lists(["prn", "bpg"], train=["prn"], train_boundary=["bpg"])
     tools.edit(parameter_files / PARAMS, {"variants": lists})
-    assert read(parameter_files).recipe.training.epochs == 16
+    assert read(parameter_files).recipe.training.epochs == total
 
 
 @pytest.mark.parametrize(
@@ -266,6 +268,8 @@ def test_the_warm_start_must_leave_epochs_over(parameter_files, tools):
 def test_rows_of_more_or_fewer_epochs_than_the_others_are_refused(
     parameter_files, tools, monkeypatch, rounds, says
 ):
+    budget = {"training.epochs": 16, "fine_tuning.warm_epochs": 8}
+    tools.edit(parameter_files / TINY, budget)
     names = [FIRST, SECOND] if rounds[1] else [FIRST]
     for one, number in zip(names, rounds, strict=False):
         changed = VARIANTS[one["name"]].model_copy(update={"rounds": number})
@@ -279,7 +283,7 @@ def test_rows_of_more_or_fewer_epochs_than_the_others_are_refused(
 
 
 def test_epochs_that_do_not_divide_into_the_rounds_are_refused(parameter_files, tools):
-    tools.edit(parameter_files / TINY, {"fine_tuning.warm_epochs": 7})
+    tools.edit(parameter_files / TINY, {"training.epochs": 16, "fine_tuning.warm_epochs": 7})
     assert refusal(parameter_files) == (
         f"{parameter_files / TINY}: scribblesup_1: the 9 epochs after the warm-up cannot be "
         "divided into 2 rounds; change training.epochs or fine_tuning.warm_epochs"
@@ -833,13 +837,33 @@ def test_whatever_is_read_is_written_before():
     assert VARIANTS[WARM].stage == "warm_up"
 
 
-def test_the_results_in_git_are_those_of_the_design():
+def test_the_results_are_those_of_the_design_and_git_has_the_metrics_and_the_summary():
     names = ("table1", "table2", "table3", "ranking", "gains")
     tables = {f"results/{name}.{kind}" for name in names for kind in ("csv", "md")}
-    outputs = STAGES["tables"]["outs"] + STAGES["tables"]["metrics"]
-    assert tables | {"results/metrics.json"} <= {next(iter(entry)) for entry in outputs}
-    assert all(entry == {path: {"cache": False}} for entry in outputs for path in entry)
+    assert tables <= set(entries("tables", "outs"))
+    outputs = [
+        entry
+        for stage in STAGES.values()
+        for k in ("outs", "metrics")
+        for entry in stage.get(k, [])
+    ]
+    uncached = [entry for entry in outputs if isinstance(entry, dict) and "cache" in str(entry)]
+    assert uncached == [
+        {f"results/{name}": {"cache": False}} for name in ("summary.md", "metrics.json")
+    ]
     assert entries("report", "outs") == ["results/report"]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_git_ignores_what_dvc_keeps_and_nothing_else_of_the_results():
+    outputs = [
+        path for name in STAGES for kind in ("outs", "metrics") for path in entries(name, kind)
+    ]
+    kept = {"results/summary.md", "results/metrics.json"}
+    paths = [path for path in outputs if path.startswith("results/")]
+    command = ["git", "check-ignore", "--no-index", *paths, "results/provenance.json"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert set(found.stdout.split()) == set(paths) - kept
 
 
 def test_every_variant_is_trained_by_its_own_stage():
