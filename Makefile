@@ -6,12 +6,16 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help repro check mend test chaos lint clean
+# One thread a process: two processes of two threads each would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 pytest -n logical --dist loadfile --no-loadscope-reorder
+FAST := $(addprefix --ignore=tests/,stages studies training test_cost.py)
+
+.PHONY: help repro check mend test test-fast chaos lint clean
 KILLS ?= 200
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 repro: check mend ## run the pipeline, JOBS=N trainings side by side (default: one a core or GPU); print what holds
 	@python -c 'from stages.jobs import main; main()' $(JOBS)
@@ -25,11 +29,14 @@ check: $(READY) ## read the parameter files and name what is wrong in them
 mend: $(READY) ## after a crash: delete what DVC itself left cut off or locked
 	@python -c 'from stages.mend import main; main()'
 
-test: $(READY) ## all tests
-	pytest
+test: $(READY) ## all tests, a file at a time on each core
+	$(PYTEST)
+
+test-fast: $(READY) ## the tests that train nothing and run no DVC
+	$(PYTEST) $(FAST)
 
 chaos: $(READY) ## kill the pipeline KILLS=200 times at random moments; it must end with the same bytes
-	CHAOS_KILLS=$(KILLS) pytest -s tests/stages/test_chaos.py
+	CHAOS_KILLS=$(KILLS) CHAOS_JOBS=$(or $(JOBS),2) pytest -s -n 0 tests/stages/test_chaos.py
 
 lint: $(READY) ## ruff: rules and format
 	ruff check .

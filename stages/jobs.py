@@ -35,7 +35,7 @@ SHOWN_EVERY = 20  # seconds between two looks at the progress bars
 
 # DVC's words that say nothing new here.
 _CHATTER = re.compile(
-    r"\s*$|> |Running stage|(Updating|Generating) lock file|Use `dvc push`|To (track|enable)|\t"
+    r"\s*$|> |(Updating|Generating) lock file|Use `dvc push`|To (track|enable)|\t"
 )
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from bpg.models.brn import BRN, foreground_background
 
@@ -108,6 +109,14 @@ def test_a_constant_picture_has_constant_edges_up_to_the_border(channels, random
     scores = torch.randn(1, 4, 1, 1).expand(1, 4, 12, 9)
     edges = network(scores)
     assert (edges - edges[..., 5, 5]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("channels", ["foreground", "all_channels"])
+def test_beyond_the_border_the_maps_continue_as_their_border_pixels(channels, randomise):
+    network = randomise(brn(channels, depth=4))
+    scores = torch.randn(2, 4, 7, 9)
+    larger = F.pad(scores, (10,) * 4, mode="replicate")
+    assert torch.allclose(network(scores), network(larger)[..., 10:-10, 10:-10], atol=1e-5)
 
 
 def test_starts_at_the_mean_of_hed_maps():

@@ -17,6 +17,17 @@ def test_equals_the_sum_of_torchs_dilated_convolutions(rates, randomise):
     assert torch.allclose(head(features), expected, atol=1e-5)
 
 
+def test_branches_are_summed_in_float32_under_autocast(randomise):
+    head = randomise(ASPP(8, 3, (1, 2, 3)))
+    features = torch.randn(1, 8, 9, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(features)
+        branches = [branch(features) for branch in head.branches]
+    assert {branch.dtype for branch in branches} == {torch.bfloat16}
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, sum(branch.float() for branch in branches), atol=1e-5)
+
+
 def test_published_rates_are_the_default_and_reach_that_far():
     head = ASPP(1, 1)
     with torch.no_grad():

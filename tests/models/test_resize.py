@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from bpg.models.resize import doubled, halve, padded_size, upsample
 
@@ -25,6 +26,39 @@ def test_upsample_keeps_the_samples_and_joins_them_by_straight_lines():
     found = upsample(maps, (1, 17))[0, 0, 0]
     expected = [0, 1, 2, 3, 4, 5, 6, 7, 8, 7.5, 7, 6.5, 6, 5.5, 5, 4.5, 4]
     assert torch.allclose(found, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("size", [(9, 17), (25, 33), (20, 31), (5, 8)])
+def test_value_and_gradient_of_upsample_are_torchs(size):
+    """Where the grids do not share all samples, too."""
+    maps = torch.randn(2, 3, 5, 8, dtype=torch.float64, requires_grad=True)
+    outer = torch.randn(2, 3, *size, dtype=torch.float64)
+    expected = F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+    found = upsample(maps, size)
+    assert torch.allclose(found, expected, atol=1e-12)
+    gradients = [torch.autograd.grad(one, maps, outer)[0] for one in (found, expected)]
+    assert torch.allclose(*gradients, atol=1e-12)
+
+
+def test_upsample_stays_in_float32_under_autocast():
+    maps = torch.randn(1, 2, 5, 5).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = upsample(maps, (33, 33))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, upsample(maps.float(), (33, 33)))
+
+
+def test_upsample_gives_channels_last():
+    found = upsample(torch.randn(2, 3, 5, 8), (33, 57))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_upsample_can_be_trained_through_after_inference():
+    with torch.inference_mode():
+        upsample(torch.randn(1, 1, 6, 7), (41, 49))
+    maps = torch.randn(1, 1, 6, 7, requires_grad=True)
+    upsample(maps, (41, 49)).sum().backward()
+    assert maps.grad.sum() == pytest.approx(41 * 49, rel=1e-5)
 
 
 def test_three_doublings_are_one_enlargement_by_eight():

@@ -1,6 +1,7 @@
 """Killed again and again, the pipeline ends with the bytes of one that never was.
 
-`make chaos` does the same with 200 kills and shows each.
+`make chaos` does the same with 200 kills and shows each; `make chaos JOBS=1` with a plain
+`dvc repro`, one stage at a time.
 """
 
 import json
@@ -23,6 +24,12 @@ import pytest
 
 ASKED = int(os.environ.get("CHAOS_KILLS", "0"))
 KILLS = ASKED or 20
+JOBS = os.environ.get("CHAOS_JOBS", "2")  # runs side by side, as `make repro` does; 1: one by one
+# What `make repro` does, in one process.
+REPRO = (
+    "import os, sys; from stages import jobs, mend; mend.main(); "
+    "jobs.main(); os.execvp('dvc', ['dvc', 'repro'])"
+)
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 PATIENCE = 120  # seconds in which anything here must end
 
@@ -92,7 +99,7 @@ class Chaos:
         log = self.folder.parent / f"log-{len(self.said)}"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                ["dvc", "repro"],
+                ["dvc", "repro"] if JOBS == "1" else [sys.executable, "-c", REPRO, JOBS],
                 cwd=self.folder,
                 env={**self.environment, "PYTHONUNBUFFERED": "1"},
                 stdout=file,
@@ -173,7 +180,8 @@ class Chaos:
         self.counts["gone on"] += len(re.findall(r"goes on(?:: \d| after step)", text))
         self.counts["started over"] += len(re.findall(r"starts over", text))
         if (
-            "dvc.lock' is invalid" in text
+            "dvc.lock was cut off" in text
+            or "dvc.lock' is invalid" in text
             or "dvc.lock' validation failed" in text
             or ("RWLock-file" in text and "had been killed" not in text)
         ):
