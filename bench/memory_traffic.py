@@ -8,6 +8,7 @@ the bandwidth of copying a tensor that fits no cache. A step below its floor liv
 one far above it computes, or waits for the interpreter.
 """
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -55,7 +56,9 @@ def _tensors(tree) -> Iterator[torch.Tensor]:
 
 
 def _size(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+    # A dimension of stride 0 repeats the same bytes.
+    sizes = (n for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride)
+    return math.prod(sizes) * tensor.element_size()
 
 
 def bandwidth() -> float:

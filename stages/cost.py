@@ -4,7 +4,7 @@ import torch
 
 from bpg.cost import Cost, affordable_batch, measure
 from bpg.report.runs import write_rows
-from bpg.training.devices import choose_bf16, choose_device, set_up
+from bpg.training.devices import choose_bf16, choose_device, precision, set_up
 from bpg.variants import VARIANTS
 from stages.layout import RESULTS
 from stages.parameters import Parameters
@@ -69,7 +69,7 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
         "hardware": hardware(device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "precision": "bf16" if bf16 else "fp32",
+        "precision": precision(device, bf16=bf16),
     }
     reference = next(item for item in costs if item.variant == baseline)
     return [_row(item, reference) | setting for item in costs]

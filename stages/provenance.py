@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from bpg.files import write_json
+from bpg.training.devices import precision
 from bpg.work import file_digest
 from stages.layout import PROVENANCE
 from stages.parameters import Machine
@@ -26,7 +27,7 @@ def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:
         "commit": _commit(),
         **versions(),
         "hardware": hardware(device),
-        "precision": "bf16" if bf16 else "fp32",
+        "precision": precision(device, bf16=bf16),
         "threads": torch.get_num_threads(),
     }
 

@@ -41,7 +41,7 @@ class CostRow(BaseModel):
     hardware: Name
     torch: Name
     threads: Count
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "tf32", "bf16"]
 
 
 SETTING = (

@@ -33,6 +33,13 @@ def choose_bf16(setting: Literal["auto", "on", "off"], device: torch.device) -> 
     return torch.cpu._is_avx512_bf16_supported()
 
 
+def precision(device: torch.device, *, bf16: bool) -> Literal["bf16", "tf32", "fp32"]:
+    """Name what products are computed in: without bf16, `set_up` lets a GPU use TF32."""
+    if bf16:
+        return "bf16"
+    return "tf32" if device.type == "cuda" else "fp32"
+
+
 def set_up(
     device: torch.device,
     *,
@@ -56,6 +63,8 @@ def set_up(
         torch.backends.cudnn.allow_tf32 = True
     # CPU kernels repeat exactly for a given number of threads without being told to.
     torch.use_deterministic_algorithms(deterministic and device.type == "cuda", warn_only=True)
+    # No kernel here reads memory that it has not written; filling it would cost a pass each time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def _keep_freed_memory() -> None:

@@ -1,8 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from bpg.errors import BPGError
-from bpg.training.devices import choose_bf16, choose_device, set_up
+from bpg.training.devices import choose_bf16, choose_device, precision, set_up
 
 CPU = torch.device("cpu")
 
@@ -56,6 +59,33 @@ def test_bf16_on_a_gpu_is_not_emulated(native, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert choose_bf16("auto", torch.device("cuda")) is native
+
+
+def test_a_gpu_without_bf16_is_recorded_as_tf32():
+    gpu = torch.device("cuda")
+    assert [precision(one, bf16=False) for one in (CPU, gpu)] == ["fp32", "tf32"]
+    assert [precision(one, bf16=True) for one in (CPU, gpu)] == ["bf16", "bf16"]
+
+
+def test_uninitialised_memory_is_not_filled():
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    set_up(CPU, threads=1, seed=0, deterministic=True)
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc's")
+def test_freed_memory_is_kept_for_the_next_step():
+    """A step that asks for the same memory again has no new page."""
+    program = (
+        "import resource, torch; from bpg.training.devices import set_up\n"
+        "set_up(torch.device('cpu'), threads=1, seed=0, deterministic=True)\n"
+        "def step(): return [torch.ones(2**20) for _ in range(8)]\n"
+        "step(); before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(20): step()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert int(done.stdout) < 100  # 8,192 pages a step where they are given back
 
 
 def test_set_up_seeds_and_counts_threads(monkeypatch):
