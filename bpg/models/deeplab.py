@@ -1,6 +1,7 @@
 """DeepLab-v2's head: atrous spatial pyramid pooling."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 PUBLISHED_RATES = (6, 12, 18, 24)
@@ -11,7 +12,7 @@ class ASPP(nn.Module):
     """Sum of parallel dilated 3x3 convolutions (Chen et al., PAMI 2018, section 3.2, ASPP-L).
 
     (N, features, h, w) to scores (N, classes, h, w), float32 under autocast as well. `rates` are
-    the dilations; one as large as the grid leaves its branch only the centre tap. Weights start
+    the dilations. Weights start
     from N(0, 0.01).
     """
 
@@ -26,9 +27,16 @@ class ASPP(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return the summed scores."""
-        scores = self.branches[0](features)
+        scores = _apply(self.branches[0], features)
         # Under autocast each branch is bf16; a sum in bf16 would round three times more.
         scores = scores if scores.dtype == torch.float64 else scores.float()
         for branch in self.branches[1:]:
-            scores = scores + branch(features)
+            scores = scores + _apply(branch, features)
         return scores
+
+
+def _apply(branch: nn.Conv2d, features: torch.Tensor) -> torch.Tensor:
+    """Apply a dilated 3×3 convolution; by its centre alone where all else falls on the padding."""
+    if branch.dilation[0] >= max(features.shape[2:]):
+        return F.conv2d(features, branch.weight[:, :, 1:2, 1:2], branch.bias)
+    return branch(features)

@@ -17,6 +17,19 @@ def test_equals_the_sum_of_torchs_dilated_convolutions(rates, randomise):
     assert torch.allclose(head(features), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(13, 11), (24, 25), (7, 30)])
+def test_gradients_are_torchs_where_a_rate_exceeds_the_grid(size, randomise):
+    head = randomise(ASPP(4, 3))
+    features = torch.randn(2, 4, *size, requires_grad=True)
+    outer = torch.randn(2, 3, *size)
+    plain = sum(branch(features) for branch in head.branches)
+    leaves = [features, *head.parameters()]
+    expected = torch.autograd.grad(plain, leaves, outer)
+    found = torch.autograd.grad(head(features), leaves, outer)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
 def test_branches_are_summed_in_float32_under_autocast(randomise):
     head = randomise(ASPP(8, 3, (1, 2, 3)))
     features = torch.randn(1, 8, 9, 9)
