@@ -6,8 +6,9 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-# One thread a process: two processes of two threads each would wait for each other.
-PYTEST := OMP_NUM_THREADS=1 pytest -n logical --dist loadfile --no-loadscope-reorder
+# A process a core that may be used, of one thread: two of two threads would wait for each other.
+PYTEST = PYTEST_XDIST_AUTO_NUM_WORKERS=$$(python -c 'import joblib; print(joblib.cpu_count())') \
+	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
 FAST := $(addprefix --ignore=tests/,stages studies training test_cost.py)
 
 .PHONY: help repro check mend test test-fast chaos lint clean
@@ -43,7 +44,7 @@ lint: $(READY) ## ruff: rules and format
 	ruff format --check .
 
 clean: ## delete what the pipeline wrote, but not the cache in .dvc
-	rm -rf data runs unfinished provenance
+	rm -rf data runs unfinished
 	git clean -fdXq results
 
 # Made under a name of its own at the end, so that an install that broke off starts over.

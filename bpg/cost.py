@@ -64,10 +64,11 @@ def macs(network: nn.Module, size: int) -> int:
     """Multiply-accumulates of one forward pass, in training mode, of one `size`×`size` picture.
 
     Exact, and the same everywhere: it follows from the shapes, and nothing is computed. Counted
-    are convolutions (a padded border like any other pixel) and matrix products but for those of
-    the bilinear enlargement (`bpg.models.resize`). Not counted: biases, batch norm, activations,
-    softmax, maxima, pooling, enlargement, copies, and the backward pass, which takes about twice
-    the forward pass's. `network` stays as it is.
+    are convolutions (a padded border like any other pixel, but no tap of the ASPP that meets
+    nothing else) and matrix products but for those of the bilinear enlargement
+    (`bpg.models.resize`). Not counted: biases, batch norm, activations, softmax, maxima, pooling,
+    enlargement, copies, and the backward pass, which takes about twice the forward pass's.
+    `network` stays as it is.
     """
     shapes = copy.deepcopy(network).to("meta").train()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

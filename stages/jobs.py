@@ -6,12 +6,12 @@ over its stages, which read what is there already and write where no other job d
 left to do, or is not as it should be, the plain `dvc repro` afterwards finds.
 """
 
+import codecs
 import ctypes
 import json
 import os
 import re
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +37,8 @@ SHOWN_EVERY = 20  # seconds between two looks at the progress bars
 _CHATTER = re.compile(
     r"\s*$|> |(Updating|Generating) lock file|Use `dvc push`|To (track|enable)|\t"
 )
+# tqdm's
+_BAR = re.compile(r"\d%\|.*\| \S+/\S+ \[")
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ def to_do(jobs: Sequence[Job], changed: set[str]) -> list[Job]:
         chosen = more
 
 
-def default_number(parameters: Parameters) -> int:
+def default_number(parameters: Parameters, gpus: Sequence[str]) -> int:
     """One job a GPU; without one, as many as the cores have room for at the recipe's threads."""
-    if gpus := visible_gpus(parameters):
+    if gpus:
         return len(gpus)
     cores = joblib.cpu_count()
     return max(1, cores // (parameters.recipe.machine.threads or cores))
@@ -110,7 +112,7 @@ def default_number(parameters: Parameters) -> int:
 
 def visible_gpus(parameters: Parameters) -> list[str]:
     """Name the GPUs that `device` lets a run use, as CUDA_VISIBLE_DEVICES does."""
-    if parameters.switches.device == "cpu" or shutil.which("nvidia-smi") is None:
+    if parameters.switches.device == "cpu":
         return []
     from torch.cuda import device_count  # noqa: PLC0415 slow to import, and needed only here
 
@@ -127,6 +129,7 @@ class Process:
         self.started = time.monotonic()
         self.bar = ""
         self._rest = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self.process = subprocess.Popen(
             (*DVC, "--wait-for-lock", "repro", "--single-item", *job.stages),
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
@@ -135,7 +138,7 @@ class Process:
             stderr=subprocess.STDOUT,
             # A group of its own, so that an interrupt reaches DVC and its stage, and only once.
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 there are no threads here
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 a system call, which takes no lock
         )
         os.set_blocking(self.process.stdout.fileno(), False)
 
@@ -145,14 +148,17 @@ class Process:
             data = os.read(self.process.stdout.fileno(), 2**16)
         except BlockingIOError:
             return True
-        *pieces, self._rest = re.split(r"([\r\n])", self._rest + data.decode(errors="replace"))
+        text = self._rest + self._decoder.decode(data, final=not data)
+        if not data and text:
+            text += "\n"  # a last line may have no end
+        *pieces, self._rest = re.split(r"([\r\n])", text)
         for text, end in zip(pieces[::2], pieces[1::2], strict=True):
-            if "%|" in text:
+            if _BAR.search(text):
                 self.bar = text
             elif end == "\n" and not _CHATTER.match(text):
                 self.bar = ""
                 say(f"{self.job.name}: {text}")
-        if "%|" in self._rest:
+        if _BAR.search(self._rest):
             self.bar = self._rest
         return bool(data)
 
@@ -164,10 +170,13 @@ class Process:
             return
 
 
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
 def _end_with_parent() -> None:
     """On Linux, let DVC end when this process is killed; its stage ends with it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if _PRCTL is not None:
+        _PRCTL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def say(line: str) -> None:
@@ -193,6 +202,8 @@ def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
                     break
                 waiting.remove(ready[0])
                 working[slot] = Process(ready[0], _share(slot, number, gpus))
+                if interrupted():  # while it was being started
+                    working[slot].signal(signal.SIGINT)
                 selector.register(working[slot].process.stdout, selectors.EVENT_READ, slot)
                 say(f"{ready[0].name}: started")
             for key, _ in selector.select(timeout=1):
@@ -201,19 +212,17 @@ def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
                     continue
                 selector.unregister(one.process.stdout)
                 del working[key.data]
-                code = one.process.wait()
                 one.process.stdout.close()
-                if code:
+                if one.process.wait():
                     failed.append(one.job.name)
-                else:
-                    done.add(one.job.name)
-                    took = time.monotonic() - one.started
-                    say(f"{one.job.name}: done in {took:.0f} s ({len(done)} of {len(jobs)})")
+                    continue
+                done.add(one.job.name)
+                took = time.monotonic() - one.started
+                say(f"{one.job.name}: done in {took:.0f} s ({len(done)} of {len(jobs)})")
             if time.monotonic() - shown > SHOWN_EVERY:
                 shown = time.monotonic()
-                for one in working.values():
-                    if one.bar:
-                        say(f"    {one.bar.strip()}")
+                for bar in filter(None, (one.bar.strip() for one in working.values())):
+                    say(f"    {bar}")
         if interrupted():
             raise KeyboardInterrupt
     if failed:
@@ -238,7 +247,8 @@ def _interrupts_passed_on(working: dict[int, Process]) -> Iterator:
         for one in working.values():
             one.signal(signal.SIGINT)
 
-    before = {s: signal.signal(s, pass_on) for s in (signal.SIGINT, signal.SIGTERM)}
+    ways = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {way: signal.signal(way, pass_on) for way in ways}
     try:
         yield lambda: asked
     finally:
@@ -252,18 +262,20 @@ def main() -> None:
     """Do the jobs that are not done, as `make repro` does; the only argument is their number."""
     try:
         parameters = read_parameters(ROOT)
-        number = _number(sys.argv[1:]) or default_number(parameters)
-        if number == 1:
+        asked = _number(sys.argv[1:])
+        if asked == 1:
             return
         changed = stale()
         if not changed.isdisjoint(BEFORE):
-            if subprocess.run((*DVC, "repro", *BEFORE), check=False).returncode:
-                raise BPGError(f"{', '.join(BEFORE)}: failed; the reason stands above")
+            run([Job("data", BEFORE, None, 1)], 1, visible_gpus(parameters))
             changed = stale()
         jobs = to_do(plan(parameters), changed)
         if len(jobs) > 1:
-            say(f"{len(jobs)} runs, {number} at a time; `make repro JOBS=1` does one after another")
-            run(jobs, number, visible_gpus(parameters))
+            gpus = visible_gpus(parameters)
+            number = min(asked or default_number(parameters, gpus), len(jobs))
+            if number > 1:
+                say(f"{len(jobs)} runs, {number} at a time (JOBS=1: one after another)")
+                run(jobs, number, gpus)
     except BPGError as error:
         sys.exit(f"jobs: error: {error}")
     except KeyboardInterrupt:
@@ -277,4 +289,4 @@ def _number(words: Sequence[str]) -> int | None:
             return None
         case [word] if word.isdecimal() and 1 <= int(word) <= 1024:
             return int(word)
-    raise BPGError(f"JOBS must be a whole number from 1 (found {' '.join(words)!r})")
+    raise BPGError(f"JOBS must be a whole number from 1 to 1024 (found {' '.join(words)!r})")

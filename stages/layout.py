@@ -1,5 +1,6 @@
 """Where things are; the same names stand in dvc.yaml."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ WEIGHTS = Path("data/weights")
 HED_WEIGHTS = WEIGHTS / "hed"
 RUNS = Path("runs")
 RESULTS = Path("results")
-PROVENANCE = Path("provenance")  # of the networks, by digest; DVC does not see it
+# Of the networks, by digest; DVC does not see it. An experiment in a folder of its own (`--temp`)
+# files its records in the repository, which DVC names.
+PROVENANCE = Path(os.environ.get("DVC_ROOT", "")) / "provenance"
 UNFINISHED = Path("unfinished")  # the stages' own; DVC does not see it
 COSTS = RESULTS / "cost.csv"
 SAMPLES = RESULTS / "samples"

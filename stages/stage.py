@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -83,9 +83,10 @@ def _ending_with_dvc(name: str) -> Iterator[None]:
     def watch() -> None:
         while not over.wait(POLL):
             if not _lives(dvc):
-                print(f"{name}: its DVC has ended, so it ends, too", file=sys.stderr)
                 # To the main thread, which alone handles it, and may be waiting for something.
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+                with suppress(OSError):  # who read this may have ended, too
+                    print(f"{name}: its DVC has ended, so it ends, too", file=sys.stderr)
                 return
 
     if dvc is not None:

@@ -12,7 +12,7 @@ from bpg.errors import BPGError
 from stages.layout import RESULTS, ROOT
 from stages.parameters import Switches, read_section
 from studies.results import write_study
-from studies.run import read_study, refuse_overlap, run_setting, with_changes
+from studies.run import is_untracked, read_study, refuse_overlap, run_setting, with_changes
 
 FOLDER = Path(__file__).parent
 
@@ -36,6 +36,11 @@ def main() -> None:
     study = read_study(FOLDER / f"{name}.yaml")
     switches = with_changes(read_section(ROOT / "params.yaml", Switches), extra)
     refuse_overlap(study, switches, extra)
+    if is_untracked(ROOT / "dvc.lock"):
+        print(
+            "dvc.lock is not in git, so that each setting fetches and prepares the data anew; "
+            "commit your first run to avoid that: git add dvc.lock results && git commit"
+        )
     found = {}
     for number, setting in enumerate(study.settings, start=1):
         print(f"{name} {setting} ({number} of {len(study.settings)})", flush=True)

@@ -97,6 +97,13 @@ def run_setting(
     return read_experiment(name)
 
 
+def is_untracked(path: Path) -> bool:
+    """Say whether a file is there that git does not have: DVC's copies of the checkout lack it."""
+    command = ["git", "ls-files", "--error-unmatch", path.name]
+    tracked = subprocess.run(command, cwd=path.parent, capture_output=True, check=False)
+    return path.exists() and tracked.returncode != 0
+
+
 def overrides(study: Study, setting: str, switches: Switches) -> list[str]:
     """Return the setting as `dvc exp run -S` takes it, the study's variants included."""
     files = {
@@ -137,4 +144,5 @@ def read_experiment(name: str) -> Found:
         makings = json.loads(read("results/provenance.json", rev=name))
     except DvcException as error:
         raise BPGError(f"the experiment {name} has no results: {error}") from error
-    return Found(metrics, [making["trained with"] for making in makings])
+    made = [f"commit {making['commit']}; {making['trained with']}" for making in makings]
+    return Found(metrics, made)

@@ -57,7 +57,7 @@ class BRN(nn.Module):
         maps = scores.softmax(dim=1) if self.source == "probabilities" else scores
         if self.channels == "foreground":
             maps = foreground_background(maps)
-        # Once for all: the two input channels cost less than the hidden ones at every step.
+        # Once for all, and before the hidden layers, which have more channels.
         maps = F.pad(maps, (len(self.convolutions),) * 4, mode="replicate")
         for convolution in self.convolutions[:-1]:
             maps = F.leaky_relu(convolution(maps), SLOPE, inplace=True)

@@ -12,8 +12,8 @@ class ASPP(nn.Module):
     """Sum of parallel dilated 3x3 convolutions (Chen et al., PAMI 2018, section 3.2, ASPP-L).
 
     (N, features, h, w) to scores (N, classes, h, w), float32 under autocast as well. `rates` are
-    the dilations. Weights start
-    from N(0, 0.01).
+    the dilations; where one is at least h and w, its branch is a 1x1 convolution, and done as one.
+    Weights start from N(0, 0.01).
     """
 
     def __init__(self, features: int, classes: int, rates: tuple[int, ...] = PUBLISHED_RATES):

@@ -71,7 +71,7 @@ class Architecture:
         """
         values = json.loads(text, parse_int=_moderate, parse_constant=_no_number)
         values["classes"] = tuple(values["classes"])
-        values["aspp_rates"] = tuple(values["aspp_rates"])
+        values["aspp_rates"] = tuple(values.get("aspp_rates", PUBLISHED_RATES))
         values["prn"] = PRNOptions(**values["prn"]) if values["prn"] else None
         values["brn"] = BRNOptions(**values["brn"]) if values["brn"] else None
         return cls(**values)

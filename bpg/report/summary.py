@@ -16,7 +16,8 @@ def summary(
     """Return results/summary.md: the paper's pairs with intervals, then every row's scores."""
     reference = VARIANTS[ranked[0].reference].label
     claims = grid(
-        ("from → to", "mIoU", "paper's", "the claim", "Boundary IoU", "the claim"), _claims(found)
+        ("from → to", "mIoU", "paper's", "its claim", "Boundary IoU", "the same of boundaries"),
+        _claims(found),
     )
     scores = grid(
         ("system", "mIoU", "with CRF", "Boundary IoU", f"mIoU − {reference}'s", ""),
@@ -24,6 +25,8 @@ def summary(
     )
     return (
         f"# What holds here, and what does not\n\nOurs: {setting}.\n\n{claims}\n\n{scores}\n\n"
+        'In brackets the 95 % interval. "shows": it lies wholly on the side of 0 that the paper '
+        'claims ("smaller", "larger": and beside its number); "does not show": it holds 0.\n\n'
         f"{what_the_interval_covers(len(setting.seeds))}\n"
     )
 

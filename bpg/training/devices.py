@@ -50,16 +50,18 @@ def set_up(
 ) -> None:
     """Seed, choose the number of CPU threads (0: all cores) and the deterministic kernels.
 
-    `fixed_size` says that all batches have one size, so that trying out kernels pays.
+    `fixed_size` says that all batches have one size, so that it pays to try out kernels and to
+    keep freed memory.
     """
     torch.manual_seed(seed)
     torch.set_num_threads(threads or _cores())
-    if device.type == "cpu":
+    if device.type == "cpu" and fixed_size:
         _keep_freed_memory()
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = fixed_size and not deterministic
-        torch.backends.cuda.matmul.allow_tf32 = True
+        # Of convolutions only: the products of `bpg.models.resize` are to be exact.
+        torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = True
     # CPU kernels repeat exactly for a given number of threads without being told to.
     torch.use_deterministic_algorithms(deterministic and device.type == "cuda", warn_only=True)
@@ -75,7 +77,8 @@ def _keep_freed_memory() -> None:
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
         if hasattr(library, "mallopt"):
-            library.mallopt(_MMAP_THRESHOLD, 2**30)
+            if not library.mallopt(_MMAP_THRESHOLD, 2**30):
+                library.mallopt(_MMAP_THRESHOLD, 2**25)  # the most that older ones take
             library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 

@@ -84,16 +84,26 @@ def test_two_at_once_in_one_checkout_and_in_two_that_share_a_cache(
         assert not list(folder.rglob(".partial*"))
 
 
-def test_a_stage_ends_with_its_dvc_and_delivers_nothing(workspace, tools, environment, tmp_path):
-    """The next DVC may have brought other outputs into place meanwhile, out of its cache."""
+@pytest.mark.parametrize("reader", ["there", "gone"])
+def test_a_stage_ends_with_its_dvc_and_delivers_nothing(
+    workspace, tools, environment, tmp_path, reader
+):
+    """The next DVC may have brought other outputs into place meanwhile, out of its cache.
+
+    Who reads what the stage says may have ended with it, as when `make repro` is killed.
+    """
     tools.edit(workspace / "params/recipe/tiny.yaml", {"training.epochs": 100_000})
     shutil.rmtree(workspace / RUN)
     program = tmp_path / "dvc"  # by its command line
     program.write_text(
-        "import subprocess, sys\n"
+        "import os, subprocess, sys\n"
         "stage = [sys.executable, '-m', 'stages.train', 'scribble', '0']\n"
-        "process = subprocess.Popen(stage, stderr=open('said', 'w'))\n"
+        f"here = {reader == 'there'}\n"
+        "said = open('said', 'wb', buffering=0)\n"
+        "process = subprocess.Popen(stage, stderr=said if here else subprocess.PIPE)\n"
         "print(process.pid, flush=True)\n"
+        "while not here and (data := os.read(process.stderr.fileno(), 4096)):\n"
+        "    said.write(data)\n"
         "process.wait()\n"
     )
     dvc = subprocess.Popen(
@@ -112,11 +122,12 @@ def test_a_stage_ends_with_its_dvc_and_delivers_nothing(workspace, tools, enviro
     dvc.communicate()
     with contextlib.suppress(psutil.NoSuchProcess):
         stage.wait(timeout=60)
-    assert "train: its DVC has ended, so it ends, too" in said.read_text()
-    assert "the next start goes on there" in said.read_text()
     assert "Traceback" not in said.read_text()
     assert not (workspace / RUN).exists()
-    assert (workspace / "unfinished/train-scribble-0/checkpoint").is_file()
+    if reader == "there":
+        assert "train: its DVC has ended, so it ends, too" in said.read_text()
+        assert "the next start goes on there" in said.read_text()
+        assert (workspace / "unfinished/train-scribble-0/checkpoint").is_file()
 
 
 def test_two_at_one_stage_take_turns(workspace, tools, environment):

@@ -83,7 +83,25 @@ def test_as_many_as_the_cores_have_room_for(jobs, parameters, monkeypatch, cores
     recipe = parameters.recipe.model_copy(update={"machine": machine})
     switches = parameters.switches.model_copy(update={"device": "cpu"})
     changed = parameters.model_copy(update={"recipe": recipe, "switches": switches})
-    assert jobs.default_number(changed) == number
+    assert jobs.default_number(changed, []) == number
+    assert jobs.default_number(changed, ["0", "1", "2"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "count", "names"),
+    [(None, 2, ["0", "1"]), ("1,0", 2, ["1", "0"]), ("5", 1, ["5"]), ("", 0, []), ("-1", 0, [])],
+)
+def test_the_gpus_are_those_that_cuda_visible_devices_leaves(
+    jobs, parameters, monkeypatch, setting, count, names
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
+    for device, expected in (("auto", names), ("cuda", names), ("cpu", [])):
+        switches = parameters.switches.model_copy(update={"device": device})
+        changed = parameters.model_copy(update={"switches": switches})
+        assert jobs.visible_gpus(changed) == expected
 
 
 def test_each_gpu_has_its_job(jobs, monkeypatch):
@@ -106,7 +124,7 @@ stages:
   a: { cmd: "touch a-began; while [ ! -e b-began ]; do sleep 0.1; done; echo > a", outs: [a] }
   b: { cmd: "touch b-began; while [ ! -e a-began ]; do sleep 0.1; done; echo > b", outs: [b] }
   c: { cmd: "cp a c", deps: [a], outs: [c] }
-  fails: { cmd: "echo a reason >&2; exit 3", outs: [nothing] }
+  fails: { cmd: "sh fails.sh", outs: [nothing] }
   long: { cmd: "touch long-began; sleep 600", outs: [long] }
 """
 
@@ -116,6 +134,8 @@ def folder(run, tmp_path):
     run(tmp_path, "git", "init", "--quiet")
     run(tmp_path, "dvc", "init", "--quiet")
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    said = r"half: 50%%|##| 1/2 [00:01<00:01, 1.00image/s]\rüber a reason"
+    (tmp_path / "fails.sh").write_text(f"printf '{said}' >&2; exit 3", encoding="utf-8")
     return tmp_path
 
 
@@ -163,7 +183,8 @@ def test_after_a_failure_none_is_started_and_the_reason_stands_there(start, fold
     process = start(fails=None, c="fails")
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert "fails: a reason" in said
+    assert "fails: über a reason" in said
+    assert "half" not in said
     assert "error: failed: fails" in said
     assert not (folder / "c").exists()
 

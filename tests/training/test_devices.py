@@ -78,7 +78,7 @@ def test_freed_memory_is_kept_for_the_next_step():
     """A step that asks for the same memory again has no new page."""
     program = (
         "import resource, torch; from bpg.training.devices import set_up\n"
-        "set_up(torch.device('cpu'), threads=1, seed=0, deterministic=True)\n"
+        "set_up(torch.device('cpu'), threads=1, seed=0, deterministic=True, fixed_size=True)\n"
         "def step(): return [torch.ones(2**20) for _ in range(8)]\n"
         "step(); before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "for _ in range(20): step()\n"
