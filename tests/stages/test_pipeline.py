@@ -644,7 +644,6 @@ def test_every_way_back_from_an_experiment_leaves_nothing_to_do(
     assert nothing in run(folder, "dvc", "repro")
     assert yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))["lambda"] == 1
     assert "Running stage" not in run(folder, "dvc", "exp", "run", "prepare")
-    assert "Running stage" not in run(folder, "dvc", "exp", "run", "--dry")
     assert nothing in run(folder, "dvc", "repro")
 
 
