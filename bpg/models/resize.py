@@ -1,7 +1,5 @@
 """The network's one geometry: grids of 8n+1, 4n+1, 2n+1 and n+1 samples share their corners."""
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 
@@ -28,18 +26,15 @@ def upsample(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return tall.permute(0, 3, 1, 2)
 
 
-@lru_cache(maxsize=64)
 def _weights(small: int, large: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return (large, small): what each of the `small` samples adds to each of the `large` ones.
 
     On the grids of this module the weights are multiples of 1/8: exact, even in bf16.
     """
     step = (small - 1) / max(1, large - 1)
-    # A tensor made in inference mode could not be used in a later training step.
-    with torch.inference_mode(False):
-        places = torch.arange(large, dtype=torch.float64) * step
-        distances = (places[:, None] - torch.arange(small, dtype=torch.float64)).abs()
-        return (1 - distances).clamp(min=0).to(device, dtype)
+    places = torch.arange(large, dtype=torch.float64, device=device) * step
+    samples = torch.arange(small, dtype=torch.float64, device=device)
+    return (1 - (places[:, None] - samples).abs()).clamp(min=0).to(dtype)
 
 
 def halve(maps: torch.Tensor) -> torch.Tensor:

@@ -53,14 +53,6 @@ def test_upsample_gives_channels_last():
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_upsample_can_be_trained_through_after_inference():
-    with torch.inference_mode():
-        upsample(torch.randn(1, 1, 6, 7), (41, 49))
-    maps = torch.randn(1, 1, 6, 7, requires_grad=True)
-    upsample(maps, (41, 49)).sum().backward()
-    assert maps.grad.sum() == pytest.approx(41 * 49, rel=1e-5)
-
-
 def test_three_doublings_are_one_enlargement_by_eight():
     maps = torch.randn(2, 3, 4, 6, dtype=torch.float64)
     stepwise = maps
