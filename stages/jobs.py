@@ -31,6 +31,7 @@ from stages.parameters import Parameters, read_parameters
 DVC = (sys.executable, "-m", "dvc")
 BEFORE = ("fetch", "prepare", "scribbles", "edges")
 TEST = ("predict", "crf", "evaluate")
+AFTER = ("cost", "samples", "tables", "report")
 SHOWN_EVERY = 20  # seconds between two looks at the progress bars
 
 # DVC's words that say nothing new here.
@@ -73,6 +74,11 @@ def plan(parameters: Parameters) -> list[Job]:
             jobs.append(Job(f"{name} {seed}", tuple(stages), start, _work(parameters, name)))
     needed = {job.needs for job in jobs}
     return sorted(jobs, key=lambda job: (job.name not in needed, -job.work))
+
+
+def stage_names(parameters: Parameters) -> set[str]:
+    """Name all stages, as DVC does."""
+    return {*BEFORE, *AFTER, *(stage for job in plan(parameters) for stage in job.stages)}
 
 
 def _work(parameters: Parameters, name: str) -> int:

@@ -2,18 +2,26 @@
 
 `dvc.lock` says what every stage was made from, `.dvc/tmp/rwlock` which process is at which path.
 Without the first, DVC finds finished stages again in its cache; the second is made anew.
+
+DVC never forgets a stage, say of a seed that is not run any more, though it reads and writes all of
+`dvc.lock` at every stage, in pure Python. So former stages are deleted, too; should they come back,
+DVC finds them in its cache.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
 import zc.lockfile
 
 from bpg.errors import BPGError
+from bpg.files import write_text
+from stages.jobs import stage_names
 from stages.layout import ROOT
+from stages.parameters import read_parameters
 from stages.stage import is_dvc
 
 
@@ -35,6 +43,8 @@ def mend() -> None:
         if lock.is_file() and not _is_whole(lock):
             lock.unlink()
             print("mend: dvc.lock was cut off: deleted; DVC looks into its cache instead")
+        elif lock.is_file():
+            _forget_former_stages(lock)
         if table.is_file() and not _is_held(table):
             table.unlink()
             print("mend: .dvc/tmp/rwlock was cut off, or of a process that has ended: deleted")
@@ -49,11 +59,30 @@ def _is_whole(lock: Path) -> bool:
 
     try:
         text = lock.read_text(encoding="utf-8")
-        COMPILED_LOCKFILE_SCHEMA(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506
+        COMPILED_LOCKFILE_SCHEMA(_load(text))
     except (UnicodeDecodeError, yaml.YAMLError, Invalid):
         return False
     # Half a line may be half a digest, which DVC would believe, and run the stage again.
     return text.endswith("\n")
+
+
+def _forget_former_stages(lock: Path) -> None:
+    try:
+        current = stage_names(read_parameters(ROOT))
+    except BPGError:
+        return  # a matter of `make check`
+    content = _load(lock.read_text(encoding="utf-8"))
+    stages = content.get("stages", {})
+    kept = {name: entry for name, entry in stages.items() if name in current}
+    if former := len(stages) - len(kept):
+        write_text(lock, yaml.safe_dump(content | {"stages": kept}, sort_keys=False))
+        print(
+            f"mend: deleted {former} entries of dvc.lock: the pipeline has no such stages any more"
+        )
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
 
 
 def _is_held(table: Path) -> bool:

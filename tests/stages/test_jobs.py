@@ -34,7 +34,9 @@ def test_every_run_of_dvc_yaml_is_in_one_job(jobs, parameters, tools):
     from dvc.repo import Repo  # noqa: PLC0415 slow to import
 
     with Repo(str(tools.ROOT)) as dvc:
-        runs = [stage.addressing for stage in dvc.index.stages if "@" in stage.addressing]
+        stages = [stage.addressing for stage in dvc.index.stages]
+    assert jobs.stage_names(parameters) == set(stages)
+    runs = [stage for stage in stages if "@" in stage]
     planned = [stage for job in jobs.plan(parameters) for stage in job.stages]
     assert sorted(planned) == sorted(runs)
 

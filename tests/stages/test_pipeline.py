@@ -273,6 +273,21 @@ def test_a_second_repro_does_nothing(repository, run):
     assert run(repository, "git", "status", "--porcelain") == ""
 
 
+def test_stages_that_are_no_more_are_forgotten(repository, run):
+    lock = repository / "dvc.lock"
+    before = lock.read_text(encoding="utf-8")
+    content = yaml.safe_load(before)
+    content["stages"]["predict@scribble-7"] = content["stages"]["predict@scribble-0"]
+    lock.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    try:
+        said = run(repository, sys.executable, "-c", "from stages.mend import main; main()")
+        assert said.startswith("mend: deleted 1 entries of dvc.lock")
+        assert yaml.safe_load(lock.read_text(encoding="utf-8")) == yaml.safe_load(before)
+        assert "Data and pipelines are up to date." in run(repository, "dvc", "repro")
+    finally:
+        lock.write_text(before, encoding="utf-8")
+
+
 @contextmanager
 def changed(repository: Path, tools, file: str, changes: dict) -> Iterator[None]:
     path = repository / file
