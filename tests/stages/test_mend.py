@@ -93,7 +93,9 @@ def holder(number: int) -> dict:
 
 
 @pytest.mark.parametrize(
-    "table", ["", '{"write"', "[]", '{"write": {"x": 5}}', json.dumps(holder(os.getpid()))]
+    "table",
+    ["", '{"write"', "[]", '{"write": {"x": 5}}', json.dumps(holder(os.getpid()))],
+    ids=["empty", "cut off", "a list", "of another kind", "this process"],
 )
 def test_a_table_that_no_dvc_holds_is_deleted(table, finished, mend, run):
     """The last one names a process that lives and is another program: numbers are reused."""
