@@ -150,23 +150,25 @@ class Process:
 
     def read(self) -> bool:
         """Print whole lines under the job's name and keep the progress bar; False at the end."""
-        try:
-            data = os.read(self.process.stdout.fileno(), 2**16)
-        except BlockingIOError:
-            return True
-        text = self._rest + self._decoder.decode(data, final=not data)
-        if not data and text:
-            text += "\n"  # a last line may have no end
-        *pieces, self._rest = re.split(r"([\r\n])", text)
-        for text, end in zip(pieces[::2], pieces[1::2], strict=True):
-            if _BAR.search(text):
-                self.bar = text
-            elif end == "\n" and not _CHATTER.match(text):
+        while True:
+            try:
+                data = os.read(self.process.stdout.fileno(), 2**16)
+            except BlockingIOError:
+                return True
+            self._show(self._decoder.decode(data, final=not data) or ("" if data else "\n"))
+            if not data:
+                return False
+
+    def _show(self, text: str) -> None:
+        *pieces, self._rest = re.split(r"([\r\n])", self._rest + text)
+        for line, end in zip(pieces[::2], pieces[1::2], strict=True):
+            if _BAR.search(line):
+                self.bar = line
+            elif end == "\n" and not _CHATTER.match(line):
                 self.bar = ""
-                say(f"{self.job.name}: {text}")
+                say(f"{self.job.name}: {line}")
         if _BAR.search(self._rest):
             self.bar = self._rest
-        return bool(data)
 
     def signal(self, number: int) -> None:
         """Send a signal to DVC and its stage."""
@@ -210,14 +212,16 @@ def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
                 working[slot] = Process(ready[0], _share(slot, number, gpus))
                 if interrupted():  # while it was being started
                     working[slot].signal(signal.SIGINT)
-                selector.register(working[slot].process.stdout, selectors.EVENT_READ, slot)
+                selector.register(working[slot].process.stdout, selectors.EVENT_READ)
                 say(f"{ready[0].name}: started")
-            for key, _ in selector.select(timeout=1):
-                one = working[key.data]
-                if one.read():
+            selector.select(timeout=1)
+            for slot, one in list(working.items()):
+                # A process that a killed stage left behind may keep the other end open.
+                over = one.process.poll() is not None
+                if one.read() and not over:
                     continue
                 selector.unregister(one.process.stdout)
-                del working[key.data]
+                del working[slot]
                 one.process.stdout.close()
                 if one.process.wait():
                     failed.append(one.job.name)

@@ -127,6 +127,7 @@ stages:
   b: { cmd: "touch b-began; while [ ! -e a-began ]; do sleep 0.1; done; echo > b", outs: [b] }
   c: { cmd: "cp a c", deps: [a], outs: [c] }
   fails: { cmd: "sh fails.sh", outs: [nothing] }
+  leaves: { cmd: "sleep 300 & echo $! > left; echo > leaves", outs: [leaves] }
   long: { cmd: "touch long-began; sleep 600", outs: [long] }
 """
 
@@ -189,6 +190,16 @@ def test_after_a_failure_none_is_started_and_the_reason_stands_there(start, fold
     assert "half" not in said
     assert "error: failed: fails" in said
     assert not (folder / "c").exists()
+
+
+def test_what_a_stage_leaves_behind_is_not_waited_for(start, folder):
+    """As the processes of joblib, when their stage is killed: they keep its output open."""
+    process = start(leaves=None)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    left = psutil.Process(int((folder / "left").read_text()))
+    assert left.is_running()
+    left.kill()
 
 
 def wait_for(path: Path) -> None:
