@@ -171,7 +171,8 @@ def _discard(folder: Path) -> None:
     left = folder.with_name(f"{_DISCARDED}{os.getpid()}-{folder.name}")
     shutil.rmtree(left, ignore_errors=True)
     folder.rename(left)
-    shutil.rmtree(left)
+    # Another stage may be deleting it at the same time, as what a killed process left.
+    shutil.rmtree(left, ignore_errors=True)
 
 
 def _lock(folder: Path) -> Path:
