@@ -217,6 +217,21 @@ def test_work_that_somebody_is_at_does_not_go(start, tmp_path):
         assert work.path("a/one").read_text() == "content"
 
 
+def test_two_may_delete_the_same_finished_work(start, tmp_path, monkeypatch):
+    """Stages of other runs begin at the same time, and clear away what they find deleted."""
+    out, delete = tmp_path / "out", shutil.rmtree
+
+    def after_another(path, **options):
+        delete(path, ignore_errors=True)
+        delete(path, **options)
+
+    with start(outputs=[out]) as work:
+        put(work, "a/one")
+    monkeypatch.setattr("bpg.work.shutil.rmtree", after_another)
+    discard_served(tmp_path / "works", [out])
+    assert not (tmp_path / "works/stage").exists()
+
+
 def test_a_second_process_waits_and_says_so(start, said, tmp_path):
     program = (
         "import sys, time\n"
