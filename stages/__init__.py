@@ -1,6 +1,7 @@
 """One short script a stage of dvc.yaml, run as `python -m stages.NAME`."""
 
 import os
+import signal
 import sys
 import warnings
 
@@ -20,6 +21,18 @@ def _quiet_interrupt(kind: type[BaseException], error: BaseException, trace: obj
 
 
 sys.excepthook = _quiet_interrupt
+
+
+def leave_at_once(number: int, frame: object) -> None:
+    """End the process: nothing has begun yet. `run_stage` puts Python's own handler in place."""
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+# Some packages go over a KeyboardInterrupt in the midst of an import of theirs, and fail later, in
+# many lines. Python gives this name to a script while it imports the package that holds it.
+if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, leave_at_once)
 
 # Of a stage that stops, joblib would report the tasks that it gave up; the stop has its own line.
 warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")

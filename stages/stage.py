@@ -14,6 +14,7 @@ import psutil
 
 from bpg.errors import BPGError
 from bpg.variants import VARIANTS
+from stages import leave_at_once
 from stages.layout import ROOT
 from stages.parameters import read_parameters
 from stages.unfinished import at_stage
@@ -61,6 +62,8 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
 def _terminated_as_interrupted() -> Iterator[None]:
     """Let SIGTERM, which batch systems send before they kill, end a stage as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is leave_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -807,3 +808,24 @@ def test_the_finished_run_is_sound(finished_run, tools):
     assert np.isfinite(Image.open(finished_run / RUN / f"masks/{VAL}.png")).all()
     for stage in ("evaluate", "crf", "predict"):
         assert tools.call(finished_run, stage, "scribble", "0").code == 0
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.3, 0.5, 0.8, 1.1, 1.5])
+def test_an_interrupt_during_imports_is_one_word(delay, workspace, environment, tools):
+    """PyTorch goes over one in the midst of NumPy's import, which then fails in twenty lines."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.cost"],
+        cwd=workspace,
+        env={**environment, "PYTHONPATH": str(tools.ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in a shell's background, SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    # Python itself may have been too young to handle it.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in said
