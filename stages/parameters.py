@@ -436,7 +436,9 @@ def read_section(path: Path, kind: type[Kind]) -> Kind:
 
 def _first(error: ValidationError, *prefix: str) -> str:
     """Describe the first of the validation errors in one line."""
-    detail = error.errors()[0]
+    # A misspelt key is missing, too, under its right name: the user looks for what they wrote.
+    found = error.errors()
+    detail = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     place = ".".join(map(str, (*prefix, *detail["loc"])))
     message = detail["msg"].removeprefix("Value error, ")
     match detail["type"]:

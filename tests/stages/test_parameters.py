@@ -871,3 +871,9 @@ def test_every_variant_is_trained_by_its_own_stage():
     assert trained.keys() == set(TRAINING)
     for name, variant in VARIANTS.items():
         assert [stage for stage, names in trained.items() if name in names] == [variant.stage]
+
+
+def test_a_misspelt_key_is_named_as_it_was_written(parameter_files, tools):
+    tools.edit(parameter_files / TINY, {"crf.iterations": tools.DELETE, "crf.iteratons": 3})
+    expected = f"{parameter_files / TINY}: crf.iteratons: unknown key; check the spelling"
+    assert refusal(parameter_files) == expected

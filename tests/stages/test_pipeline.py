@@ -639,7 +639,7 @@ def test_every_way_back_from_an_experiment_leaves_nothing_to_do(
     """Whether one's first run was committed, or HEAD is the program with its author's results."""
     folder = tmp_path / "repository"
     shutil.copytree(experiment[0], folder, symlinks=True)
-    back = [["git", "checkout", "--quiet", "."], ["dvc", "checkout", "--quiet"]]
+    back = [["git", "checkout", "--quiet", "HEAD", "--", "."], ["dvc", "checkout", "--quiet"]]
     if not own_lock_in_git:
         run(folder, "git", "rm", "--cached", "--quiet", "dvc.lock")
         own = (folder / "results/summary.md").read_text(encoding="utf-8")
@@ -647,7 +647,8 @@ def test_every_way_back_from_an_experiment_leaves_nothing_to_do(
         run(folder, "git", "add", "results/summary.md")
         run(folder, "git", "commit", "--quiet", "--message", "The program")
         (folder / "results/summary.md").write_text(own, encoding="utf-8")
-        back = [["git", "checkout", "--quiet", "params.yaml", "params"], ["dvc", "repro"]]
+        ours = ["git", "checkout", "--quiet", "HEAD", "--", "params.yaml", "params"]
+        back = [ours, ["dvc", "repro"]]
         crf = "params/recipe/tiny.yaml:crf.iterations=1"
         said = run(folder, "dvc", "exp", "run", "--set-param", crf)
         assert "Running stage 'crf@bpg-0'" in said
