@@ -53,7 +53,7 @@ STAGES = [["fetch"], ["prepare"], ["scribbles"], ["edges"], *TRAINED, *TESTED]
 STAGES += [["cost"], ["samples"], ["tables"], ["report"]]
 # They hold times, commits or process numbers.
 KINDS = {words[0] for words in STAGES}
-QUOTA = 4 if ASKED else 1  # kills in a kind of stage, before it may pass
+QUOTA = 4 if ASKED else 2  # kills in a kind of stage, before it may pass
 NOT_NUMBERS = r"^results/(provenance\.json|cost\.(csv|md)|report/index\.html)$"
 # What a killed DVC leaves: empty, and ignored by it and by us.
 NOT_NUMBERS += r"|/\.[^/]+\.tmp$"
