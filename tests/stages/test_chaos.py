@@ -23,9 +23,7 @@ import psutil
 import pytest
 
 ASKED = int(os.environ.get("CHAOS_KILLS", "0"))
-KILLS = (
-    ASKED or 12
-)  # some 18 in the suite: one in each kind of stage, while another works beside it
+KILLS = ASKED or 20
 JOBS = os.environ.get("CHAOS_JOBS", "2")  # runs side by side, as `make repro` does; 1: one by one
 # What `make repro` does, in one process.
 REPRO = (
