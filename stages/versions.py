@@ -11,7 +11,7 @@ PACKAGES = (
     "scipy",
     "scikit-image",
     "pillow",
-    "pydensecrf2",
+    "opencv-python-headless",
 )
 
 

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from pydensecrf import densecrf
 
+from bpg.errors import BPGError
+from bpg.inference._mean_field import mean_field
 from bpg.inference.crf import CRFOptions, dense_crf
 
 VOC = CRFOptions(10, 3, 1, 4, 67, 3)
@@ -38,16 +40,92 @@ def direct(image, probabilities, options):
     return np.argmax(crf.inference(options.iterations), axis=0).reshape(height, width)
 
 
+def run(image, probabilities, options, floor=0.0):
+    return mean_field(image, -np.log(probabilities), floor=floor, **vars(options))
+
+
+def softmax(logits):
+    exponents = np.exp(logits - logits.max(0))
+    return exponents / exponents.sum(0)
+
+
 @pytest.mark.parametrize(
     "options", [VOC, CRFOptions(3, 1, 2, 5, 11, 20), CRFOptions(1, 3, 1, 0.5, 30, 5)]
 )
-def test_equals_the_library_called_directly(options, case):
+def test_agrees_with_pydensecrf(options, case):
+    """Not to the bit: here the Gaussian kernel is exact, there it is a lattice's, too."""
     image, probabilities = case
     expected = direct(image, probabilities, options)
     found = dense_crf(image, [0, 1, 2], probabilities, options)
     assert found.dtype == np.uint8
-    assert np.array_equal(found, expected)
+    assert (found == expected).mean() > 0.98
     assert (expected != probabilities.argmax(0)).mean() > 0.01, "the CRF must do something"
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+def test_the_bilateral_part_equals_pydensecrf(classes, case):
+    """Same lattice, same kernel: the probabilities agree to rounding, by every width of a pass."""
+    image, _ = case
+    scores = np.random.default_rng(classes).normal(0, 1.5, (classes, *image.shape[:2]))
+    probabilities = (np.exp(scores) / np.exp(scores).sum(0)).astype(np.float32)
+    reference = densecrf.DenseCRF2D(37, 28, classes)
+    reference.setUnaryEnergy(-np.log(probabilities).reshape(classes, -1).copy(order="C"))
+    reference.addPairwiseBilateral(sxy=9, srgb=12, rgbim=image.copy(order="C"), compat=4)
+    expected = np.asarray(reference.inference(4)).reshape(probabilities.shape)
+    kept, found = run(image, probabilities, CRFOptions(4, 0, 1, 4, 9, 12))
+    assert kept == list(range(classes))
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_the_gaussian_part_equals_all_pairs(case):
+    """Every pixel with every other, as the paper writes it."""
+    image, probabilities = case
+    options = CRFOptions(3, 2.0, 1.5, 0, 9, 12)
+    y, x = np.divmod(np.arange(28 * 37), 37)
+    distances = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
+    kernel = np.exp(-distances / (2 * options.gaussian_xy**2))
+    norm = 1 / np.sqrt(kernel.sum(1))
+    kernel = norm[:, None] * kernel * norm
+    unary = -np.log(probabilities).reshape(3, -1).astype(np.float64)
+    expected = softmax(-unary)
+    for _ in range(options.iterations):
+        expected = softmax(-unary + options.gaussian_weight * expected @ kernel)
+    _, found = run(image, probabilities, options)
+    np.testing.assert_allclose(found.reshape(3, -1), expected, atol=1e-3)
+
+
+def test_a_class_that_is_unlikely_everywhere_changes_nothing(case):
+    image, probabilities = case
+    unlikely = np.full((4, 28, 37), 0.004, np.float32)
+    joined = np.concatenate([probabilities, unlikely])
+    joined /= joined.sum(0)
+    expected = dense_crf(image, [0, 1, 2], probabilities, VOC)
+    found = dense_crf(image, list(range(7)), joined, VOC)
+    assert (found == expected).mean() > 0.995
+    kept, result = run(image, joined, VOC, floor=0.05)
+    assert set(kept) <= {0, 1, 2}
+    np.testing.assert_allclose(result.sum(0), 1, atol=1e-5)
+
+
+def test_deviations_too_small_for_the_lattice_are_named(case):
+    image, probabilities = case
+    for xy, rgb in ((67, 1e-3), (1e-12, 3), (67, 1e-30)):
+        options = CRFOptions(2, 1, 1, 1, xy, rgb)
+        with pytest.raises(BPGError, match="bilateral_rgb"):
+            dense_crf(image, [0, 1, 2], probabilities, options)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_the_smallest_images(size):
+    image = np.zeros((*size, 3), np.uint8)
+    probabilities = np.stack([np.full(size, 0.4), np.full(size, 0.6)]).astype(np.float32)
+    assert (dense_crf(image, [3, 5], probabilities, VOC) == 5).all()
+
+
+def test_a_probability_of_zero_is_refused(case):
+    image, probabilities = case
+    with pytest.raises(ValueError, match="above 0"):
+        dense_crf(image, [0, 1, 2], np.where(probabilities < 0.1, 0, probabilities), VOC)
 
 
 def test_each_option_matters(case):
@@ -64,7 +142,7 @@ def test_each_option_matters(case):
     ]:
         other = CRFOptions(**{**vars(base), name: value})
         found = dense_crf(image, [0, 1, 2], probabilities, other)
-        assert np.array_equal(found, direct(image, probabilities, other)), name
+        assert (found == direct(image, probabilities, other)).mean() > 0.99, name
         assert not np.array_equal(found, before), name
 
 
@@ -75,9 +153,8 @@ def test_labels_come_from_the_class_list(case):
     assert np.array_equal(found, np.array([0, 7, 20])[plain])
 
 
-def test_one_class_needs_no_inference(case, monkeypatch):
+def test_one_class_needs_no_inference(case):
     image, _ = case
-    monkeypatch.setattr(densecrf, "DenseCRF2D", None)
     found = dense_crf(image, [15], np.ones((1, 28, 37), np.float32), VOC)
     assert found.dtype == np.uint8
     assert found.shape == (28, 37)
