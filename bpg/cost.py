@@ -103,11 +103,11 @@ def training_step(
     """
     random = torch.Generator().manual_seed(seed)
     shape = batch, crop, crop
-    images = torch.randint(0, 256, (batch, 3, crop, crop), generator=random, dtype=torch.uint8)
+    images = torch.randint(0, 256, (batch, crop, crop, 3), generator=random, dtype=torch.uint8)
     classes = len(network.architecture.classes)
     labels = torch.randint(0, classes, shape, generator=random, dtype=torch.uint8)
     labels[torch.rand(shape, generator=random) >= labelled] = IGNORE
-    edges = torch.rand(shape, generator=random)
+    edges = torch.randint(0, 256, shape, generator=random, dtype=torch.uint8)
     items = [images, labels, edges, torch.ones(shape, dtype=torch.bool)]
     if device.type == "cuda":
         items = [item.pin_memory() for item in items]

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
 from bpg.data.masks import IGNORE, image_path, read_grey, read_image, read_mask
 from bpg.errors import BPGError
+from bpg.opencv import cv2
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class Augmentation:
 
 
 class TrainingPictures(Dataset):
-    """Items: image uint8 (3, c, c), labels uint8 (c, c), edges float (c, c) in 0..1, valid bool.
+    """Items: image uint8 (c, c, 3), labels and edges uint8 (c, c), valid bool (c, c).
 
-    c is the crop. Outside the picture the image is the mean colour, the label 255, and `valid`
+    c is the crop. Bytes, because that is what travels from the loading processes to the device;
+    255 is a certain edge. Outside the picture the image is the mean colour, the label 255, and `valid`
     False. Without an `edges` folder the edge map is zero. What is drawn for an item follows from
     (seed, epoch, item) alone, so that the number of loading processes changes nothing.
     `cache` keeps the decoded pictures in memory.
@@ -50,12 +52,12 @@ class TrainingPictures(Dataset):
         self.classes = classes
         self.seed = seed
         self.fill = fill
-        self.cache: dict[int, tuple[Image.Image, ...]] | None = {} if cache else None
+        self.cache: dict[int, tuple[np.ndarray, ...]] | None = {} if cache else None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def _read(self, index: int) -> tuple[Image.Image, ...]:
+    def _read(self, index: int) -> tuple[np.ndarray, ...]:
         if self.cache is not None and index in self.cache:
             return self.cache[index]
         images, labels, edges = self.folders
@@ -78,7 +80,7 @@ class TrainingPictures(Dataset):
                     f"{other}: {plane.shape[1]}x{plane.shape[0]} pixels, its image {path.name} "
                     f"{image.shape[1]}x{image.shape[0]}; they must agree"
                 )
-        pictures = tuple(Image.fromarray(plane) for plane in planes.values())
+        pictures = tuple(planes.values())
         if self.cache is not None:
             self.cache[index] = pictures
         return pictures
@@ -91,60 +93,82 @@ class TrainingPictures(Dataset):
         crop = self.augmentation.crop
         scale = rng.uniform(self.augmentation.low, self.augmentation.high)
         flip = self.augmentation.flip and rng.random() < 0.5
-        box, place = _window(rng, pictures[0].size, scale, crop)
+        window = _window(rng, pictures[0].shape, scale, crop)
         fills = (self.fill, IGNORE, 0)
         planes = [
-            _cut(picture, box, place, crop, fill, nearest=number == 1)
+            _warp(picture, window, crop, fill, flip=flip, nearest=number == 1)
             for number, (picture, fill) in enumerate(zip(pictures, fills, strict=False))
         ]
-        valid = np.zeros((crop, crop), bool)
-        valid[place[1] : place[3], place[0] : place[2]] = True
-        if flip:
-            planes = [plane[:, ::-1].copy() for plane in planes]
-            valid = valid[:, ::-1].copy()
         edges = planes[2] if len(planes) > 2 else np.zeros((crop, crop), np.uint8)
-        return (
-            torch.from_numpy(np.ascontiguousarray(planes[0].transpose(2, 0, 1))),
-            torch.from_numpy(np.ascontiguousarray(planes[1])),
-            torch.from_numpy(np.ascontiguousarray(edges)).float() / 255,
-            torch.from_numpy(np.ascontiguousarray(valid)),
-        )
+        valid = np.zeros((crop, crop), bool)
+        rows, columns = (slice(side.place, side.place + side.length) for side in window)
+        valid[rows, columns] = True
+        if flip:
+            valid = valid[:, ::-1].copy()
+        return tuple(map(torch.from_numpy, (planes[0], planes[1], edges, valid)))
+
+
+class _Side(NamedTuple):
+    """What to cut along one axis, in pixels of the scaled picture, and where it lies in the crop.
+
+    Pixel i of the `length` that are cut is sampled at (`first` + i + 1/2) · `step` - 1/2 of the
+    picture.
+    """
+
+    first: int
+    length: int
+    place: int
+    step: float
 
 
 def _window(
-    rng: np.random.Generator, size: tuple[int, int], scale: float, crop: int
-) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Choose what to cut from a (width, height) picture and where it lies in the crop.
-
-    Returns the box in source pixels and the place (left, top, right, bottom) in the crop.
-    """
-    starts, ends, lefts, rights = [], [], [], []
-    for extent in size:
+    rng: np.random.Generator, shape: tuple[int, ...], scale: float, crop: int
+) -> tuple[_Side, _Side]:
+    """Choose what to cut from a picture (height, width, ...): rows and columns."""
+    sides = []
+    # The width is drawn first.
+    for extent in (shape[1], shape[0]):
         scaled = max(1, round(extent * scale))
         room = scaled - crop
         # Larger than the crop: a random window. Smaller: a random place inside the crop.
         offset = int(rng.integers(0, abs(room) + 1))
         first, place = (offset, 0) if room > 0 else (0, offset)
-        length = min(scaled, crop)
-        starts.append(first * extent / scaled)
-        ends.append(min(extent, (first + length) * extent / scaled))
-        lefts.append(place)
-        rights.append(place + length)
-    return (*starts, *ends), (*lefts, *rights)
+        sides.append(_Side(first, min(scaled, crop), place, extent / scaled))
+    return sides[1], sides[0]
 
 
-def _cut(
-    picture: Image.Image,
-    box: tuple[float, ...],
-    place: tuple[int, ...],
+def _warp(
+    picture: np.ndarray,
+    window: tuple[_Side, _Side],
     crop: int,
     fill: int | tuple[int, int, int],
     *,
+    flip: bool,
     nearest: bool,
 ) -> np.ndarray:
-    """Resample the box of `picture` into its place in a crop filled with `fill`."""
-    filter_ = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
-    target = Image.new(picture.mode, (crop, crop), fill)
-    size = (place[2] - place[0], place[3] - place[1])
-    target.paste(picture.resize(size, filter_, box), place[:2])
-    return np.array(target)  # a copy: PyTorch wants to own what it gets
+    """Resample the window of `picture` into its place in a crop filled with `fill`.
+
+    Bilinear between the four nearest pixels, as in the published augmentation: at half the size
+    these are all there are.
+    """
+    rows, columns = window
+    across, down = columns.step, rows.step
+    left = (columns.first + 0.5) * across - 0.5
+    top = (rows.first + 0.5) * down - 0.5
+    before, after = columns.place, crop - columns.place - columns.length
+    if flip:
+        left += (columns.length - 1) * across
+        across = -across
+        before, after = after, before
+    warped = cv2.warpAffine(
+        picture,
+        np.array([[across, 0, left], [0, down, top]]),
+        (columns.length, rows.length),
+        flags=(cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if warped.shape[:2] == (crop, crop):
+        return warped
+    below = crop - rows.place - rows.length
+    border = cv2.BORDER_CONSTANT
+    return cv2.copyMakeBorder(warped, rows.place, below, before, after, border, value=fill)

@@ -278,8 +278,8 @@ def solver_step(
 ) -> dict[str, torch.Tensor]:
     """Do one step of the solver on a batch of `TrainingPictures`; return what `Meter` gathers."""
     images, labels, edges, valid = (item.to(device, non_blocking=True) for item in items)
-    images = images.float().contiguous(memory_format=torch.channels_last)
-    labels = labels.long()
+    images = images.permute(0, 3, 1, 2).float()  # channels_last
+    labels, edges = labels.long(), edges.float() / 255
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         scores, edge_logits, features = network(images)
     semantic = partial_cross_entropy(scores, labels)

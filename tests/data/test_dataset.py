@@ -39,8 +39,16 @@ def read(path):
     return np.asarray(Image.open(path))
 
 
+class Planar(TrainingPictures):
+    """The same items, for comparing: image (3, c, c), edges 0..1."""
+
+    def __getitem__(self, key):
+        image, labels, edges, valid = super().__getitem__(key)
+        return image.permute(2, 0, 1), labels, edges.float() / 255, valid
+
+
 def pictures(folders, augmentation, *, ids=IDS, edges=True, classes=3, seed=0, cache=False):
-    return TrainingPictures(
+    return Planar(
         ids,
         folders / "images",
         folders / "labels",
@@ -63,12 +71,12 @@ def test_shapes_and_types(crop, edges, folders):
     data = pictures(folders, Augmentation(crop, 0.5, 1.5, True), edges=edges)
     assert len(data) == 2
     for key in range(6):
-        image, labels, edge, valid = data[key]
-        assert (image.shape, image.dtype) == ((3, crop, crop), torch.uint8)
+        image, labels, edge, valid = TrainingPictures.__getitem__(data, key)
+        assert (image.shape, image.dtype) == ((crop, crop, 3), torch.uint8)
         assert (labels.shape, labels.dtype) == ((crop, crop), torch.uint8)
-        assert (edge.shape, edge.dtype) == ((crop, crop), torch.float32)
+        assert (edge.shape, edge.dtype) == ((crop, crop), torch.uint8)
         assert (valid.shape, valid.dtype) == ((crop, crop), torch.bool)
-        assert 0 <= edge.min() <= edge.max() <= 1
+        assert all(item.is_contiguous() for item in (image, labels, edge, valid))
         assert edge.any() or crop == 1 or not edges
 
 

@@ -257,7 +257,7 @@ NETWORKS = [{}, {"prn": True, "brn": "foreground"}]
 def by_hand(network, items, boundary_weight):
     """The whole objective with all four regularisers, term by term."""
     images, labels, edges, valid = items
-    images, labels = images.float(), labels.long()
+    images, labels, edges = images.permute(0, 3, 1, 2).float(), labels.long(), edges / 255
     scores, logits, features = network(images)
     semantic = partial_cross_entropy(scores, labels)
     whole = make_field(scores, images, labels, valid, features)
@@ -352,6 +352,7 @@ def test_summary_of_the_first_epoch_by_hand(build, load, fit):
     """One step; its losses are those of the untrained network."""
     network = build(brn="foreground").train()
     images, labels, edges, valid = stacked(load(crop=57))
+    images, edges = images.permute(0, 3, 1, 2), edges / 255
     scores, logits, _ = network(images.float())
     error, pixels = squared_error(logits, edges, valid)
     semantic = partial_cross_entropy(scores, labels.long()).item()
