@@ -18,11 +18,37 @@ def confusion_matrix(
     where `truth` is 255 are not counted. Returns counts of shape (classes, classes), indexed
     [truth, prediction]. Any other label, or 255 in `prediction`, raises BPGError.
     """
-    check_labels("truth", truth[truth != IGNORE], classes)
+    check_labels("truth", truth, classes, ignore=True)
     check_labels("prediction", prediction, classes)
-    counted = truth != IGNORE
-    pairs = truth[counted].astype(np.int64) * classes + prediction[counted]
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    return joint_counts(truth, prediction, classes)[:classes, :classes]
+
+
+def joint_counts(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], classes: int
+) -> NDArray[np.int64]:
+    """Count pixels by their labels in two images of one shape: (classes + 1, classes + 1).
+
+    Labels are 0..classes-1 or 255, which is counted in the last row and column. Not checked.
+
+    Labels come in runs along the rows, some 50 pixels long in masks of 500 x 375. Each run is
+    counted once, by its length, in about a fifth of the time of counting pixel by pixel. Where
+    labels change more often than every four pixels, as in noise, pixels are faster.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"labels must have one shape, not {first.shape} and {second.shape}")
+    labels = [first.ravel(), second.ravel()]
+    changes = (labels[0][1:] != labels[0][:-1]) | (labels[1][1:] != labels[1][:-1])
+    lengths = None  # each pixel for itself
+    if 4 * np.count_nonzero(changes) < len(changes):
+        last = np.append(np.flatnonzero(changes), len(changes))
+        lengths = np.diff(last, prepend=-1)
+        labels = [label[last] for label in labels]
+    rows, columns = (np.minimum(label, classes) for label in labels)
+    size = classes + 1
+    pairs = rows.astype(np.intp) * size + columns
+    # Weights make it count in float64, exact below 2**53 pixels.
+    counts = np.bincount(pairs, lengths, minlength=size * size).astype(np.int64)
+    return counts.reshape(size, size)
 
 
 def scores(confusion: NDArray[np.int64]) -> dict[str, Any]:
@@ -49,8 +75,17 @@ def scores(confusion: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def check_labels(name: str, labels: NDArray[np.uint8], classes: int) -> None:
-    """Raise BPGError, calling the array `name`, if a label is outside 0..classes-1."""
-    if labels.size and (labels.max() >= classes or labels.min() < 0):
-        wrong = labels[(labels >= classes) | (labels < 0)][0]
-        raise BPGError(f"{name} has label {wrong}, but the labels are 0..{classes - 1}")
+def check_labels(
+    name: str, labels: NDArray[np.uint8], classes: int, *, ignore: bool = False
+) -> None:
+    """Raise BPGError, calling the array `name`, if a label is outside 0..classes-1.
+
+    With `ignore`, 255 is a label as well.
+    """
+    wrong = labels >= classes
+    if labels.dtype.kind != "u":
+        wrong |= labels < 0
+    if ignore:
+        wrong &= labels != IGNORE
+    if wrong.any():
+        raise BPGError(f"{name} has label {labels[wrong][0]}, but the labels are 0..{classes - 1}")

@@ -14,8 +14,8 @@ from bpg.errors import BPGError
 from bpg.evaluation.boundary import (
     RADII,
     boundary_counts,
-    boundary_distance,
     trimap_counts,
+    true_bands,
     true_contour,
 )
 from bpg.evaluation.confusion import confusion_matrix, scores
@@ -82,14 +82,16 @@ def _score(masks: Path, folders: Sequence[Path], file: str, classes: int) -> lis
     """Return (confusion, boundary counts, trimap counts) of one image for each folder."""
     truth_path = masks / file
     truth = read_mask(truth_path)
-    contour, distance = true_contour(truth), boundary_distance(truth)
+    contour, bands = true_contour(truth), None
     found = []
     for folder in folders:
         prediction = _read_like(folder / file, truth, truth_path)
         matrix = _compare(truth_path, truth, folder / file, prediction, classes)
         boundary = boundary_counts(truth, prediction, classes, contour=contour)
-        bands = trimap_counts(truth, prediction, classes, distance=distance)
-        found.append((matrix, boundary, bands))
+        # After `_compare`, which names the files if the truth has a wrong label.
+        bands = bands or true_bands(truth, classes)
+        trimap = trimap_counts(truth, prediction, classes, bands=bands)
+        found.append((matrix, boundary, trimap))
     return found
 
 

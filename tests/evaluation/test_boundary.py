@@ -9,6 +9,7 @@ from bpg.evaluation.boundary import (
     boundary_counts,
     boundary_distance,
     trimap_counts,
+    true_bands,
     true_contour,
 )
 from bpg.evaluation.counts import class_counts, mean_iou
@@ -196,10 +197,10 @@ def test_a_perfect_prediction_has_100(ring):
 
 def test_what_a_caller_computes_once_changes_nothing():
     truth, prediction = with_ring(blobs(11)), blobs(12)
-    contour, distance = true_contour(truth, 0.03), boundary_distance(truth)
+    contour, bands = true_contour(truth, 0.03), true_bands(truth, CLASSES)
     counts = boundary_counts(truth, prediction, CLASSES, ratio=0.03, contour=contour)
     assert (counts == boundary_counts(truth, prediction, CLASSES, ratio=0.03)).all()
-    counts = trimap_counts(truth, prediction, CLASSES, distance=distance)
+    counts = trimap_counts(truth, prediction, CLASSES, bands=bands)
     assert (counts == trimap_counts(truth, prediction, CLASSES)).all()
 
 
