@@ -28,7 +28,8 @@ def joint_counts(
 ) -> NDArray[np.int64]:
     """Count pixels by their labels in two images of one shape: (classes + 1, classes + 1).
 
-    Labels are 0..classes-1 or 255, which is counted in the last row and column. Not checked.
+    Labels are 0..classes-1 or 255, which counts as the label `classes`. They are not checked;
+    ValueError if the shapes differ.
 
     Labels come in runs along the rows, some 50 pixels long in masks of 500 x 375. Each run is
     counted once, by its length, in about a fifth of the time of counting pixel by pixel. Where
