@@ -15,7 +15,6 @@ from math import hypot
 from statistics import median
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from bpg.data.masks import IGNORE
 from bpg.evaluation.boundary import RADII, boundary_counts, trimap_counts, true_bands, true_contour
 from bpg.evaluation.confusion import confusion_matrix, scores
+from bpg.opencv import cv2
 
 CLASSES = 21
 IMAGES = 12

@@ -27,9 +27,9 @@ class TrainingPictures(Dataset):
     """Items: image uint8 (c, c, 3), labels and edges uint8 (c, c), valid bool (c, c).
 
     c is the crop. Bytes, because that is what travels from the loading processes to the device;
-    255 is a certain edge. Outside the picture the image is the mean colour, the label 255, and `valid`
-    False. Without an `edges` folder the edge map is zero. What is drawn for an item follows from
-    (seed, epoch, item) alone, so that the number of loading processes changes nothing.
+    255 is a certain edge. Outside the picture the image is the mean colour, the label 255, and
+    `valid` False. Without an `edges` folder the edge map is zero. What is drawn for an item
+    follows from (seed, epoch, item) alone, so that the number of loading processes changes nothing.
     `cache` keeps the decoded pictures in memory.
     """
 

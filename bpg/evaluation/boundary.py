@@ -3,13 +3,13 @@
 from math import hypot
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from bpg.data.masks import IGNORE
 from bpg.evaluation.confusion import check_labels, joint_counts
+from bpg.opencv import cv2
 
 RADII = 40
 """Widest band of the trimap measure, in pixels."""
