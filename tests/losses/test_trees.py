@@ -1,14 +1,17 @@
 import math
 from itertools import combinations, pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bpg.losses.trees import Forest, span, tree_sums
+from bpg.losses.trees import Forest, grow, make_forest, span, tree_sums
 
 SIGMA = 0.7
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def edges_of(maps, valid, n, sigma=SIGMA):
@@ -145,6 +148,56 @@ def path_sums(trees, maps, valid):
     return sums
 
 
+def hang(trees):
+    """The forest of [(parents, affinities)] by hand; a root's parent is None; one size for all."""
+    size = len(trees[0][0])
+    links = [
+        (n * size + node, None if parent is None else n * size + parent, affinity)
+        for n, (parents, affinities) in enumerate(trees)
+        for node, (parent, affinity) in enumerate(zip(parents, affinities, strict=True))
+    ]
+    children = {}
+    for node, parent, _ in links:
+        children.setdefault(parent, []).append(node)
+    order = list(children[None])
+    for node in order:  # grows on the way
+        order += children.get(node, [])
+    places = {node: place for place, node in enumerate(order, 1)} | {None: 0}
+    parents = [places[links[node][1]] for node in order]
+    affinities = [0.0 if links[node][1] is None else links[node][2] for node in order]
+    like = torch.empty(0, dtype=torch.float64)
+    return make_forest(np.array(order), np.array(parents), np.array(affinities), like)
+
+
+def walked_sums(trees, maps, every=1):
+    """The sums of [(parents, affinities)] over maps (N, 1, 1, size), by a walk from each node.
+
+    Or from every so many-th, as N lists.
+    """
+    sums = []
+    for n, (parents, affinities) in enumerate(trees):
+        neighbours = [[] for _ in parents]
+        for node, (parent, affinity) in enumerate(zip(parents, affinities, strict=True)):
+            if parent is not None:
+                neighbours[node].append((parent, affinity))
+                neighbours[parent].append((node, affinity))
+        values = maps[n, 0, 0].tolist()
+        mine = []
+        for start in range(0, len(parents), every):
+            total, walk = 0.0, [(start, None, 1.0)]
+            while walk:
+                node, before, product = walk.pop()
+                total += product * values[node]
+                walk += [
+                    (other, node, product * affinity)
+                    for other, affinity in neighbours[node]
+                    if other != before
+                ]
+            mine.append(total)
+        sums.append(mine)
+    return torch.tensor(sums, dtype=maps.dtype)
+
+
 @pytest.mark.parametrize("size", [(2, 2), (2, 3), (3, 2)])
 def test_weighs_no_more_than_any_spanning_tree(size):
     for _ in range(10):
@@ -244,6 +297,73 @@ def test_tree_sums_are_sums_over_all_paths(size):
     found = tree_sums(forest, values)
     assert found.shape == values.shape
     torch.testing.assert_close(found, path_sums(trees, values, valid), rtol=1e-12, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_tree_sums_of_any_trees(data):
+    """Deep and shallow ones side by side, cut and unweighted edges among the others."""
+    size = data.draw(st.integers(1, 12))
+    affinity = st.sampled_from([0.0, 1.0, 1e-20]) | st.floats(0, 1)
+    trees = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        names = data.draw(st.permutations(range(size)))
+        parents = [None] * size
+        for place in range(1, size):
+            # Each from the one before is a path, all from the first a star.
+            parents[names[place]] = names[data.draw(st.integers(0, place - 1))]
+        trees.append((parents, data.draw(st.lists(affinity, min_size=size, max_size=size))))
+    maps = torch.rand(len(trees), 1, 1, size, dtype=torch.float64)
+    found = tree_sums(hang(trees), maps)
+    torch.testing.assert_close(found[:, 0, 0], walked_sums(trees, maps), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.9, 1.0])
+def test_tree_sums_of_paths_and_a_star(lowest):
+    """A path of 1,000 nodes from its end and from within, and a star."""
+    size, within = 1000, 400
+    path = [None, *range(size - 1)]
+    both_ways = [*range(1, within + 1), None, *range(within, size - 1)]
+    star = [None] + [0] * (size - 1)
+    trees = [
+        (parents, (lowest + (1 - lowest) * torch.rand(size)).tolist())
+        for parents in (path, both_ways, star)
+    ]
+    forest = hang(trees)
+    assert len(forest.levels) == size + 1
+    assert len(forest.jumps) == 10
+    maps = torch.rand(3, 1, 1, size, dtype=torch.float64)
+    found = tree_sums(forest, maps)[:, 0, 0, ::37]
+    torch.testing.assert_close(found, walked_sums(trees, maps, 37), rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 7, 8, 9])
+def test_every_node_counts_once_around_powers_of_two(depth):
+    """With nothing lost on the way each node has the sum of all; of powers of two it is exact."""
+    parents = [None, *range(depth)]
+    maps = 2.0 ** torch.arange(depth + 1, dtype=torch.float64).view(1, 1, 1, -1)
+    forest = hang([(parents, [1.0] * len(parents))])
+    assert torch.equal(tree_sums(forest, maps), maps.sum().expand_as(maps))
+
+
+def test_repeats_exactly():
+    maps, values = torch.rand(3, 4, 33, 33), torch.randn(3, 5, 33, 33)
+    valid = torch.ones(3, 33, 33, dtype=torch.bool)
+    first, second = (tree_sums(span(maps, valid, SIGMA), values) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_cuda_repeats_exactly_and_equals_the_cpu():
+    size, values = (3, 81, 81), torch.rand(3, 21, 81, 81)
+    # The trees once, for a difference in rounding might choose others.
+    fields = grow(np.random.default_rng(0).exponential(size=2 * 3 * 81 * 80), size)
+    expected = tree_sums(make_forest(*fields, like=values), values)
+    on_gpu = values.cuda()
+    first, second = (tree_sums(make_forest(*fields, like=on_gpu), on_gpu) for _ in range(2))
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first.cpu(), expected, rtol=1e-5, atol=0)
 
 
 def test_pictures_of_a_batch_do_not_mix():
