@@ -26,11 +26,12 @@ def tree_energy_loss(field: Field, *, low: float, high: float) -> torch.Tensor:
         span(_colours(field), field.valid, low),
         span(_features(field), field.valid, high),
     ]
-    # The sum of the weights at each pixel; 1 at invalid ones, where it is nothing.
-    volumes = [tree_sums(tree, valid).where(field.valid[:, None], 1) for tree in trees]
-    soft = s
-    for tree, volume in zip(trees, volumes, strict=True):
-        soft = tree_sums(tree, soft * valid) / volume * valid
+    soft, volumes = s, []
+    for tree in trees:
+        # The sums of the values and of the weights at each pixel, in one go.
+        sums, volume = tree_sums(tree, torch.cat([soft * valid, valid], 1)).tensor_split([-1], 1)
+        volumes.append(volume.where(field.valid[:, None], 1))  # at invalid ones it is nothing
+        soft = sums / volumes[-1] * valid
     counted = field.unlabelled[:, None]
     pixels = counted.sum().clamp(min=1)
     difference = (s - soft) * counted
