@@ -159,7 +159,7 @@ def boundary_distance(truth: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return each pixel's Euclidean distance to the nearest one of another label, (H, W) in pixels.
 
     255 is another label. Infinite where there is no other label, and at the ignored pixels. Exact
-    up to 1,000 pixels; beyond, the roots of whole numbers near the squares.
+    up to 500 pixels; beyond, the roots of whole numbers near the squares.
     """
     distance = np.full(truth.shape, np.inf)
     for apart in _labels_apart(truth):

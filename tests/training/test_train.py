@@ -123,14 +123,14 @@ def test_overfits_a_few_pictures(build, load, fit):
     assert last["loss"] < 0.5 * first["loss"]
     with torch.inference_mode():
         images, labels, *_ = stacked(pictures)
-        scores = network(images.float()).scores
+        scores = network(images.permute(0, 3, 1, 2).float()).scores
         again = partial_cross_entropy(scores, labels.long()).item()
     assert again < 0.8 * first["loss"]
 
 
 def test_boundary_loss_falls_below_what_a_constant_can_reach(build, load, fit):
     network, pictures = build(brn="foreground"), load("masks", crop=49, varied=False)
-    edges = stacked(pictures)[2]
+    edges = stacked(pictures)[2] / 255
     constant = ((edges - edges.mean()).square().sum() / edges.sum()).item()
     summary = fit(network, pictures, epochs=40, batch=8, rate=1e-2)
     assert summary["boundary"] < 0.9 * constant
