@@ -10,7 +10,7 @@ from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
 from bpg.errors import BPGError
 from bpg.inference.crf import CRFOptions, dense_crf
-from bpg.inference.probabilities import read_probabilities
+from bpg.inference.probabilities import SUFFIX, read_probabilities
 from stages.layout import data_layout, run_layout
 from stages.parameters import Parameters
 from stages.stage import run_stage
@@ -46,7 +46,7 @@ def crf(parameters: Parameters, variant: str, seed: int) -> None:
 
 def _refine(images: Path, probabilities: Path, name: str, options: CRFOptions) -> np.ndarray:
     image = read_image(image_path(images, name))
-    path = probabilities / f"{name}.png"
+    path = probabilities / f"{name}{SUFFIX}"
     classes, stored = read_probabilities(path)
     if stored.shape[1:] != image.shape[:2]:
         sizes = [f"{width}x{height}" for height, width in (stored.shape[1:], image.shape[:2])]

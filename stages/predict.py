@@ -4,7 +4,7 @@ from tqdm import tqdm
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
-from bpg.inference.probabilities import write_probabilities
+from bpg.inference.probabilities import SUFFIX, write_probabilities
 from bpg.inference.voting import vote
 from bpg.models.network import load_network
 from bpg.training.devices import choose_bf16, choose_device, set_up
@@ -29,7 +29,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
     with unfinished("predict", parameters, variant, seed, rounding=made_on) as work:
         network = load_network(run.model).to(device)
         for name in tqdm(names, unit="image", desc=f"predict {variant} {seed}", mininterval=2):
-            files = [f"{kind}/{name}.png" for kind in ("masks", "probabilities")]
+            files = [f"masks/{name}.png", f"probabilities/{name}{SUFFIX}"]
             if work.done(*files):
                 written += work.path(files[1]).stat().st_size
                 continue

@@ -1,6 +1,9 @@
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+import zstandard
+from PIL import Image
 from scipy import ndimage
 
 from bpg.errors import BPGError
@@ -31,7 +34,7 @@ def round_trip(path, probabilities):
 @pytest.fixture
 def path(tmp_path):
     (tmp_path / "run").mkdir()
-    return tmp_path / "run" / "a.png"
+    return tmp_path / "run" / "a.zst"
 
 
 @pytest.mark.parametrize("shape", [(2, 31, 57), (7, 96, 96), (21, 60, 40), (3, 1, 1), (4, 1, 9)])
@@ -115,9 +118,9 @@ def test_files_at_voc_size_are_small_and_repeat(path, tmp_path):
     probabilities[[0, 5, 12, 15]] += present * (1 - 0.002 * 21)
     write_probabilities(path, probabilities)
     assert path.stat().st_size < 400_000
-    write_probabilities(tmp_path / "again.png", probabilities)
-    assert path.read_bytes() == (tmp_path / "again.png").read_bytes()
-    assert [p.name for p in path.parent.iterdir()] == ["a.png"]
+    write_probabilities(tmp_path / "again.zst", probabilities)
+    assert path.read_bytes() == (tmp_path / "again.zst").read_bytes()
+    assert [p.name for p in path.parent.iterdir()] == ["a.zst"]
 
 
 # Broken files
@@ -159,31 +162,44 @@ def test_whatever_bit_is_wrong_no_other_error_comes(path):
             assert np.isfinite(stored).all()
 
 
-def noted(path, array, **texts):
-    note = PngImagePlugin.PngInfo()
-    for name, text in texts.items():
-        note.add_text(name, text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path, pnginfo=note, format="PNG")
+def packed(path, *, magic=b"BPGP", number=3, classes=(0, 1), size=(6, 9), content=None, claim=None):
+    """A file of this program's format, but for what is given."""
+    header = struct.pack("<4sBBII", magic, number, len(classes), *(claim or size)) + bytes(classes)
+    body = bytes(len(classes) * size[0] * size[1]) if content is None else content
+    path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(header + body))
+
+
+def test_the_documented_format_is_read(path):
+    packed(path, content=bytes([9] + 53 * [0] + [3] + 53 * [0]))
+    classes, stored = read_probabilities(path)
+    assert classes == [0, 1]
+    assert stored[0] == pytest.approx(np.full((6, 9), 0.9))
 
 
 @pytest.mark.parametrize(
-    "texts",
+    "change",
     [
-        {},
-        {"of": "3"},
-        {"classes": "", "of": "3"},
-        {"classes": "one two", "of": "3"},
-        {"classes": "0 1 2 3 4", "of": "7"},
+        {"magic": b"BPGX"},
+        {"classes": ()},
+        {"classes": (1, 0)},
+        {"classes": (1, 1)},
+        {"classes": (0, 3)},
+        {"number": 255, "classes": (0, 254, 255)},
+        {"claim": (6, 10)},
+        {"claim": (2**31, 2**31)},
+        {"size": (0, 9)},
+        {"content": b""},
+        {"content": bytes(107)},
     ],
 )
-def test_a_picture_that_is_no_probability_file_is_refused(texts, path):
-    noted(path, np.zeros((12, 9), np.uint8), **texts)
+def test_a_frame_that_is_no_probability_file_is_refused(change, path):
+    packed(path, **change)
     assert_refused(path)
 
 
-def test_a_colour_picture_with_a_class_list_is_refused(path):
-    noted(path, np.zeros((12, 9, 3), np.uint8), classes="0 1", of="3")
+def test_a_frame_that_would_fill_the_memory_is_refused_unread(path):
+    bomb = zstandard.ZstdCompressor().compressobj(size=2**40)
+    path.write_bytes(bomb.compress(bytes(2**20)) + bomb.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
     assert_refused(path)
 
 

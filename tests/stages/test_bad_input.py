@@ -192,18 +192,18 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
     ),
     "probabilities missing": (
         "crf scribble 0",
-        lambda f: (f / RUN / f"probabilities/{VAL}.png").unlink(),
-        f"probabilities/{VAL}.png: no such file; run the predict stage",
+        lambda f: (f / RUN / f"probabilities/{VAL}.zst").unlink(),
+        f"probabilities/{VAL}.zst: no such file; run the predict stage",
     ),
     "probabilities cut off": (
         "crf scribble 0",
-        lambda f: cut(f / RUN / f"probabilities/{VAL}.png"),
-        f"probabilities/{VAL}.png: not a probability file",
+        lambda f: cut(f / RUN / f"probabilities/{VAL}.zst"),
+        f"probabilities/{VAL}.zst: not a probability file",
     ),
     "probabilities are a mask": (
         "crf scribble 0",
-        lambda f: shutil.copy(f / RUN / f"masks/{VAL}.png", f / RUN / f"probabilities/{VAL}.png"),
-        f"probabilities/{VAL}.png: not a probability file",
+        lambda f: shutil.copy(f / RUN / f"masks/{VAL}.png", f / RUN / f"probabilities/{VAL}.zst"),
+        f"probabilities/{VAL}.zst: not a probability file",
     ),
     "mask to score missing": (
         "evaluate scribble 0",

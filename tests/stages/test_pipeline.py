@@ -125,13 +125,13 @@ def test_a_trained_run_is_as_designed(repository, variant):
             with Image.open(path) as picture:
                 assert (picture.mode, picture.size) == ("P", (SIDE, SIDE))
                 assert np.asarray(picture).max() <= 6
-    assert names(run / "probabilities", VAL) == [f"{name}.png" for name in val]
+    assert names(run / "probabilities", VAL) == [f"{name}.zst" for name in val]
     # The prediction is the class of the highest stored probability, but for rounding: where it
     # is another one, the two lie within one of the 255 steps of the root.
     from bpg.inference.probabilities import read_probabilities  # noqa: PLC0415 needs torch's start
 
     for name in val:
-        classes, stored = read_probabilities(run / f"probabilities/{name}.png")
+        classes, stored = read_probabilities(run / f"probabilities/{name}.zst")
         mask = np.asarray(Image.open(run / f"masks/{name}.png"))
         predicted = np.take_along_axis(stored, np.searchsorted(classes, mask)[None], axis=0)[0]
         assert (np.sqrt(stored.max(0)) - np.sqrt(predicted)).max() < 1.01 / 255
