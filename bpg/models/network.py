@@ -184,7 +184,7 @@ def save_network(network: Network, path: Path) -> None:
 
 
 def load_network(path: Path) -> Network:
-    """Read a file written by `save_network`; the network is in evaluation mode.
+    """Read a file written by `save_network`; the network is `channels_last` and evaluates.
 
     Raises BPGError where the file is missing, cut off, of another kind or holds NaN.
     """
@@ -209,4 +209,4 @@ def load_network(path: Path) -> Network:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise BPGError(f"{path}: {name} holds NaN or infinity; train it again")
-    return network.eval()
+    return network.eval().to(memory_format=torch.channels_last)
