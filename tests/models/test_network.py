@@ -258,7 +258,8 @@ def test_file_gives_the_same_network_back(parts, build, tmp_path, randomise):
     assert loaded.architecture == network.architecture
     assert not any(module.training for module in loaded.modules())
     images = pictures(20, 30)
-    assert torch.equal(loaded(images).scores, network.eval()(images).scores)
+    network.eval().to(memory_format=torch.channels_last)
+    assert torch.equal(loaded(images).scores, network(images).scores)
     state = network.state_dict()
     assert loaded.state_dict().keys() == state.keys()
     assert all(torch.equal(v, state[k]) for k, v in loaded.state_dict().items())
