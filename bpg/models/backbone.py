@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bpg.errors import BPGError
+from bpg.models.depthwise import with_fast_depthwise
 
 
 class Backbone(nn.Module):
@@ -22,12 +23,13 @@ class Backbone(nn.Module):
     def __init__(self, name: str, options: dict[str, Any], *, frozen_norm: bool):
         super().__init__()
         try:
-            self.net = timm.create_model(
+            net = timm.create_model(
                 name, features_only=True, output_stride=8, out_indices=(-1,), **options
             )
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BPGError(f"backbone {name!r} with options {options}: {reason}") from error
+        self.net = with_fast_depthwise(net)
         self.features = self.net.feature_info.channels()[-1]
         self.frozen_norm = frozen_norm
         if frozen_norm:

@@ -1,0 +1,87 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bpg.models.depthwise import DepthwiseConv2d, with_fast_depthwise
+
+CASES = [(size, dilation) for size in (3, 5, 7) for dilation in (1, 2, 3, 4, 6)]
+
+
+def made(size, dilation, channels=6, *, bias=False):
+    torch.manual_seed(size + dilation)
+    padding = size // 2 * dilation
+    plain = nn.Conv2d(
+        channels, channels, size, padding=padding, dilation=dilation, groups=channels, bias=bias
+    )
+    fast = with_fast_depthwise(
+        nn.Conv2d(
+            channels, channels, size, padding=padding, dilation=dilation, groups=channels, bias=bias
+        )
+    )
+    fast.load_state_dict(plain.state_dict())
+    return plain, fast
+
+
+@pytest.mark.parametrize(("size", "dilation"), CASES)
+@pytest.mark.parametrize("shape", [(13, 17), (8, 8), (1, 9)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_values_and_gradients_equal_pytorchs(size, dilation, shape, bias):
+    plain, fast = (layer.double() for layer in made(size, dilation, bias=bias))
+    assert type(fast) is DepthwiseConv2d
+    maps = torch.randn(2, 6, *shape, dtype=torch.float64)
+    results = []
+    for layer in (plain, fast):
+        given = maps.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
+        found = layer(given)
+        weights = torch.linspace(-1, 1, found.numel(), dtype=torch.float64).view_as(found)
+        (found * weights).sum().backward()
+        results.append((found, given.grad, *(p.grad for p in layer.parameters())))
+    for one, other in zip(*results, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    _, fast = made(5, 4, channels=2)
+    fast.double()
+    maps = torch.randn(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(fast, maps)
+
+
+def test_under_autocast_the_weights_learn_from_sums_in_float32():
+    """Of 5,000 products each; PyTorch's own gradient is the judge, in float64."""
+    _, fast = made(3, 2, channels=4)
+    maps = torch.randn(5, 4, 32, 32).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = fast(maps)
+    assert found.dtype == torch.bfloat16
+    upstream = torch.randn_like(found)
+    found.backward(upstream)
+    weight = fast.weight.detach().bfloat16().double().requires_grad_()
+    F.conv2d(maps.double(), weight, padding=2, dilation=2, groups=4).backward(upstream.double())
+    assert fast.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(fast.weight.grad.double(), weight.grad, rtol=0.01, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        nn.Conv2d(4, 8, 3, padding=1, groups=4),
+        nn.Conv2d(4, 4, 3, padding=1, groups=2),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Conv2d(4, 4, 3, padding=1, groups=4, stride=2),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Conv2d(4, 4, 4, padding=2, groups=4),
+        nn.Conv2d(4, 4, (3, 1), padding=(1, 0), groups=4),
+        nn.Conv2d(4, 4, 3, padding=1, groups=4, padding_mode="reflect"),
+        nn.Conv2d(1, 1, 3, padding=1, groups=1),
+    ],
+)
+def test_other_convolutions_are_left_alone(other):
+    assert type(with_fast_depthwise(other)) is nn.Conv2d
+
+
+def test_nothing_is_computed_on_the_meta_device():
+    _, fast = made(5, 4)
+    assert fast.to("meta")(torch.empty(2, 6, 9, 9, device="meta")).shape == (2, 6, 9, 9)
