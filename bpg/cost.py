@@ -212,6 +212,10 @@ def step_times(steps: Mapping[Key, Step], rounds: int) -> dict[Key, list[float]]
     return times
 
 
+def _ratio(seconds: list[float], beside: list[float]) -> float:
+    return median(one / other for one, other in zip(seconds, beside, strict=True))
+
+
 def _wait() -> None:
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
@@ -240,7 +244,8 @@ def measure(
     Weights are from scratch. `batch`, `crop`, `device`, `bf16` and `solver` go to
     `training_step`, and so do the variant's share of `labelled` pixels and its objective. Variants
     that train the same network so are measured once and share the figures. For its memory each
-    network is alone; for the times all are there at once, in the order of `architectures`.
+    network is alone; for its time the baseline is there, too, and the two take turns: no device
+    needs room for more.
     """
     keys = {
         name: (architecture.to_json(), labelled[name], str(objectives[name]))
@@ -261,12 +266,16 @@ def measure(
         )
 
     memory = {key: peak_memory(partial(make, name), device) for key, name in distinct.items()}
-    times = step_times({key: make(name) for key, name in distinct.items()}, rounds)
+    beside = {keys[baseline]: make(baseline)}
+    times = {
+        key: step_times(beside | ({} if key in beside else {key: make(name)}), rounds)
+        for key, name in distinct.items()
+    }
     costs = []
     for name, architecture in architectures.items():
         with torch.device("meta"):
             network = Network(architecture)
-        seconds = times[keys[name]]
+        seconds = times[keys[name]][keys[name]]
         costs.append(
             Cost(
                 name,
@@ -275,7 +284,7 @@ def measure(
                 macs=macs(network, crop),
                 memory=memory[keys[name]],
                 seconds=median(seconds),
-                ratio=median(a / b for a, b in zip(seconds, times[keys[baseline]], strict=True)),
+                ratio=_ratio(seconds, times[keys[name]][keys[baseline]]),
             )
         )
     return costs

@@ -417,8 +417,9 @@ def test_equal_networks_are_measured_once_and_listed_each(monkeypatch):
         bf16=False,
     )
     assert [item.variant for item in costs] == list(architectures)
-    # Twice for the memory, three times in the rounds; `again` is no network of its own.
-    assert len(made) == 5 * (2 + 3)
+    # Twice for the memory, three times in the rounds, the baseline in each of the others' as well;
+    # `again` is no network of its own.
+    assert len(made) == 5 * (2 + 3) + 4 * 3
     mask, scribble, again, prn, cut, cut_again, _ = costs
     # Apart from the network without a regulariser, and from that with another.
     assert [made.count({name}) for name in ("normalized_cut", "dense_crf")] == [2 + 3, 2 + 3]
