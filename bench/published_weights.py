@@ -1,4 +1,4 @@
-"""Convert the dense CRF loss's published weight to ours: `python bench/published_weights.py TAR`.
+"""Convert the dense CRF loss's published weight to ours: `python -m bench.published_weights TAR`.
 
 TAR is VOCtrainval_11-May-2012.tar, the official one or a sample in its layout. The published loss
 (rloss) sums the energy over the pairs of pixels of crops of 513x513, taken at half size, and

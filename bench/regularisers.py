@@ -1,4 +1,4 @@
-"""Time and memory of each regulariser, forward and backward: `python bench/regularisers.py [SIDE]`.
+"""Time and memory of each regulariser, forward and backward: `python -m bench.regularisers [SIDE]`.
 
 SIDE (default 97) is the crop's side in pixels, 8n+1; a batch of 8 with 7 classes, one thread.
 For the dense Gaussian sums the floor is printed, too: the exponentials of half of the affinity

@@ -1,6 +1,6 @@
 """Measure what it costs to be able to go on: checkpoints, and the journal of kept files.
 
-    python bench/resuming.py [FOLDER]
+    python -m bench.resuming [FOLDER]
 
 A checkpoint is held against writing as many bytes to the disk of FOLDER (here, if none is given)
 and flushing them, which is its floor; a kept mask against writing it alone. The last column is
@@ -18,17 +18,15 @@ from statistics import median
 import numpy as np
 import torch
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # stages/ is run in place, not installed
-
-from bpg.data.masks import write_mask  # noqa: E402
-from bpg.models.network import Network  # noqa: E402
-from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint  # noqa: E402
-from bpg.training.solver import make_optimizer, parameter_groups  # noqa: E402
-from bpg.variants import VARIANTS  # noqa: E402
-from bpg.work import open_work  # noqa: E402
-from stages.parameters import Dataset, Parameters, Recipe, Switches, read_section  # noqa: E402
-from stages.training import architecture  # noqa: E402
+from bpg.data.masks import write_mask
+from bpg.models.network import Network
+from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from bpg.training.solver import make_optimizer, parameter_groups
+from bpg.variants import VARIANTS
+from bpg.work import open_work
+from stages.layout import ROOT
+from stages.parameters import Dataset, Parameters, Recipe, Switches, read_section
+from stages.training import architecture
 
 ROUNDS = 5
 PICTURES = 300

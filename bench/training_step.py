@@ -1,20 +1,17 @@
 """Measure what each scribble variant costs, as ratios to the scribble baseline in the same run.
 
-    python bench/training_step.py [RECIPE] [ROUNDS] [MIXING]
+    python -m bench.training_step [RECIPE] [ROUNDS] [MIXING]
 
 The stage cost with other recipes, more rounds or another mixing of the PRN; `bpg.cost` says what
 the figures are. The data set's classes are VOC's for recipes small and paper.
 """
 
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # stages/ is run in place, not installed
-
-from bpg.variants import VARIANTS  # noqa: E402
-from stages.cost import measure_variants  # noqa: E402
-from stages.parameters import Dataset, Parameters, Recipe, Switches, read_section  # noqa: E402
+from bpg.variants import VARIANTS
+from stages.cost import measure_variants
+from stages.layout import ROOT
+from stages.parameters import Dataset, Parameters, Recipe, Switches, read_section
 
 
 def read(recipe: str, mixing: str | None) -> Parameters:

@@ -1,0 +1,1 @@
+"""Measurements, to be run by hand: `make bench`, or one file by `python -m bench.NAME`."""

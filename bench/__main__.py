@@ -1,0 +1,72 @@
+"""`make bench`: measure all paths against the usual way and write bench/RESULTS.md."""
+
+import platform
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+from bench.measure import Row
+from bpg.files import whole_file
+from stages.provenance import hardware
+from stages.versions import versions
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+FILES = (
+    "crf",
+    "hed",
+    "inference",
+    "resnet_step",
+    "augmentation",
+    "strokes",
+    "evaluation",
+    "probability_files",
+    "propagation",
+    "stage_memory",
+)
+
+
+def main() -> None:
+    """Measure the files named, all by default; only all of them are written down."""
+    names = sys.argv[1:] or FILES
+    rows = []
+    for name in names:
+        started = time.perf_counter()
+        print(f"{name} ...", flush=True)
+        rows += import_module(f"bench.{name}").rows()
+        print(f"  {time.perf_counter() - started:.0f} s", flush=True)
+    text = table(rows)
+    print(text)
+    if tuple(names) == FILES:
+        with whole_file(RESULTS) as partial:
+            partial.write_text(heading() + text, encoding="utf-8")
+
+
+def heading() -> str:
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    packages = ", ".join(f"{name} {number}" for name, number in versions().items())
+    return (
+        "# Ahead of what a user would run instead\n\n"
+        f"`make bench` at {commit or 'an unknown commit'}, on {hardware()}, {platform.system()}; "
+        f"{packages}.\n\n"
+        "Ours and the usual way took turns on the same inputs; medians. Times are of one image or "
+        "step. The ratio is theirs over ours. The floor is what the bytes or operations alone "
+        "take. What the usual way is, the file of the same name in `bench/` says.\n\n"
+    )
+
+
+def table(rows: list[Row]) -> str:
+    lines = ["| path | ours | theirs | ratio | target | floor | quality |", "| --- " * 7 + "|"]
+    for row in rows:
+        lines.append(
+            f"| {row.path} | {row.ours:.4g} {row.unit} | {row.theirs:.4g} {row.unit} "
+            f"| {row.ratio:.2f} | {row.target} | {row.floor} | {row.quality} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
