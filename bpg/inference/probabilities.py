@@ -35,8 +35,10 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     written at a time, into a work (`bpg.work`).
     """
     peaks = probabilities.reshape(len(probabilities), -1).max(1)
-    kept = set(np.flatnonzero(peaks >= FLOOR)) | set(np.unique(probabilities.argmax(0)))
-    kept = sorted(int(k) for k in kept)
+    kept = set(np.flatnonzero(peaks >= FLOOR).tolist())
+    if probabilities.max(0).min() < FLOOR:
+        kept |= set(np.unique(probabilities.argmax(0)).tolist())
+    kept = sorted(kept)
     _, height, width = probabilities.shape
     header = _HEADER.pack(_MAGIC, len(probabilities), len(kept), height, width) + bytes(kept)
     # Rounds, and keeps within a byte.
