@@ -51,7 +51,7 @@ clean: ## delete what the pipeline wrote, but not the cache in .dvc
 	git clean -fdXq results
 
 # Made under a name of its own at the end, so that an install that broke off starts over.
-$(READY): pyproject.toml setup.py constraints.txt bpg/inference/mean_field.cpp
+$(READY): pyproject.toml setup.py constraints.txt bpg/inference/mean_field.cpp bpg/propagation/regions.cpp
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than 3.11; give another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""Build the one compiled part, the CRF's mean field; all else is in pyproject.toml."""
+"""Build the compiled parts, mean field and superpixels; all else is in pyproject.toml."""
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
@@ -14,13 +14,14 @@ FLAGS = [
     "-fno-trapping-math",
 ]
 
+PARTS = {
+    "bpg.inference._mean_field": "bpg/inference/mean_field.cpp",
+    "bpg.propagation._regions": "bpg/propagation/regions.cpp",
+}
+
 setup(
     ext_modules=[
-        Pybind11Extension(
-            "bpg.inference._mean_field",
-            ["bpg/inference/mean_field.cpp"],
-            cxx_std=17,
-            extra_compile_args=FLAGS,
-        )
+        Pybind11Extension(name, [source], cxx_std=17, extra_compile_args=FLAGS)
+        for name, source in PARTS.items()
     ]
 )

@@ -66,6 +66,7 @@ def _propagate(
         delayed(_named)(name, image, scribble, probabilities, options)
         for name, image, scribble, probabilities in problems()
     )
+    # Threads: superpixels and cuts, nearly all of the work, let go of Python's lock.
     found = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
     bar = tqdm(
         found,

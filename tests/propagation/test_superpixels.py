@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from skimage import data
+from skimage.segmentation import felzenszwalb
 
 from bpg.propagation.superpixels import colours, neighbours, superpixels, textures
 
@@ -58,6 +60,39 @@ def test_scale_makes_them_larger(rng):
     assert count[0] > count[1] > count[2]
 
 
+SETTINGS = [(50, 0.5, 8), (100, 0.8, 50), (1, 0.0, 1), (3.7, 0.3, 20), (1e4, 2.5, 3)]
+
+
+@pytest.mark.parametrize("options", SETTINGS)
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
+def test_photographs_have_the_superpixels_of_scikit_image(name, options):
+    photograph = getattr(data, name)()[:375, :500]
+    same_as_theirs(photograph, options)
+    same_as_theirs(photograph[::3, ::2], options)
+
+
+@settings(deadline=None)
+@given(
+    arrays.arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3)),
+        # A few shades, so that many distances are equal.
+        elements=st.sampled_from([0, 3, 128, 255]),
+    ),
+    st.sampled_from(SETTINGS),
+)
+def test_small_images_have_the_superpixels_of_scikit_image(image, options):
+    same_as_theirs(image, options)
+
+
+def same_as_theirs(image, options):
+    scale, sigma, min_size = options
+    found = superpixels(image, scale=scale, sigma=sigma, min_size=min_size)
+    theirs = felzenszwalb(image, scale=scale, sigma=sigma, min_size=min_size)
+    assert found.shape == theirs.shape
+    assert (found == theirs).all()
+
+
 @settings(deadline=None)
 @given(
     arrays.arrays(
@@ -77,6 +112,21 @@ def test_neighbours_are_all_that_touch(regions):
     found = neighbours(regions)
     assert found.shape == (len(pairs), 2)
     assert [tuple(pair) for pair in found.tolist()] == sorted(pairs)
+
+
+def test_neighbours_and_textures_of_a_photograph_are_those_written_plainly():
+    image = data.coffee()[:375, :500]
+    regions = superpixels(image, scale=50, sigma=0.5, min_size=8)
+    sides = [(regions[:, :-1], regions[:, 1:]), (regions[:-1], regions[1:])]
+    pairs = np.concatenate([np.stack([a.ravel(), b.ravel()], axis=1) for a, b in sides])
+    pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
+    assert np.array_equal(neighbours(regions), pairs)
+    slopes = np.stack(np.gradient(image.mean(2)), axis=2)
+    roots = np.sign(slopes) * np.sqrt(np.abs(slopes) / 127.5)
+    bins = np.clip((roots + 1) * 5, 0, 9).astype(np.int64) + np.array([0, 10])
+    counts = np.zeros((regions.max() + 1, 20))
+    np.add.at(counts, (regions[..., None], bins), 1)
+    assert np.array_equal(textures(image, regions), counts / counts.sum(1, keepdims=True))
 
 
 def test_one_region_has_no_neighbours():
