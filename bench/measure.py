@@ -1,8 +1,10 @@
 """What the benchmarks share: taking turns, the machine's speeds, photographs, the table's row."""
 
+import json
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -112,7 +114,10 @@ def probabilities(labels: np.ndarray, sharpness: float, noise: float, seed: int)
 
 
 def show(rows: list[Row]) -> None:
-    """Print rows, one a line."""
+    """Print rows, one a line; as JSON with --json."""
+    if "--json" in sys.argv:
+        print(json.dumps([asdict(row) for row in rows]))
+        return
     for row in rows:
         print(
             f"{row.path}: {row.ours:.4g} {row.unit}, theirs {row.theirs:.4g}, "

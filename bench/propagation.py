@@ -1,31 +1,31 @@
-"""Time of ScribbleSup's propagation of images of 500 x 375 pixels and 21 classes, on two cores.
+"""Time of ScribbleSup's propagation of images of 500 x 375 pixels and 21 classes, on all cores.
 
-    python bench/propagation.py
+    python -m bench.propagation
 
 Against the former way: scikit-image's superpixels, pairs of neighbours sorted as rows, both in
 joblib's threads. The two sides take turns within one run; times are medians, for one image of
 many. The photographs are scikit-image's, the strokes are made up here, and so are the network's
 probabilities. Floor: NumPy's sort of the edges' costs, which alone decides the superpixels of
-equal costs, on both cores at a time.
+equal costs, on all cores at a time.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 from skimage import data
 from skimage.segmentation import felzenszwalb
 
+from bench.measure import Row, in_turns, show
 from bpg.data.masks import IGNORE
 from bpg.opencv import cv2
 from bpg.propagation.graph_cut import expand
 from bpg.propagation.propagate import SMALLEST, UNIT, PropagationOptions, propagate
 
-CORES = 2
 CLASSES = 21
 ROUNDS = 5
 REPEATS = 4  # of each image in a round, so that both cores have work to the end
@@ -68,8 +68,8 @@ class Case(NamedTuple):
 Way = Callable[[Case, PropagationOptions], NDArray[np.uint8]]
 
 
-def rows() -> list[dict[str, Any]]:
-    """Measure; a row has the strings path, floor and quality, and ours, theirs (s) and ratio."""
+def rows() -> list[Row]:
+    """Measure."""
     cases = [case(name, seed) for seed, name in enumerate(STROKES)]
     small = [smaller(one) for one in cases]
     return [
@@ -101,36 +101,25 @@ def smaller(one: Case) -> Case:
     return Case(one.image[part].copy(), one.scribble[part].copy(), one.probabilities[:, *part])
 
 
-def compare(
-    path: str, cases: list[Case], repeats: int, options: PropagationOptions
-) -> dict[str, Any]:
+def compare(path: str, cases: list[Case], repeats: int, options: PropagationOptions) -> Row:
     many = cases * repeats
-    seconds: dict[Way, list[float]] = {ours: [], theirs: []}
-    for count in range(ROUNDS + 1):
-        for way, taken in seconds.items():
-            start = time.perf_counter()
-            for _ in in_threads(way, many, options):
-                pass
-            if count:
-                taken.append((time.perf_counter() - start) / len(many))
-    labels = [[*in_threads(way, cases, options)] for way in seconds]
-    assert all(map(np.array_equal, *labels))
-    mine, former = (median(taken) for taken in seconds.values())
-    return {
-        "path": path,
-        "ours": mine,
-        "theirs": former,
-        "ratio": former / mine,
-        "floor": f"{1e3 * sorting(cases) / CORES:.1f} ms",
-        "quality": f"labels of {len(cases)} images equal",
-    }
+    found: dict[Way, list[NDArray[np.uint8]]] = {}
+
+    def run(way: Way) -> None:
+        found[way] = [*in_threads(way, many, options)]
+
+    times = in_turns(lambda: run(ours), lambda: run(theirs), ROUNDS)
+    assert all(map(np.array_equal, *found.values()))
+    floor = f"{1e3 * sorting(cases) / cpu_count():.1f} ms: sorting the edges"
+    quality = f"labels of {len(cases)} images equal"
+    return Row(path, *(taken / len(many) for taken in times), "≥ 1.8", floor, quality)
 
 
 def in_threads(
     way: Way, cases: list[Case], options: PropagationOptions
 ) -> Iterator[NDArray[np.uint8]]:
     jobs = (delayed(way)(one, options) for one in cases)
-    return Parallel(n_jobs=CORES, prefer="threads", return_as="generator")(jobs)
+    return Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
 
 
 def sorting(cases: list[Case]) -> float:
@@ -223,14 +212,5 @@ def histograms(
     return counts / counts.sum(1, keepdims=True)
 
 
-def main() -> None:
-    """Print the rows."""
-    for one in rows():
-        print(
-            f"{one['path']}: {1e3 * one['ours']:.1f} ms, formerly {1e3 * one['theirs']:.1f} ms, "
-            f"ratio {one['ratio']:.1f}; floor {one['floor']}; {one['quality']}"
-        )
-
-
 if __name__ == "__main__":
-    main()
+    show(rows())

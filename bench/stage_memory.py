@@ -1,9 +1,8 @@
 """Peak memory of every stage that goes through the images, at 1, 4 and 16 times as many.
 
-    python bench/stage_memory.py [IMAGES]
+    python -m bench.stage_memory
 
-Each stage runs as `python -m stages.NAME` in a checkout of its own, on IMAGES (30, if not given)
-generated training images and as many for validation, then on more. The peak is that of the
+Each stage runs as `python -m stages.NAME` in a checkout of its own, on 30 generated training images and as many for validation, then on more. The peak is that of the
 stage's process, or of the largest that it starts. The last column is what a thousand more images
 of both kinds cost, by the two larger sizes: what is loaded or allotted once is behind them, but
 for the bootstrap's arrays in `tables` and `report`, which grow to 48 MB at some 200 images.
@@ -15,9 +14,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from bench.measure import Row
 
 ROOT = Path(__file__).parents[1]
 IMAGES = 30
@@ -47,18 +49,21 @@ STAGES = (
 NOT_SHOWN = {"warm_up warm 0", "predict bpg 0", "crf bpg 0", "evaluate bpg 0", "cost"}
 
 
-def rows() -> list[dict[str, Any]]:
-    """Measure; ours and theirs are the peaks in bytes at the most and at the fewest images."""
+def rows() -> list["Row"]:
+    """Measure; ours and theirs are the peaks at the most and at the fewest images."""
     found = measure(IMAGES)
+    from bench.measure import Row  # noqa: PLC0415 large: see above
+
     return [
-        {
-            "path": f"peak memory, {stage}",
-            "ours": float(peaks[-1]),
-            "theirs": float(peaks[0]),
-            "ratio": peaks[-1] / peaks[0],
-            "floor": f"{peaks[0] / 2**20:.0f} MB at {IMAGES} images",
-            "quality": f"{slope(peaks, IMAGES):+.1f} MB per 1,000 images",
-        }
+        Row(
+            f"peak memory of {stage}, {TIMES[-1] * IMAGES} images beside {IMAGES}",
+            peaks[-1] / 2**20,
+            peaks[0] / 2**20,
+            "1",
+            "",
+            f"{slope(peaks, IMAGES):+.1f} MB per 1,000 images",
+            unit="MB",
+        )
         for stage, peaks in found.items()
     ]
 
@@ -140,16 +145,8 @@ def run(folder: Path, stage: str) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def main() -> None:
-    """Print the table."""
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
-    found = measure(images)
-    print(f"{'MB at so many images':34}", *(f"{times * images:>8,}" for times in TIMES), end="")
-    print("  per 1,000")
-    for stage, peaks in found.items():
-        print(f"{stage:34}", *(f"{peak / 2**20:8.1f}" for peak in peaks), end="")
-        print(f"{slope(peaks, images):+11.2f}")
-
-
 if __name__ == "__main__":
-    main()
+    measured = rows()
+    from bench.measure import show
+
+    show(measured)
