@@ -2,10 +2,11 @@
 
     python -m bench.stage_memory
 
-Each stage runs as `python -m stages.NAME` in a checkout of its own, on 30 generated training images and as many for validation, then on more. The peak is that of the
-stage's process, or of the largest that it starts. The last column is what a thousand more images
-of both kinds cost, by the two larger sizes: what is loaded or allotted once is behind them, but
-for the bootstrap's arrays in `tables` and `report`, which grow to 48 MB at some 200 images.
+Each stage runs as `python -m stages.NAME` in a checkout of its own, on 30 generated training images
+and as many for validation, then on more. The peak is that of the stage's process, or of the largest
+that it starts. The last column is what a thousand more images of both kinds cost, by the two larger
+sizes: what is loaded or allotted once is behind them, but for the bootstrap's arrays in `tables`
+and `report`, which grow to 48 MB at some 200 images.
 """
 
 import os
