@@ -30,7 +30,7 @@ def edges(parameters: Parameters) -> None:
     device = choose_device(parameters.switches.device)
     bf16 = choose_bf16(parameters.recipe.machine.bf16, device)
     # Images side by side, a core each: one image over two cores takes nearly as long as over one.
-    set_up(device, threads=1, seed=0, deterministic=parameters.recipe.machine.deterministic)
+    set_up(device, threads=1, seed=0)
     made_on = rounding(device, parameters.recipe.machine, bf16=bf16)
     with unfinished("edges", parameters, rounding=made_on) as work:
 

@@ -363,6 +363,7 @@ class Machine(Section):
     workers: Annotated[int, Field(ge=0), NUMBER]
     cache: bool
     deterministic: bool
+    compile: bool
     checkpoint_seconds: NonNegative
 
     @field_validator("bf16", mode="before")

@@ -21,7 +21,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
     run = run_layout(variant, seed)
     machine = parameters.recipe.machine
     device = choose_device(parameters.switches.device)
-    set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
+    set_up(device, threads=machine.threads, seed=seed)
     names = read_ids(data.val)
     bf16 = choose_bf16(machine.bf16, device)
     written = 0

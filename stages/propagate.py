@@ -34,7 +34,7 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
     data = data_layout(parameters.switches.dataset)
     machine = parameters.recipe.machine
     device = choose_device(parameters.switches.device)
-    set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
+    set_up(device, threads=machine.threads, seed=seed)
     bf16 = choose_bf16(machine.bf16, device)
     made_on = rounding(device, machine, bf16=bf16)
     with unfinished("propagate", parameters, variant, seed, rounding=made_on) as work:

@@ -44,7 +44,7 @@ def rounding(device: torch.device, machine: Machine, *, bf16: bool) -> dict[str,
     GPU they decide nothing. The kind of processor or GPU is left out: a job that is moved to
     another machine should rather go on, to a result that agrees within rounding.
     """
-    settings: dict[str, Any] = {"device": device.type, "bf16": bf16}
+    settings: dict[str, Any] = {"device": device.type, "bf16": bf16, "compile": machine.compile}
     if device.type == "cpu":
         return settings | {"threads": torch.get_num_threads()}
     return settings | {"deterministic": machine.deterministic}

@@ -25,7 +25,7 @@ def samples(parameters: Parameters) -> None:
     data = data_layout(switches.dataset)
     seed, machine = switches.seeds[0], parameters.recipe.machine
     device = choose_device(switches.device)
-    set_up(device, threads=machine.threads, seed=seed, deterministic=machine.deterministic)
+    set_up(device, threads=machine.threads, seed=seed)
     bf16 = choose_bf16(machine.bf16, device)
     ids = read_ids(data.train)
     chosen = choose_images(ids, data.masks, min(SAMPLE_IMAGES, len(ids)))

@@ -87,6 +87,7 @@ def train_variant(
             **recipe.training.model_dump(exclude={"augmentation", "epochs"}),
             device=device,
             bf16=bf16,
+            compiled=machine.compile,
             workers=machine.workers,
             seed=seed,
             title=f"{variant_name}, seed {seed}",

@@ -45,13 +45,13 @@ def set_up(
     *,
     threads: int,
     seed: int,
-    deterministic: bool,
+    deterministic: bool = False,
     fixed_size: bool = False,
 ) -> None:
     """Seed, choose the number of CPU threads (0: all cores) and the deterministic kernels.
 
-    `fixed_size` says that all batches have one size, so that it pays to try out kernels and to
-    keep freed memory.
+    These are for training on a GPU: forward passes repeat without them. `fixed_size` says that all
+    batches have one size, so that it pays to try out kernels and to keep freed memory.
     """
     torch.manual_seed(seed)
     torch.set_num_threads(threads or _cores())

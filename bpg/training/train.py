@@ -63,6 +63,7 @@ def train(
     clip: float | None,
     device: torch.device,
     bf16: bool,
+    compiled: bool = False,
     workers: int,
     seed: int,
     title: str,
@@ -77,6 +78,8 @@ def train(
     batch is dropped. `first_epoch` counts the epochs that the network has been trained before, so
     that these go on in the same sequence of random draws; the schedule starts anew. The curves
     (one point an epoch) go to the folder `curves` in DVCLive's layout.
+
+    `compiled` runs the network through `torch.compile`: minutes before the first step.
 
     The file `checkpoint` gets the state every `checkpoint_seconds`, at an interrupt and at the
     end. Where it is there at the start, training goes on from it, to the same result on the CPU
@@ -97,6 +100,8 @@ def train(
     if steps == 0:
         raise BPGError(f"{len(pictures)} training pictures do not fill one batch of {batch}")
     network.to(device, memory_format=torch.channels_last).train()
+    if compiled:
+        network.compile(dynamic=False)
     groups = parameter_groups(
         network, rate=rate, decay=decay, head_rate=head_rate, new_rate=new_rate
     )
