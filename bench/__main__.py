@@ -18,6 +18,7 @@ FILES = (
     "hed",
     "inference",
     "resnet_step",
+    "gpu_memory",
     "augmentation",
     "strokes",
     "evaluation",
