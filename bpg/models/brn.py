@@ -58,7 +58,24 @@ class BRN(nn.Module):
         if self.channels == "foreground":
             maps = foreground_background(maps)
         # Once for all, and before the hidden layers, which have more channels.
-        maps = F.pad(maps, (len(self.convolutions),) * 4, mode="replicate")
+        maps = _continued(maps, len(self.convolutions))
         for convolution in self.convolutions[:-1]:
             maps = F.leaky_relu(convolution(maps), SLOPE, inplace=True)
         return self.convolutions[-1](maps)
+
+
+def _continued(maps: torch.Tensor, reach: int) -> torch.Tensor:
+    """Replicate the border pixels of (N, C, H, W) outwards, `reach` times on each side."""
+    if maps.device.type == "cpu":
+        return F.pad(maps, (reach,) * 4, mode="replicate")
+    return _joined(maps, reach)
+
+
+def _joined(maps: torch.Tensor, reach: int) -> torch.Tensor:
+    """The same from parts: on CUDA the derivative of PyTorch's own repeats only by way of a sort."""
+    for dim in (2, 3):
+        first, last = maps.narrow(dim, 0, 1), maps.narrow(dim, -1, 1)
+        size = list(maps.shape)
+        size[dim] = reach
+        maps = torch.cat([first.expand(size), maps, last.expand(size)], dim)
+    return maps

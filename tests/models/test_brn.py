@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bpg.models.brn import BRN, foreground_background
+from bpg.models.brn import BRN, _joined, foreground_background
 
 
 def brn(channels="foreground", source="probabilities", classes=4, width=5, depth=3) -> BRN:
@@ -135,3 +135,13 @@ def test_no_seed_starts_dead(channels):
         network = brn(channels, width=4)
         network(scores).sum().backward()
         assert network.convolutions[0].weight.grad.abs().max() > 0, seed
+
+
+@pytest.mark.parametrize("reach", [1, 3])
+def test_the_borders_are_continued_alike_on_cpu_and_gpu(reach):
+    maps = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    expected, found = F.pad(maps, (reach,) * 4, mode="replicate"), _joined(maps, reach)
+    assert torch.equal(found, expected)
+    outer = torch.randn_like(expected)
+    gradients = [torch.autograd.grad(one, maps, outer)[0] for one in (expected, found)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
