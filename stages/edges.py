@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from PIL import Image
 from tqdm import tqdm
 
 from bpg.data.ids import read_ids
-from bpg.data.masks import image_path, image_size, read_image, read_mask
+from bpg.data.masks import image_path, image_size, read_image, read_mask, write_grey
 from bpg.data.pretrained import HED
 from bpg.edges.boundaries import fit, shuffled, true_edges
 from bpg.edges.hed import edge_map, load_hed
@@ -54,7 +53,7 @@ def edges(parameters: Parameters) -> None:
             if receiver != name:
                 path = image_path(data.images, receiver)
                 edge = fit(edge, image_size(path.read_bytes(), str(path)))  # noqa: PLW2901
-            Image.fromarray(edge).save(*work.begin(file(name)))
+            write_grey(*work.begin(file(name)), edge)
             work.add(file(name))
         work.deliver({"edges": data.edges})
 

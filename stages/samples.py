@@ -3,12 +3,11 @@
 Only training pictures have strokes and HED maps to show beside the predictions.
 """
 
-from PIL import Image
 from tqdm import tqdm
 
 from bpg.data.choose import choose_images
 from bpg.data.ids import read_ids
-from bpg.data.masks import image_path, read_image, write_mask
+from bpg.data.masks import image_path, read_image, write_grey, write_mask
 from bpg.files import whole_directory
 from bpg.inference.edges import predict_edges
 from bpg.inference.voting import vote
@@ -44,7 +43,7 @@ def samples(parameters: Parameters) -> None:
                 write_mask(folder / "masks" / variant / f"{name}.png", labels)
                 if network.brn is not None:
                     edge = predict_edges(network, image, device=device, bf16=bf16)
-                    Image.fromarray(edge).save(folder / "edges" / variant / f"{name}.png")
+                    write_grey(folder / "edges" / variant / f"{name}.png", edge)
 
 
 if __name__ == "__main__":

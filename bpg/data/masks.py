@@ -33,6 +33,10 @@ _BROKEN = (
 _PALETTE_TYPE, _GREY_OF_8_BITS = 3, (0, 8)  # PNG colour types and bit depths
 # How whole files end; what was cut off does not.
 _JPEG_END, _PNG_END = b"\xff\xd9", b"\0\0\0\0IEND\xaeB`\x82"
+_SMOOTH = (
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+)
 _COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -98,6 +102,18 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     picture = Image.fromarray(mask)
     picture.putpalette(PALETTE.tobytes())
     picture.save(path, format="PNG")
+
+
+def write_grey(path: Path, values: np.ndarray) -> None:
+    """Write uint8 (H, W) as an 8-bit grey PNG, such as an edge map; equal values, equal bytes.
+
+    Not atomic, as `write_mask`. Of smooth maps, Pillow's files are as large and take six times as
+    long.
+    """
+    if values.dtype != np.uint8 or values.ndim != 2:
+        raise ValueError(f"a grey picture is uint8 (H, W), not {values.dtype} {values.shape}")
+    _, png = cv2.imencode(".png", values, _SMOOTH)
+    path.write_bytes(png.tobytes())
 
 
 def read_image(path: Path) -> np.ndarray:

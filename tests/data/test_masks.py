@@ -18,6 +18,7 @@ from bpg.data.masks import (
     read_grey,
     read_image,
     read_mask,
+    write_grey,
     write_mask,
 )
 from bpg.errors import BPGError
@@ -139,6 +140,61 @@ def test_absurd_sizes_are_refused_before_decoding(side):
         with pytest.raises(BPGError, match=r"big\.png: .*pixels"):
             decode_mask(png_header(side, side), "big.png")
     assert masks.PIXEL_LIMIT < 6_400**2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (40, 61)])
+def test_grey_files_come_back_and_repeat(shape, tmp_path):
+    values = noise(shape)
+    for name in ("one.png", "other.png"):
+        write_grey(tmp_path / name, values)
+    assert np.array_equal(read_grey(tmp_path / "one.png"), values)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "one.png")), values)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "other.png").read_bytes()
+    with pytest.raises(ValueError, match="uint8"):
+        write_grey(tmp_path / "no.png", values.astype(float))
+
+
+def saved(path, array, **options):
+    """The file as Pillow writes it; its bytes."""
+    Image.fromarray(array).save(path, **options)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}]
+)
+def test_a_jpeg_is_read_to_pillows_pixels(options, tmp_path):
+    path = tmp_path / "a.jpg"
+    image = np.asarray(Image.fromarray(noise((13, 17, 3))).resize((83, 61)))
+    saved(path, image, **options)
+    assert np.array_equal(read_image(path), np.asarray(Image.open(path)))
+    # Turned by its EXIF alone: pixels as stored.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    saved(path, image, exif=exif, **options)
+    assert read_image(path).shape == image.shape
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.97])
+def test_a_jpeg_that_is_cut_off_is_refused(kept, tmp_path):
+    """OpenCV would give the rest in grey."""
+    path = tmp_path / "a.jpg"
+    content = saved(path, np.asarray(Image.fromarray(noise((13, 17, 3))).resize((83, 61))))
+    for tail in (b"", bytes(len(content))):
+        path.write_bytes((content[: int(kept * len(content))] + tail)[: len(content)])
+        with pytest.raises(BPGError, match=r"a\.jpg"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.97])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_grey_png_that_is_cut_off_is_refused_whatever_it_ends_with(kept, whole, tmp_path):
+    path = tmp_path / "a.png"
+    write_grey(path, noise((61, 83)))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))] + (content[-12:] if whole else b""))
+    with pytest.raises(BPGError, match=r"a\.png"):
+        read_grey(path)
 
 
 def test_image_path_prefers_jpg_and_names_both(tmp_path):
