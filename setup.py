@@ -1,5 +1,8 @@
 """Build the compiled parts, mean field and superpixels; all else is in pyproject.toml."""
 
+import hashlib
+from pathlib import Path
+
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 
@@ -14,14 +17,21 @@ FLAGS = [
     "-fno-trapping-math",
 ]
 
+# Not inside the package `bpg`: a copy of the checkout (`dvc exp run --temp`) has no built files
+# and still finds these.
 PARTS = {
-    "bpg.inference._mean_field": "bpg/inference/mean_field.cpp",
-    "bpg.propagation._regions": "bpg/propagation/regions.cpp",
+    "_bpg_mean_field": "bpg/inference/mean_field.cpp",
+    "_bpg_regions": "bpg/propagation/regions.cpp",
 }
 
-setup(
-    ext_modules=[
-        Pybind11Extension(name, [source], cxx_std=17, extra_compile_args=FLAGS)
-        for name, source in PARTS.items()
-    ]
-)
+
+def extension(name: str, source: str) -> Pybind11Extension:
+    """Describe one; its SOURCE is the digest by which `bpg.compiled` knows what it was built of."""
+    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    macros = [("SOURCE", f'"{digest}"')]
+    return Pybind11Extension(
+        name, [source], cxx_std=17, extra_compile_args=FLAGS, define_macros=macros
+    )
+
+
+setup(ext_modules=[extension(name, source) for name, source in PARTS.items()])

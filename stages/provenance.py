@@ -18,7 +18,7 @@ from stages.parameters import Machine
 from stages.versions import versions
 
 # What decides a run's numbers; DVC itself touches dvc.lock and results/ while it runs.
-CODE = ("bpg", "stages", "params", "params.yaml", "dvc.yaml", "constraints.txt")
+CODE = ("bpg", "stages", "setup.py", "params", "params.yaml", "dvc.yaml", "constraints.txt")
 
 
 def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from bpg.data.masks import IGNORE, image_path, read_grey, read_image, read_mask
 from bpg.errors import BPGError
 from bpg.opencv import cv2
 
+_LONGEST = 32_766  # what OpenCV's warp takes
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -70,6 +72,11 @@ class TrainingPictures(Dataset):
         if len(strange):
             raise BPGError(
                 f"{label_path}: label {strange[0]}; only 0..{self.classes - 1} and 255 are known"
+            )
+        if max(image.shape) > _LONGEST:
+            raise BPGError(
+                f"{path}: {image.shape[1]}x{image.shape[0]} pixels; more than {_LONGEST} on a side "
+                "cannot be augmented; cut it into parts"
             )
         planes = {path: image, label_path: label}
         if edges is not None:

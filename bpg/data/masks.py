@@ -112,7 +112,9 @@ def write_grey(path: Path, values: np.ndarray) -> None:
     """
     if values.dtype != np.uint8 or values.ndim != 2:
         raise ValueError(f"a grey picture is uint8 (H, W), not {values.dtype} {values.shape}")
-    _, png = cv2.imencode(".png", values, _SMOOTH)
+    done, png = cv2.imencode(".png", values, _SMOOTH)
+    if not done:
+        raise BPGError(f"{path}: OpenCV cannot write a PNG of {values.shape} pixels")
     path.write_bytes(png.tobytes())
 
 
@@ -120,7 +122,7 @@ def read_image(path: Path) -> np.ndarray:
     """Return a JPEG or PNG as RGB: uint8 (H, W, 3), pixels as stored (EXIF is not applied).
 
     Raises BPGError, naming the file, if it is missing, cut off, of another type, of more than 8
-    bits a channel, or of more than PIXEL_LIMIT pixels.
+    bits a channel, or of more than PIXEL_LIMIT pixels. Damage inside a JPEG is not always noticed.
     """
     name, data = str(path), _read_bytes(path)
     with _open(data, name, ("JPEG", "PNG")) as picture:

@@ -1,11 +1,15 @@
 """Fully connected CRF (Krähenbühl and Koltun, NIPS 2011); its mean field is `mean_field.cpp`."""
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from bpg.compiled import compiled
 from bpg.errors import BPGError
-from bpg.inference._mean_field import mean_field
+
+_SOURCE = Path(__file__).parent / "mean_field.cpp"
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,24 @@ class CRFOptions:
     bilateral_xy: float
     bilateral_rgb: float
 
+    def __post_init__(self) -> None:
+        """ValueError for what the compiled part must not see: it checks nothing of it."""
+        weights = self.gaussian_weight, self.bilateral_weight
+        deviations = self.gaussian_xy, self.bilateral_xy, self.bilateral_rgb
+        if not all(map(math.isfinite, (*weights, *deviations))):
+            raise ValueError(f"not finite: {self}")
+        if self.iterations < 0 or min(weights) < 0 or min(deviations) < SMALLEST:
+            raise ValueError(f"iterations and weights from 0, deviations from {SMALLEST}: {self}")
+
+
+SMALLEST = 1e-6
+"""Smallest deviation: smaller ones are nothing in single precision."""
 
 FLOOR = 0.05
-"""A class whose probability stays under this everywhere is left out of the iterations that follow.
+"""A class that stays under this everywhere and wins nowhere is left out of the later iterations.
 
-An unsure network keeps most classes over it; after one iteration a few are left.
+It could come back in principle, and has not been seen to. An unsure network keeps most classes
+over it; after one iteration a few are left.
 """
 
 
@@ -45,14 +62,17 @@ def dense_crf(
     Raises BPGError where the deviations are too small for the lattice, ValueError where shapes
     differ or a probability is not above 0.
     """
+    if probabilities.shape != (len(classes), *image.shape[:2]) or image.ndim != 3:
+        raise ValueError(f"{len(classes)} classes, {probabilities.shape} and {image.shape}")
     if len(classes) == 1:
         return np.full(image.shape[:2], classes[0], np.uint8)
     if not (probabilities > 0).all():
         raise ValueError("every probability must be above 0: the energy is its logarithm")
+    module = compiled("_bpg_mean_field", _SOURCE)
     try:
-        kept, result = mean_field(
+        kept, result = module.mean_field(
             np.ascontiguousarray(image), -np.log(probabilities), floor=floor, **vars(options)
         )
-    except ValueError as error:
+    except module.TooFine as error:
         raise BPGError(f"crf: {error}; raise bilateral_rgb or bilateral_xy") from error
     return np.asarray(classes, np.uint8)[kept][result.argmax(0)]

@@ -1,7 +1,8 @@
 // Mean-field inference of the fully connected CRF (Krähenbühl and Koltun, NIPS 2011).
 //
 // The bilateral kernel is applied on the permutohedral lattice (Adams, Baek and Davis, Eurographics
-// 2010), the Gaussian kernel of the positions alone as two 1-D convolutions. Planes are (C, N),
+// 2010), the Gaussian kernel of the positions alone as two 1-D convolutions. The steps are those of
+// the authors' programs (densecrf: BSD, copyright 2011 Philipp Krähenbühl), the code is not. Planes are (C, N),
 // rows of the lattice (vertices, channels). `setup.py` builds it without contracted or reordered
 // arithmetic, so that every processor gives the same bits.
 
@@ -33,6 +34,10 @@ namespace {
 constexpr int D = 5;           // features of a pixel: x, y, red, green, blue
 constexpr int CORNERS = D + 1;  // of a simplex of the lattice
 constexpr float TINY = 1e-20f;
+
+struct TooFine : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 // Numbers keys from 1 on in the order of their arrival: open addressing, grown at half load.
 class Numbers {
@@ -131,7 +136,6 @@ class Lattice {
   }
 
   const Plane& total() const { return total_; }
-  std::size_t vertices() const { return vertices_; }
 
  private:
   void place(const std::uint8_t* rgb, int height, int width, float xy, float colour);
@@ -195,7 +199,7 @@ void Lattice::place(const std::uint8_t* rgb, int height, int width, float xy, fl
   }
   // Far below what 32 bits hold; the packed coordinates below have less room still.
   if (!((width + height) / xy + 3 * 255 / colour < 1e6f))
-    throw std::invalid_argument("the deviations are too small");
+    throw TooFine("the deviations are too small for the lattice");
   std::vector<std::array<std::int32_t, CORNERS>> bases(pixels_);
   std::vector<std::array<std::uint8_t, CORNERS>> ranks(pixels_);
   std::array<std::int32_t, D> lowest, highest;
@@ -257,7 +261,7 @@ void Lattice::place(const std::uint8_t* rgb, int height, int width, float xy, fl
     std::int64_t range = std::int64_t(highest[j]) - lowest[j] + 4 * CORNERS;
     while ((std::int64_t(1) << (bits - shift[j])) < range) ++bits;
   }
-  if (bits > 63) throw std::invalid_argument("the deviations are too small for an image of this size");
+  if (bits > 63) throw TooFine("the deviations are too small for the lattice");
   auto pack = [&](const std::array<std::int64_t, D>& point) {
     std::uint64_t key = 0;
     for (int j = 0; j < D; ++j) key += static_cast<std::uint64_t>(point[j]) << shift[j];
@@ -433,7 +437,8 @@ WIDE void subtract(float* __restrict from, const float* __restrict plane, std::s
   for (std::size_t i = 0; i < n; ++i) from[i] -= plane[i];
 }
 
-// In place: logits (planes of n) to probabilities. Returns the highest of each plane.
+// In place: logits (planes of n) to probabilities. Returns the highest of each plane; `sum` is left
+// with 1 / the highest of each pixel.
 std::vector<float> softmax(const std::vector<float*>& planes, std::size_t n, Plane& peak, Plane& sum) {
   std::copy_n(planes[0], n, peak.begin());
   for (std::size_t c = 1; c < planes.size(); ++c) maximum(peak.data(), planes[c], n);
@@ -476,31 +481,35 @@ py::tuple mean_field(Bytes image, Floats unary, int iterations, float gaussian_w
       for (Plane& plane : q) planes.push_back(plane.data());
       std::vector<float> highest = softmax(planes, n, peak, sum);
       if (iteration == iterations) break;
-      // A class that is unlikely everywhere wins nowhere later: it is left out from here on.
+      // A class that is unlikely everywhere and wins nowhere is left out from here on.
+      float least_winner = 1.0f / *std::max_element(sum.begin(), sum.end());
+      float least = std::min(floor, least_winner);
       std::size_t kept = 0;
-      std::size_t best = std::max_element(highest.begin(), highest.end()) - highest.begin();
       for (std::size_t c = 0; c < q.size(); ++c)
-        if (highest[c] >= floor || c == best) {
+        if (highest[c] >= least) {
           if (kept != c) {
             q[kept].swap(q[c]);
             classes[kept] = classes[c];
           }
           ++kept;
         }
+      bool whole = kept == q.size();
       q.resize(kept);
       classes.resize(kept);
       if (kept == 1) break;
-      // The probabilities sum to one, so that the last class's message follows from the others'.
-      alike[kept - 1] = lattice.total();
       std::vector<const float*> from;
       std::vector<float*> to;
-      for (std::size_t c = 0; c + 1 < kept; ++c) {
+      for (std::size_t c = 0; c + whole < kept; ++c) {
         alike[c].resize(n);
         from.push_back(q[c].data());
         to.push_back(alike[c].data());
       }
       lattice.apply(from, to);
-      for (float* plane : to) subtract(alike[kept - 1].data(), plane, n);
+      if (whole) {
+        // The probabilities sum to one: the last class's message follows from the others'.
+        alike[kept - 1] = lattice.total();
+        for (float* plane : to) subtract(alike[kept - 1].data(), plane, n);
+      }
       for (std::size_t c = 0; c < kept; ++c) {
         gaussian.apply(q[c].data(), near.data());
         add_messages(q[c].data(), energies + static_cast<std::size_t>(classes[c]) * n, near.data(),
@@ -515,7 +524,9 @@ py::tuple mean_field(Bytes image, Floats unary, int iterations, float gaussian_w
 
 }  // namespace
 
-PYBIND11_MODULE(_mean_field, module) {
+PYBIND11_MODULE(_bpg_mean_field, module) {
+  module.attr("SOURCE") = SOURCE;
+  py::register_exception<TooFine>(module, "TooFine");
   module.def("mean_field", &mean_field, py::arg("image"), py::arg("unary"), py::kw_only(),
              py::arg("iterations"), py::arg("gaussian_weight"), py::arg("gaussian_xy"),
              py::arg("bilateral_weight"), py::arg("bilateral_xy"), py::arg("bilateral_rgb"),

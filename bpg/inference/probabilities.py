@@ -25,7 +25,8 @@ _MAGIC = b"BPGP"
 # Magic, all classes, stored classes, height, width; then the stored classes, a byte each.
 _HEADER = struct.Struct("<4sBBII")
 _SIZE_LIMIT = 2**30
-"""Files that claim to hold more bytes are refused unread: 5,700 classes of a VOC picture."""
+"""No file holds more bytes, and one that claims to is refused unread: 26 classes of the largest
+picture."""
 
 
 def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
@@ -35,11 +36,15 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     written at a time, into a work (`bpg.work`).
     """
     peaks = probabilities.reshape(len(probabilities), -1).max(1)
+    if not np.isfinite(peaks).all():
+        raise BPGError(f"{path}: the network's probabilities are not finite; train it again")
     kept = set(np.flatnonzero(peaks >= FLOOR).tolist())
     if probabilities.max(0).min() < FLOOR:
         kept |= set(np.unique(probabilities.argmax(0)).tolist())
     kept = sorted(kept)
     _, height, width = probabilities.shape
+    if _HEADER.size + len(kept) * (1 + height * width) > _SIZE_LIMIT:
+        raise BPGError(f"{path}: {len(kept)} classes of {width}x{height} pixels are too many")
     header = _HEADER.pack(_MAGIC, len(probabilities), len(kept), height, width) + bytes(kept)
     # Rounds, and keeps within a byte.
     roots = np.sqrt(probabilities[kept], dtype=np.float32)
@@ -75,13 +80,15 @@ def read_probabilities(path: Path) -> tuple[list[int], np.ndarray]:
 
 
 def _decode(data: bytes) -> tuple[list[int], np.ndarray]:
-    claimed = zstandard.get_frame_parameters(data).content_size
-    if not _HEADER.size < claimed <= _SIZE_LIMIT:
-        raise ValueError(f"{claimed} bytes")
-    content = zstandard.ZstdDecompressor().decompress(data)
-    magic, number, stored, height, width = _HEADER.unpack_from(content)
-    if magic != _MAGIC or not 1 <= height * width <= PIXEL_LIMIT:
+    decompressor = zstandard.ZstdDecompressor()
+    first = decompressor.stream_reader(data).read(_HEADER.size)
+    magic, number, stored, height, width = _HEADER.unpack(first)
+    size = _HEADER.size + stored * (1 + height * width)
+    if magic != _MAGIC or not 1 <= height * width <= PIXEL_LIMIT or size > _SIZE_LIMIT:
         raise ValueError("another kind of file")
+    if zstandard.get_frame_parameters(data).content_size != size:
+        raise ValueError(f"not {size} bytes")
+    content = decompressor.decompress(data, allow_extra_data=False)
     start = _HEADER.size + stored
     classes = list(content[_HEADER.size : start])
     if not classes or classes != sorted({k for k in classes if k < min(number, IGNORE)}):

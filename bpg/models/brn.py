@@ -72,7 +72,7 @@ def _continued(maps: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 def _joined(maps: torch.Tensor, reach: int) -> torch.Tensor:
-    """The same from parts, as on CUDA the derivative of PyTorch's own repeats only by a sort."""
+    """The same from parts: PyTorch's own derivative on CUDA needs a sort to repeat exactly."""
     for dim in (2, 3):
         first, last = maps.narrow(dim, 0, 1), maps.narrow(dim, -1, 1)
         size = list(maps.shape)

@@ -184,7 +184,7 @@ def save_network(network: Network, path: Path) -> None:
 
 
 def load_network(path: Path) -> Network:
-    """Read a file written by `save_network`; the network is `channels_last` and evaluates.
+    """Read a file written by `save_network`; the network is `channels_last` and in evaluation mode.
 
     Raises BPGError where the file is missing, cut off, of another kind or holds NaN.
     """

@@ -1,4 +1,5 @@
-// Felzenszwalb and Huttenlocher's superpixels (IJCV 2004), as scikit-image computes them.
+// Felzenszwalb and Huttenlocher's superpixels (IJCV 2004), to the labels of scikit-image's (BSD;
+// the code is not theirs).
 //
 // An edge joins two neighbours, diagonal ones too. Edges are numbered a direction at a time:
 // right, down, down and right, up and right; within it by rows.
@@ -146,7 +147,8 @@ Array<std::int64_t> merge(const Array<std::int64_t>& order, const Array<double>&
 
 }  // namespace
 
-PYBIND11_MODULE(_regions, module) {
+PYBIND11_MODULE(_bpg_regions, module) {
+  module.attr("SOURCE") = SOURCE;
   module.def("distances", &distances, py::arg("image"));
   module.def("merge", &merge, py::arg("order"), py::arg("costs"), py::arg("height"),
              py::arg("width"), py::kw_only(), py::arg("scale"), py::arg("min_size"));

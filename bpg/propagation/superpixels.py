@@ -1,11 +1,15 @@
 """Superpixels, their neighbours, and what they look like."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import gaussian
 from skimage.util import img_as_float64
 
-from bpg.propagation._regions import distances, merge
+from bpg.compiled import compiled
+
+_SOURCE = Path(__file__).parent / "regions.cpp"
 
 COLOUR_BINS = 25  # of each of red, green and blue (Lin et al., section 3.2)
 TEXTURE_BINS = 10  # of the derivative in each direction
@@ -21,10 +25,11 @@ def superpixels(
     those of `skimage.segmentation.felzenszwalb`, in a third of the time and without Python's lock.
     """
     smooth = gaussian(img_as_float64(image), [sigma, sigma, 0], mode="reflect", channel_axis=-1)
-    costs = distances(smooth)
+    regions = compiled("_bpg_regions", _SOURCE)
+    costs = regions.distances(smooth)
     # As in scikit-image: among equal costs this sort's order decides.
     order = np.argsort(costs)
-    return merge(order, costs, *image.shape[:2], scale=scale / 255, min_size=min_size)
+    return regions.merge(order, costs, *image.shape[:2], scale=scale / 255, min_size=min_size)
 
 
 def neighbours(regions: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -282,6 +282,23 @@ def solver_step(
     bf16: bool,
 ) -> dict[str, torch.Tensor]:
     """Do one step of the solver on a batch of `TrainingPictures`; return what `Meter` gathers."""
+    loss, terms = losses(network, items, objective, device, bf16)
+    solver.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+    solver.step()
+    return terms | {"loss": loss.detach()}
+
+
+def losses(
+    network: Network,
+    items: list[torch.Tensor],
+    objective: Objective,
+    device: torch.device,
+    bf16: bool,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return the objective's value, 0-d with its graph, and its parts without."""
     images, labels, edges, valid = (item.to(device, non_blocking=True) for item in items)
     images = images.permute(0, 3, 1, 2).float()  # channels_last
     labels, edges = labels.long(), edges.float() / 255
@@ -303,12 +320,7 @@ def solver_step(
         for name, value in regularise(objective.regularisers, whole).items():
             loss = loss + objective.regularisers[name].weight * value
             terms[name] = value.detach()
-    solver.zero_grad(set_to_none=True)
-    loss.backward()
-    if clip is not None:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
-    solver.step()
-    return terms | {"loss": loss.detach()}
+    return loss, terms
 
 
 class EpochSampler:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from pydensecrf import densecrf
 
+from bpg.compiled import compiled
 from bpg.errors import BPGError
-from bpg.inference._mean_field import mean_field
+from bpg.inference import crf
 from bpg.inference.crf import CRFOptions, dense_crf
 
 VOC = CRFOptions(10, 3, 1, 4, 67, 3)
@@ -41,7 +42,8 @@ def direct(image, probabilities, options):
 
 
 def run(image, probabilities, options, floor=0.0):
-    return mean_field(image, -np.log(probabilities), floor=floor, **vars(options))
+    module = compiled("_bpg_mean_field", crf._SOURCE)
+    return module.mean_field(image, -np.log(probabilities), floor=floor, **vars(options))
 
 
 def softmax(logits):
@@ -109,10 +111,46 @@ def test_a_class_that_is_unlikely_everywhere_changes_nothing(case):
 
 def test_deviations_too_small_for_the_lattice_are_named(case):
     image, probabilities = case
-    for xy, rgb in ((67, 1e-3), (1e-12, 3), (67, 1e-30)):
+    for xy, rgb in ((67, 1e-3), (1e-6, 3), (67, 1e-6)):
         options = CRFOptions(2, 1, 1, 1, xy, rgb)
         with pytest.raises(BPGError, match="bilateral_rgb"):
             dense_crf(image, [0, 1, 2], probabilities, options)
+
+
+@pytest.mark.parametrize(("classes", "peak"), [(60, 0.044), (21, 0.0495)])
+def test_a_class_that_wins_somewhere_is_kept_even_under_the_floor(classes, peak):
+    image = np.zeros((20, 50, 3), np.uint8)
+    image[:, 25:] = 200
+    probabilities = np.full((classes, 20, 50), (1 - peak) / (classes - 1), np.float32)
+    probabilities[3, :, :25] = probabilities[7, :, 25:] = peak
+    assert probabilities.max() < crf.FLOOR
+    found = dense_crf(image, list(range(classes)), probabilities, VOC)
+    assert (found[:, :25] == 3).all()
+    assert (found[:, 25:] == 7).all()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"bilateral_xy": float("nan")},
+        {"bilateral_xy": -1e-9},
+        {"gaussian_xy": 1e-50},
+        {"gaussian_xy": 0},
+        {"bilateral_rgb": float("inf")},
+        {"gaussian_weight": -1},
+        {"iterations": -1},
+    ],
+)
+def test_impossible_options_are_refused(changed):
+    with pytest.raises(ValueError, match=r"finite|deviations"):
+        CRFOptions(**{**vars(VOC), **changed})
+
+
+def test_shapes_that_differ_are_refused(case):
+    image, probabilities = case
+    for classes, other in (([0, 1, 2], image[1:]), ([0, 1], image), ([0, 1, 2], image[..., 0])):
+        with pytest.raises(ValueError, match="classes"):
+            dense_crf(other, classes, probabilities, VOC)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])

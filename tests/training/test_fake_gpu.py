@@ -6,11 +6,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bpg.losses.boundary import boundary_loss
-from bpg.losses.field import make_field
-from bpg.losses.partial_cross_entropy import partial_cross_entropy
-from bpg.losses.regularisers import regularise
 from bpg.models.network import Network
+from bpg.training.train import Objective, losses
 from bpg.variants import VARIANTS
 from stages.layout import ROOT
 from stages.parameters import Dataset, Parameters, Recipe, Switches, read_section
@@ -41,20 +38,14 @@ def test_a_step_forwards_stays_on_the_gpu_and_waits_for_nothing(name, parameters
         warnings.filterwarnings("ignore", "CUDA is not available")
         with gpu:
             network = Network(architecture(parameters, variant)).train()
-        images = torch.zeros(BATCH, 3, CROP, CROP, device=gpu)
-        labels = torch.zeros(BATCH, CROP, CROP, dtype=torch.long, device=gpu)
-        edges = torch.zeros(BATCH, CROP, CROP, device=gpu)
-        valid = torch.ones(BATCH, CROP, CROP, dtype=torch.bool, device=gpu)
-        scores, logits, features = network(images)
-        loss = partial_cross_entropy(scores, labels)
-        if logits is not None:
-            loss = loss + boundary_loss(logits, edges, valid)
-        if terms:
-            field = make_field(scores, images, labels, valid, features)
-            loss = loss + sum(regularise(terms, field).values())
+        size = BATCH, CROP, CROP
+        items = [torch.zeros(*size, 3, dtype=torch.uint8)]
+        items += [torch.zeros(size, dtype=torch.uint8) for _ in range(2)]
+        items.append(torch.ones(size, dtype=torch.bool))
+        loss, parts = losses(network, items, Objective(1.0, terms), gpu, bf16=True)
     assert (loss.device, loss.dtype, loss.shape) == (gpu, torch.float32, ())
-    assert scores.shape == (BATCH, len(parameters.dataset.classes), CROP, CROP)
-    assert scores.device == features.device == gpu
+    assert all(part.device == gpu for part in parts.values())
+    assert parts.keys() >= terms.keys()
 
 
 @pytest.mark.parametrize("name", ["scribble", "prn", "brn", "bpg", "bpg_all_channels"])
@@ -64,3 +55,32 @@ def test_the_network_compiles_to_one_graph(name, parameters):
     found = torch._dynamo.explain(network)(torch.zeros(BATCH, 3, CROP, CROP))
     assert found.graph_count == 1, found.break_reasons
     torch._dynamo.reset()
+
+
+def test_a_compiled_network_learns_the_same(parameters):
+    """Traced and differentiated as `machine.compile` does, but for the code that is generated."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    network = Network(architecture(parameters, VARIANTS["bpg"])).train()
+    images = 255 * torch.rand(BATCH, 3, 65, 65)
+    gradients = []
+    for compiled in (False, True):
+        if compiled:
+            network.compile(dynamic=False, backend="aot_eager")
+        scores, logits, _ = network(images)
+        loss = scores.square().mean() + logits.square().mean()
+        gradients.append(
+            torch.autograd.grad(loss, [p for p in network.parameters() if p.requires_grad])
+        )
+    for one, other in zip(*gradients, strict=True):
+        near = 1e-3 * float(one.abs().max()) + 1e-6
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=near)
+    torch._dynamo.reset()
+
+
+def test_machine_compile_reaches_the_network(build, load, fit, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Network, "compile", lambda self, **options: asked.append(options))
+    for compiled in (False, True):
+        fit(build(), load(), compiled=compiled)
+        assert asked == [{"dynamic": False}] * compiled
