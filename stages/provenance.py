@@ -37,17 +37,23 @@ def file_provenance(model: Path, provenance: Mapping[str, Any]) -> None:
     write_json(PROVENANCE / f"{file_digest(model)}.json", provenance)
 
 
-def rounding(device: torch.device, machine: Machine, *, bf16: bool) -> dict[str, Any]:
+def rounding(
+    device: torch.device, machine: Machine, *, bf16: bool, training: bool = False
+) -> dict[str, Any]:
     """Return what decides how numbers are rounded here: unfinished work belongs to it.
 
     The threads are those in use, which follow from the cores where `machine.threads` is 0; on a
     GPU they decide nothing. The kind of processor or GPU is left out: a job that is moved to
     another machine should rather go on, to a result that agrees within rounding.
     """
-    settings: dict[str, Any] = {"device": device.type, "bf16": bf16, "compile": machine.compile}
+    settings: dict[str, Any] = {"device": device.type, "bf16": bf16}
+    if training:
+        settings["compile"] = machine.compile
     if device.type == "cpu":
-        return settings | {"threads": torch.get_num_threads()}
-    return settings | {"deterministic": machine.deterministic}
+        settings["threads"] = torch.get_num_threads()
+    elif training:
+        settings["deterministic"] = machine.deterministic
+    return settings
 
 
 def _commit() -> str:

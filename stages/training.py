@@ -57,7 +57,7 @@ def train_variant(
     )
     bf16 = choose_bf16(machine.bf16, device)
     made_with = provenance(device, bf16=bf16)
-    made_on = rounding(device, machine, bf16=bf16)
+    made_on = rounding(device, machine, bf16=bf16, training=True)
     with unfinished(stage, parameters, variant_name, seed, rounding=made_on) as work:
         network = Network(architecture(parameters, variant))
         if variant.start is not None:
