@@ -16,7 +16,7 @@ def summary(
     """Return results/summary.md: the paper's pairs with intervals, then every row's scores."""
     reference = VARIANTS[ranked[0].reference].label
     claims = grid(
-        ("from → to", "mIoU", "paper's", "its claim", "Boundary IoU", "the same of boundaries"),
+        ("from → to", "mIoU", "paper's", "claim, mIoU", "Boundary IoU", "claim, boundaries"),
         _claims(found),
     )
     scores = grid(
