@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bpg.errors import BPGError
-from bpg.models.depthwise import with_fast_depthwise
+from bpg.models.fast_convolutions import with_fast_convolutions
 
 
 class Backbone(nn.Module):
@@ -29,7 +29,7 @@ class Backbone(nn.Module):
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BPGError(f"backbone {name!r} with options {options}: {reason}") from error
-        self.net = with_fast_depthwise(net)
+        self.net = with_fast_convolutions(net)
         self.features = self.net.feature_info.channels()[-1]
         self.frozen_norm = frozen_norm
         if frozen_norm:

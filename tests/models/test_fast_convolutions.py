@@ -3,7 +3,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bpg.models.depthwise import DepthwiseConv2d, with_fast_depthwise
+from bpg.models.backbone import Backbone
+from bpg.models.fast_convolutions import (
+    DepthwiseConv2d,
+    PointwiseConv2d,
+    with_fast_convolutions,
+)
 
 CASES = [(size, dilation) for size in (3, 5, 7) for dilation in (1, 2, 3, 4, 6)]
 
@@ -14,7 +19,7 @@ def made(size, dilation, channels=6, *, bias=False):
     plain = nn.Conv2d(
         channels, channels, size, padding=padding, dilation=dilation, groups=channels, bias=bias
     )
-    fast = with_fast_depthwise(
+    fast = with_fast_convolutions(
         nn.Conv2d(
             channels, channels, size, padding=padding, dilation=dilation, groups=channels, bias=bias
         )
@@ -76,12 +81,44 @@ def test_under_autocast_the_weights_learn_from_sums_in_float32():
         nn.Conv2d(4, 4, (3, 1), padding=(1, 0), groups=4),
         nn.Conv2d(4, 4, 3, padding=1, groups=4, padding_mode="reflect"),
         nn.Conv2d(1, 1, 3, padding=1, groups=1),
+        nn.Conv2d(64, 128, 1),
+        nn.Conv2d(256, 256, 1, stride=2),
+        nn.Conv2d(256, 256, 1, groups=2),
+        nn.Conv2d(256, 256, 1, padding=1),
     ],
 )
 def test_other_convolutions_are_left_alone(other):
-    assert type(with_fast_depthwise(other)) is nn.Conv2d
+    assert type(with_fast_convolutions(other)) is nn.Conv2d
 
 
 def test_nothing_is_computed_on_the_meta_device():
     _, fast = made(5, 4)
     assert fast.to("meta")(torch.empty(2, 6, 9, 9, device="meta")).shape == (2, 6, 9, 9)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(256, 8), (3, 256)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_wide_pointwise_convolution_equals_pytorchs(inputs, outputs, bias):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(inputs, outputs, 1, bias=bias).double()
+    fast = nn.Conv2d(inputs, outputs, 1, bias=bias).double()
+    fast.load_state_dict(plain.state_dict())
+    assert type(with_fast_convolutions(fast)) is PointwiseConv2d
+    maps = torch.randn(2, inputs, 5, 7, dtype=torch.float64)
+    results = []
+    for layer in (plain, fast):
+        given = maps.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
+        found = layer(given)
+        found.square().sum().backward()
+        results.append((found, given.grad, *(p.grad for p in layer.parameters())))
+    assert results[1][0].is_contiguous(memory_format=torch.channels_last)
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_the_default_recipes_backbone_keeps_pytorchs_own():
+    """Its models were trained with these; what is narrow gains nothing."""
+    options = {"layers": [1, 1, 1, 1], "channels": [32, 48, 64, 96], "stem_type": "deep"}
+    backbone = Backbone("resnet18", {**options, "stem_width": 16}, frozen_norm=False)
+    kinds = {type(module) for module in backbone.modules() if isinstance(module, nn.Conv2d)}
+    assert kinds == {nn.Conv2d}

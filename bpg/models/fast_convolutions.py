@@ -1,4 +1,4 @@
-"""Depthwise convolutions that train on a CPU at a bearable speed."""
+"""Convolutions that a CPU does faster than by PyTorch's own: depthwise, and wide ones of 1x1."""
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +6,10 @@ from torch import nn
 
 _SLOW_PADDING = 4
 """With more, PyTorch's CPU kernel (oneDNN) takes a path that is 20 to 30 times as slow."""
+
+
+_WIDE = 256
+"""Channels from which a 1x1 convolution gains by being a matrix product."""
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -28,26 +32,51 @@ class DepthwiseConv2d(nn.Conv2d):
         return result if self.bias is None else result + self.bias[:, None, None].to(result.dtype)
 
 
-def with_fast_depthwise(network: nn.Module) -> nn.Module:
-    """Make every fitting convolution in `network` a `DepthwiseConv2d`; weights and names stay."""
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution of stride 1; the same numbers as `nn.Conv2d` but for rounding.
+
+    On a CPU a matrix product over all pixels at once, which a step of ResNet-101 trains through in
+    two thirds of the time. Elsewhere it is `nn.Conv2d`.
+    """
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(N, C, h, w) to (N, C', h, w)."""
+        if maps.device.type != "cpu":
+            return super().forward(maps)
+        by_pixel = F.linear(maps.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias)
+        return by_pixel.permute(0, 3, 1, 2)
+
+
+def with_fast_convolutions(network: nn.Module) -> nn.Module:
+    """Make every fitting convolution in `network` one of the above; weights and names stay."""
     for module in network.modules():
-        if _fits(module):
-            module.__class__ = DepthwiseConv2d
+        if type(module) is nn.Conv2d:
+            if _is_depthwise(module):
+                module.__class__ = DepthwiseConv2d
+            elif _is_wide_pointwise(module):
+                module.__class__ = PointwiseConv2d
     return network
 
 
-def _fits(module: nn.Module) -> bool:
-    if type(module) is not nn.Conv2d or not 1 < module.groups == module.in_channels:
-        return False
+def _is_depthwise(module: nn.Conv2d) -> bool:
     size, dilation = module.kernel_size[0], module.dilation[0]
     return (
-        module.out_channels == module.groups
+        1 < module.groups == module.in_channels == module.out_channels
         and module.kernel_size == (size, size)
         and size % 2 == 1
         and module.dilation == (dilation, dilation)
         and module.stride == (1, 1)
         and module.padding == (size // 2 * dilation,) * 2
         and module.padding_mode == "zeros"
+    )
+
+
+def _is_wide_pointwise(module: nn.Conv2d) -> bool:
+    return (
+        module.kernel_size == module.stride == module.dilation == (1, 1)
+        and module.padding == (0, 0)
+        and module.groups == 1
+        and max(module.in_channels, module.out_channels) >= _WIDE
     )
 
 
