@@ -2,7 +2,7 @@
 
     python -m bench.stage_memory
 
-Each stage runs as `python -m stages.NAME` in a checkout of its own, on 30 generated training images
+Each stage runs as `python -m stages.NAME` in a checkout of its own, on 16 generated training images
 and as many for validation, then on more. The peak is that of the stage's process, or of the largest
 that it starts. The last column is what a thousand more images of both kinds cost, by the two larger
 sizes: what is loaded or allotted once is behind them, but for the bootstrap's arrays in `tables`
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.measure import Row
 
 ROOT = Path(__file__).parents[1]
-IMAGES = 30
+IMAGES = 16
 TIMES = (1, 4, 16)
 # In the order of dvc.yaml. The peak of a child is never below that of the process that starts it:
 # so nothing large is imported here.
