@@ -434,7 +434,7 @@ def test_a_training_that_diverges_is_stopped_and_named(workspace, refused, tools
 def test_probabilities_of_another_size_than_the_image_are_named(workspace, refused):
     ran_before(workspace, "crf")
     grey(workspace / DATA / f"images/{VAL}.png", (70, 64), 90)
-    refused(workspace, "crf", "scribble", "0", says=f"{VAL}.png.* 70x64")
+    refused(workspace, "crf", "scribble", "0", says=f"{VAL}.zst.* 70x64")
 
 
 def test_a_training_stage_refuses_the_other_stages_variants(workspace, refused):
