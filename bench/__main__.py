@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from bench.measure import Row
 from bpg.files import whole_file
 from stages.provenance import hardware
@@ -58,7 +60,7 @@ def heading() -> str:
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())
     return (
         "# Ahead of what a user would run instead\n\n"
-        f"`make bench` at {commit or 'an unknown commit'}, on {hardware()}, {platform.system()}; "
+        f"`make bench` at {commit or 'an unknown commit'}, on {hardware(torch.device('cpu'))}, {platform.system()}; "
         f"{packages}.\n\n"
         "Ours and the usual way took turns on the same inputs; medians. Times are of one image or "
         "step. The ratio is theirs over ours. The floor is what the bytes or operations alone "
