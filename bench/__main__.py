@@ -57,6 +57,7 @@ def heading() -> str:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
+    machine = hardware(torch.device("cpu"))
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())
     return (
         "# Ahead of what a user would run instead\n\n"
