@@ -61,7 +61,7 @@ def heading() -> str:
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())
     return (
         "# Ahead of what a user would run instead\n\n"
-        f"`make bench` at {commit or 'an unknown commit'}, on {hardware(torch.device('cpu'))}, {platform.system()}; "
+        f"`make bench` at {commit or 'an unknown commit'}, on {machine}, {platform.system()}; "
         f"{packages}.\n\n"
         "Ours and the usual way took turns on the same inputs; medians. Times are of one image or "
         "step. The ratio is theirs over ours. The floor is what the bytes or operations alone "
