@@ -22,15 +22,15 @@ CROP, FILL = 321, (124, 116, 104)
 
 
 def with_pillow(folder: Path, name: str, edges: bool, rng: np.random.Generator) -> list:
-    pictures = [
+    images = [
         Image.open(folder / f"images/{name}.jpg").convert("RGB"),
         Image.open(folder / f"labels/{name}.png"),
     ]
     if edges:
-        pictures.append(Image.open(folder / f"edges/{name}.png"))
+        images.append(Image.open(folder / f"edges/{name}.png"))
     scale, flip = rng.uniform(0.5, 1.5), rng.random() < 0.5
     box, place = [[], []], [[], []]
-    for extent in pictures[0].size:
+    for extent in images[0].size:
         scaled = round(extent * scale)
         offset = int(rng.integers(0, abs(scaled - CROP) + 1))
         first, left = (offset, 0) if scaled > CROP else (0, offset)
@@ -41,10 +41,10 @@ def with_pillow(folder: Path, name: str, edges: bool, rng: np.random.Generator) 
             side.append(value)
     size = tuple(b - a for a, b in zip(*place, strict=True))
     planes = []
-    for number, (picture, fill) in enumerate(zip(pictures, (FILL, 255, 0), strict=False)):
+    for number, (image, fill) in enumerate(zip(images, (FILL, 255, 0), strict=False)):
         kind = Image.Resampling.NEAREST if number == 1 else Image.Resampling.BILINEAR
-        target = Image.new(picture.mode, (CROP, CROP), fill)
-        target.paste(picture.resize(size, kind, (*box[0], *box[1])), tuple(place[0]))
+        target = Image.new(image.mode, (CROP, CROP), fill)
+        target.paste(image.resize(size, kind, (*box[0], *box[1])), tuple(place[0]))
         plane = np.array(target)
         planes.append(np.ascontiguousarray(plane[:, ::-1]) if flip else plane)
     tensors = [torch.from_numpy(np.ascontiguousarray(planes[0].transpose(2, 0, 1)))]
@@ -95,7 +95,7 @@ def measure(folder: Path, names: list[str], *, edges: bool) -> Row:
 def warps() -> Row:
     """What is done to the decoded planes alone."""
     image = photographs()[0]
-    picture = Image.fromarray(image)
+    pillow = Image.fromarray(image)
     matrix = np.array([[1 / 0.7, 0, 0], [0, 1 / 0.7, 0]])
 
     def ours() -> None:
@@ -103,9 +103,7 @@ def warps() -> Row:
         cv2.warpAffine(image, matrix, (321, 262), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
     def theirs() -> None:
-        np.array(
-            picture.resize((321, 262), Image.Resampling.BILINEAR, (0, 0, 321 / 0.7, 262 / 0.7))
-        )
+        np.array(pillow.resize((321, 262), Image.Resampling.BILINEAR, (0, 0, 321 / 0.7, 262 / 0.7)))
 
     times = in_turns(ours, theirs, rounds=30)
     return Row("of which the image's warp, at 0.7", *times, "≥ 2", "", "as above")

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.measure import Row, in_turns, matrix_rate, show
+from bench.memory_traffic import make
 from bench.training_step import read
-from bpg.cost import affordable_batch, macs, peak_memory, training_step
+from bpg.cost import affordable_batch, macs, peak_memory
 from bpg.models.network import Network
-from bpg.training.devices import choose_bf16, set_up
+from bpg.training.devices import set_up
 from bpg.variants import VARIANTS
 from stages.cost import LABELLED
-from stages.training import architecture, objective
+from stages.training import architecture
 
 CPU = torch.device("cpu")
 CROP, CLASSES = 321, 21
@@ -62,19 +63,7 @@ def textbook_step(batch: int):
 
 
 def our_step(variant: str):
-    parameters = read("paper", None)
-    training = parameters.recipe.training
-    torch.manual_seed(0)
-    return training_step(
-        Network(architecture(parameters, VARIANTS[variant])),
-        batch=affordable_batch(training.batch, CROP, CPU),
-        crop=CROP,
-        device=CPU,
-        bf16=choose_bf16("auto", CPU),
-        objective=objective(parameters, VARIANTS[variant], boundary_weight=1.0),
-        labelled=LABELLED,
-        **training.model_dump(exclude={"augmentation", "epochs", "batch"}),
-    )
+    return make(read("paper", None), variant)
 
 
 def rows() -> list[Row]:

@@ -116,10 +116,10 @@ class TrainingPictures(Dataset):
 
 
 class _Side(NamedTuple):
-    """What to cut along one axis, in pixels of the scaled picture, and where it lies in the crop.
+    """What to cut along one axis, in pixels of the scaled image, and where it lies in the crop.
 
     Pixel i of the `length` that are cut is sampled at (`first` + i + 1/2) · `step` - 1/2 of the
-    picture.
+    image.
     """
 
     first: int
@@ -131,7 +131,7 @@ class _Side(NamedTuple):
 def _window(
     rng: np.random.Generator, shape: tuple[int, ...], scale: float, crop: int
 ) -> tuple[_Side, _Side]:
-    """Choose what to cut from a picture (height, width, ...): rows and columns."""
+    """Choose what to cut from a image (height, width, ...): rows and columns."""
     sides = []
     # The width is drawn first.
     for extent in (shape[1], shape[0]):
@@ -145,7 +145,7 @@ def _window(
 
 
 def _warp(
-    picture: np.ndarray,
+    plane: np.ndarray,
     window: tuple[_Side, _Side],
     crop: int,
     fill: int | tuple[int, int, int],
@@ -153,7 +153,7 @@ def _warp(
     flip: bool,
     nearest: bool,
 ) -> np.ndarray:
-    """Resample the window of `picture` into its place in a crop filled with `fill`.
+    """Resample the window of `plane` into its place in a crop filled with `fill`.
 
     Bilinear between the four nearest pixels, as in the published augmentation: at half the size
     these are all there are.
@@ -168,7 +168,7 @@ def _warp(
         across = -across
         before, after = after, before
     warped = cv2.warpAffine(
-        picture,
+        plane,
         np.array([[across, 0, left], [0, down, top]]),
         (columns.length, rows.length),
         flags=(cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP,
