@@ -20,7 +20,7 @@ from bench.training_step import read
 from bpg.losses import partial_cross_entropy
 from bpg.models.network import Network
 from bpg.training.solver import make_optimizer, parameter_groups
-from bpg.training.train import solver_step
+from bpg.training.train import make_gradients, solver_step
 from bpg.variants import VARIANTS
 from stages.training import architecture, objective
 
@@ -70,9 +70,10 @@ def peak(recipe: str, name: str) -> int:
         items += [torch.zeros(size, dtype=torch.uint8) for _ in range(2)]
         items.append(torch.ones(size, dtype=torch.bool))
         what = objective(parameters, variant, boundary_weight=1.0)
+        gradients = make_gradients(network, what, CPU, bf16=True, captured=False)
         for _ in range(2):
             live.peak = live.bytes
-            solver_step(network, items, optimizer, what, training.clip, CPU, True)
+            solver_step(network, items, gradients, optimizer, training.clip)
     return live.peak
 
 

@@ -40,9 +40,9 @@ class Textbook(nn.Module):
         return sum(branch(features) for branch in self.branches)
 
 
-def textbook_step(batch: int):
+def textbook_step(batch: int, device: torch.device = CPU):
     torch.manual_seed(0)
-    network = Textbook().train()
+    network = Textbook().to(device).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval().requires_grad_(False)
@@ -51,6 +51,7 @@ def textbook_step(batch: int):
     images = torch.randn(batch, 3, CROP, CROP)
     labels = torch.randint(0, CLASSES, (batch, CROP, CROP))
     labels[torch.rand(labels.shape) >= LABELLED] = 255
+    images, labels = images.to(device), labels.to(device)
 
     def step() -> None:
         optimizer.zero_grad()

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bpg.losses.partial_cross_entropy import IGNORE
 from bpg.models.network import Architecture, Network
 from bpg.training.solver import make_optimizer, parameter_groups
-from bpg.training.train import Objective, solver_step
+from bpg.training.train import Objective, make_gradients, solver_step
 
 Step = Callable[[], None]
 Key = TypeVar("Key", bound=Hashable)
@@ -93,13 +93,15 @@ def training_step(
     new_rate: float,
     clip: float | None,
     labelled: float,
+    captured: bool = False,
     seed: int = 0,
 ) -> Step:
     """Return a function that does one whole step of `bpg.training.train` on made-up data.
 
     Whole: forward pass, all losses, backward pass, clipping, solver. The data are `batch` noise
     pictures of `crop` pixels from `seed`, of which a share `labelled` in 0..1 has labels. The
-    step trains `network`, which is moved to the device; `bf16` and what follows as in `train`.
+    step trains `network`, which is moved to the device; `bf16`, what follows and `captured` as in
+    `train`.
     """
     random = torch.Generator().manual_seed(seed)
     shape = batch, crop, crop
@@ -116,9 +118,10 @@ def training_step(
         network, rate=rate, decay=decay, head_rate=head_rate, new_rate=new_rate
     )
     solver = make_optimizer(optimizer, groups, momentum=momentum)
+    gradients = make_gradients(network, objective, device, bf16, captured=captured)
 
     def step() -> None:
-        solver_step(network, items, solver, objective, clip, device, bf16)
+        solver_step(network, items, gradients, solver, clip)
 
     return step
 
@@ -237,11 +240,12 @@ def measure(
     crop: int,
     device: torch.device,
     bf16: bool,
+    captured: bool = False,
     **solver: Any,
 ) -> list[Cost]:
     """Measure the variants {name: architecture}; `ratio` is that to the one named `baseline`.
 
-    Weights are from scratch. `batch`, `crop`, `device`, `bf16` and `solver` go to
+    Weights are from scratch. `batch`, `crop`, `device`, `bf16`, `captured` and `solver` go to
     `training_step`, and so do the variant's share of `labelled` pixels and its objective. Variants
     that train the same network so are measured once and share the figures. For its memory each
     network is alone; for its time the baseline is there, too, and the two take turns: no device
@@ -253,7 +257,7 @@ def measure(
     }
     distinct = {keys[name]: name for name in architectures}
 
-    def make(name: str) -> Step:
+    def make(name: str, *, captured: bool) -> Step:
         return training_step(
             Network(architectures[name]),
             batch=batch,
@@ -262,10 +266,16 @@ def measure(
             bf16=bf16,
             labelled=labelled[name],
             objective=objectives[name],
+            captured=captured,
             **solver,
         )
 
-    memory = {key: peak_memory(partial(make, name), device) for key, name in distinct.items()}
+    # The memory of a captured step is the graph's own: what lives in it when is not recorded.
+    memory = {
+        key: peak_memory(partial(make, name, captured=False), device)
+        for key, name in distinct.items()
+    }
+    make = partial(make, captured=captured)
     beside = {keys[baseline]: make(baseline)}
     times = {
         key: step_times(beside | ({} if key in beside else {key: make(name)}), rounds)

@@ -57,6 +57,7 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
         crop=crop,
         device=device,
         bf16=bf16,
+        captured=machine.capture,
         **training.model_dump(exclude={"augmentation", "epochs", "batch"}),
     )
     setting = {

@@ -364,6 +364,7 @@ class Machine(Section):
     cache: bool
     deterministic: bool
     compile: bool
+    capture: bool
     checkpoint_seconds: NonNegative
 
     @field_validator("bf16", mode="before")

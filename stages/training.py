@@ -88,6 +88,7 @@ def train_variant(
             device=device,
             bf16=bf16,
             compiled=machine.compile,
+            captured=machine.capture,
             workers=machine.workers,
             seed=seed,
             title=f"{variant_name}, seed {seed}",

@@ -10,6 +10,7 @@ from torch import nn
 
 from bpg.errors import BPGError
 from bpg.models.fast_convolutions import with_fast_convolutions
+from bpg.models.folding import fold_frozen_norms
 
 
 class Backbone(nn.Module):
@@ -29,6 +30,8 @@ class Backbone(nn.Module):
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BPGError(f"backbone {name!r} with options {options}: {reason}") from error
+        if frozen_norm:
+            fold_frozen_norms(net)
         self.net = with_fast_convolutions(net)
         self.features = self.net.feature_info.channels()[-1]
         self.frozen_norm = frozen_norm

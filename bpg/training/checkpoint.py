@@ -127,10 +127,10 @@ def _solver_state(
     for path, value in {**_below(tensors, "solver/"), **numbers}.items():
         index, name = path.split("/")
         parameter = parameters[int(index)]
-        if torch.is_tensor(value) and value.ndim:
-            if value.shape != parameter.shape:
+        if torch.is_tensor(value):
+            if value.ndim and value.shape != parameter.shape:
                 raise ValueError("other shapes")
-            value = torch.empty_like(parameter).copy_(value)  # noqa: PLW2901
-        # A step count stays where PyTorch keeps it, on the CPU.
+            like = parameter if value.ndim else value
+            value = torch.empty_like(like, device=parameter.device).copy_(value)  # noqa: PLW2901
         state.setdefault(parameter, {})[name] = value
     return state

@@ -44,9 +44,9 @@ def make_optimizer(
     name: Literal["sgd", "adamw"], groups: list[dict], *, momentum: float
 ) -> torch.optim.Optimizer:
     """Build SGD with momentum (paper, section 4.1) or AdamW with its β1 as `momentum`."""
+    # Fused: one kernel for all tensors, a third of the time, on CPU and CUDA alike.
     if name == "sgd":
-        return torch.optim.SGD(groups, momentum=momentum)
-    # One kernel for all tensors: a third of the time, on CPU and CUDA alike.
+        return torch.optim.SGD(groups, momentum=momentum, fused=True)
     return torch.optim.AdamW(groups, betas=(momentum, 0.999), fused=True)
 
 

@@ -26,6 +26,7 @@ from bpg.losses.partial_cross_entropy import partial_cross_entropy
 from bpg.losses.regularisers import regularise
 from bpg.losses.terms import Options, Term
 from bpg.models.network import Network
+from bpg.training.capture import Captured, Gradients
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bpg.training.interrupt import deferred_interrupts, leave_interrupts_to_the_parent
 from bpg.training.solver import make_optimizer, parameter_groups, poly, set_rates
@@ -64,6 +65,7 @@ def train(
     device: torch.device,
     bf16: bool,
     compiled: bool = False,
+    captured: bool = False,
     workers: int,
     seed: int,
     title: str,
@@ -79,7 +81,8 @@ def train(
     that these go on in the same sequence of random draws; the schedule starts anew. The curves
     (one point an epoch) go to the folder `curves` in DVCLive's layout.
 
-    `compiled` runs the network through `torch.compile`: minutes before the first step.
+    `compiled` runs the network through `torch.compile`: minutes before the first step. `captured`
+    replays the steps as one CUDA graph where that is possible (`make_gradients`).
 
     The file `checkpoint` gets the state every `checkpoint_seconds`, at an interrupt and at the
     end. Where it is there at the start, training goes on from it, to the same result on the CPU
@@ -106,6 +109,7 @@ def train(
         network, rate=rate, decay=decay, head_rate=head_rate, new_rate=new_rate
     )
     solver = make_optimizer(optimizer, groups, momentum=momentum)
+    gradients = make_gradients(network, objective, device, bf16, captured=captured)
     progress = _start(checkpoint, network, solver, title)
     meter = Meter(progress.sums, progress.summed)
     loader = DataLoader(
@@ -142,7 +146,7 @@ def train(
     ):
         for items in _loaded(loader):
             set_rates(solver, poly(done, total))
-            terms = solver_step(network, items, solver, objective, clip, device, bf16)
+            terms = solver_step(network, items, gradients, solver, clip)
             # Reading the loss waits for the device, so not at every step.
             if done % SHOWN_EVERY == 0:
                 bar.set_postfix(loss=f"{float(terms['loss']):.3f}", refresh=False)
@@ -272,28 +276,44 @@ class _Clock:
         return time.monotonic() - self.marked
 
 
+def make_gradients(
+    network: Network, objective: Objective, device: torch.device, bf16: bool, *, captured: bool
+) -> Gradients:
+    """Return what computes the gradients of a batch of `TrainingPictures`.
+
+    `captured`: as one CUDA graph, on a GPU and where the objective never leaves it. Tree energy
+    does: its trees are found on the CPU.
+    """
+
+    def gradients(items: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        network.zero_grad(set_to_none=True)
+        loss, terms = losses(network, items, objective, device, bf16)
+        loss.backward()
+        return terms | {"loss": loss.detach()}
+
+    if captured and device.type == "cuda" and "tree_energy" not in objective.regularisers:
+        return Captured(gradients, network)
+    return gradients
+
+
 def solver_step(
     network: Network,
-    items: list[torch.Tensor],
+    items: Sequence[torch.Tensor],
+    gradients: Gradients,
     solver: torch.optim.Optimizer,
-    objective: Objective,
     clip: float | None,
-    device: torch.device,
-    bf16: bool,
 ) -> dict[str, torch.Tensor]:
     """Do one step of the solver on a batch of `TrainingPictures`; return what `Meter` gathers."""
-    loss, terms = losses(network, items, objective, device, bf16)
-    solver.zero_grad(set_to_none=True)
-    loss.backward()
+    terms = gradients(items)
     if clip is not None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
     solver.step()
-    return terms | {"loss": loss.detach()}
+    return terms
 
 
 def losses(
     network: Network,
-    items: list[torch.Tensor],
+    items: Sequence[torch.Tensor],
     objective: Objective,
     device: torch.device,
     bf16: bool,

@@ -468,9 +468,10 @@ def test_a_checkpoint_that_cannot_be_read_is_said_and_not_used(
 
 @pytest.mark.cuda
 @needs_cuda
+@pytest.mark.parametrize("captured", [False, True])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_on_cuda_a_stopped_training_ends_with_the_same_bytes(optimizer, trained):
+def test_on_cuda_a_stopped_training_ends_with_the_same_bytes(optimizer, captured, trained):
     device = torch.device("cuda")
     set_up(device, threads=1, seed=0, deterministic=True)
-    options = {"device": device, "optimizer": optimizer, "rate": 1e-3}
+    options = {"device": device, "optimizer": optimizer, "rate": 1e-3, "captured": captured}
     assert trained("stopped", [3], **options) == trained("undisturbed", **options)

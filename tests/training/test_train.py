@@ -21,7 +21,7 @@ from bpg.models.network import save_network
 from bpg.training import train as module
 from bpg.training.devices import set_up
 from bpg.training.solver import poly
-from bpg.training.train import EpochSampler, Meter, Objective, solver_step
+from bpg.training.train import EpochSampler, Meter, Objective, make_gradients, solver_step
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CPU = torch.device("cpu")
@@ -283,7 +283,8 @@ def test_the_loss_is_the_weighted_sum_of_all_terms_and_so_is_what_is_learnt(part
     found, expected = (torch.optim.SGD(n.parameters(), lr=0.1) for n in networks)
     items = stacked(load(crop=57))
     objective = Objective(boundary_weight=0.25, regularisers=REGULARISERS)
-    terms = solver_step(networks[0], items, found, objective, None, CPU, False)
+    gradients = make_gradients(networks[0], objective, CPU, bf16=False, captured=True)
+    terms = solver_step(networks[0], items, gradients, found, None)
     loss, values = by_hand(networks[1], items, 0.25)
     assert terms["loss"].item() == pytest.approx(loss.item(), rel=1e-5)
     for name, value in values.items():
@@ -496,6 +497,7 @@ def test_a_training_step_on_cuda_equals_one_on_the_cpu(parts, build, load, fit):
             network, load(), device=torch.device(device), batch=8, optimizer="sgd", rate=1e-2
         )
         state = {k: v.cpu() for k, v in network.state_dict().items()}
+        summary.pop("seconds")
         results.append((summary, state))
     (expected, on_cpu), (found, on_cuda) = results
     for name, value in expected.items():
@@ -507,12 +509,24 @@ def test_a_training_step_on_cuda_equals_one_on_the_cpu(parts, build, load, fit):
 @pytest.mark.cuda
 @needs_cuda
 @pytest.mark.parametrize("bf16", [False, True])
-def test_training_on_cuda_repeats_byte_by_byte(bf16, build, load, fit, tmp_path):
+@pytest.mark.parametrize("frozen_norm", [False, True])
+def test_training_on_cuda_repeats_byte_by_byte(frozen_norm, bf16, build, load, fit, tmp_path):
+    """And a captured step is the same as one from Python."""
     device = torch.device("cuda")
     set_up(device, threads=1, seed=0, deterministic=True)
-    contents = []
-    for _ in range(3):
-        network = build(prn=True, brn="foreground")
-        fit(network, load(), epochs=3, device=device, bf16=bf16)
-        contents.append(bytes_of(network, tmp_path / "model"))
-    assert contents[0] == contents[1] == contents[2]
+    results = []
+    for captured in (False, False, True, True):
+        network = build(prn=True, brn="foreground", frozen_norm=frozen_norm)
+        options = {"epochs": 3, "device": device, "bf16": bf16, "captured": captured, "workers": 1}
+        summary = fit(network, load(), **options)
+        summary.pop("seconds")
+        results.append((bytes_of(network, tmp_path / "model"), summary))
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_what_cannot_be_captured_is_trained_all_the_same(build, load, fit):
+    regularisers = {"tree_energy": REGULARISERS["tree_energy"]}
+    options = {"device": torch.device("cuda"), "regularisers": regularisers}
+    assert fit(build(), load(crop=57), captured=True, **options)["tree_energy"] > 0
