@@ -303,7 +303,7 @@ def test_a_saved_activation_raises_the_peak_on_cuda():
         return step
 
     small, large = (peak_memory(lambda n=n: make(n), device) for n in (2**20, 2**22))
-    assert large - small == 4 * (2**22 - 2**20)
+    assert large - small == pytest.approx(4 * (2**22 - 2**20), abs=4096)  # the sum's own scratch
 
 
 # Time

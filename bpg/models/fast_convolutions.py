@@ -62,10 +62,15 @@ class PointwiseConv2d(FoldedConv2d):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(N, C, h, w) to (N, C', h, w)."""
+        if torch.compiler.is_compiling():  # the compiler knows this by itself
+            return super().forward(maps)
         weight, bias = self.weight_and_bias()
-        by_pixel = maps.permute(0, 2, 3, 1)
-        pixels = F.linear(by_pixel.flatten(0, 2), weight[:, :, 0, 0], bias)
-        return pixels.view(*by_pixel.shape[:3], -1).permute(0, 3, 1, 2)
+        device = maps.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            maps, weight = maps.to(dtype), weight.to(dtype)
+            bias = None if bias is None else bias.to(dtype)
+        return _Pointwise.apply(maps, weight.flatten(1), bias)
 
 
 def with_fast_convolutions(network: nn.Module) -> nn.Module:
@@ -99,6 +104,52 @@ def _is_wide_pointwise(module: nn.Conv2d) -> bool:
         and module.groups == 1
         and max(module.in_channels, module.out_channels) >= _WIDE
     )
+
+
+class _Pointwise(torch.autograd.Function):
+    """A function of its own because the result must be no view.
+
+    What follows works in place, and in place on a view autograd copies three times.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        ctx.save_for_backward(maps, weight)
+        result = _empty(maps, len(weight))
+        if bias is None:
+            torch.mm(_pixels(maps), weight.T, out=_pixels(result))
+        else:
+            torch.addmm(bias, _pixels(maps), weight.T, out=_pixels(result))
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        maps, weight = ctx.saved_tensors
+        of_pixels = _pixels(gradient)
+        of_maps = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_maps = _empty(maps, maps.shape[1])
+            torch.mm(of_pixels, weight, out=_pixels(of_maps))
+        if ctx.needs_input_grad[1]:
+            of_weight = of_pixels.T @ _pixels(maps)
+        if ctx.needs_input_grad[2]:
+            of_bias = of_pixels.sum(0)
+        return of_maps, of_weight, of_bias
+
+
+def _empty(like: torch.Tensor, channels: int) -> torch.Tensor:
+    shape = len(like), channels, *like.shape[2:]
+    return torch.empty(
+        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )
+
+
+def _pixels(maps: torch.Tensor) -> torch.Tensor:
+    """(N, C, h, w) to (N·h·w, C), a view where the layout is `channels_last`."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
 class _Depthwise(torch.autograd.Function):

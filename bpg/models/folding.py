@@ -40,7 +40,7 @@ def fold_frozen_norms(network: nn.Module) -> None:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, _BatchNorm) or super().is_leaf_module(module, name)
+        return isinstance(module, (nn.Conv2d, _BatchNorm)) or super().is_leaf_module(module, name)
 
 
 def _pairs(network: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Module]]:

@@ -10,6 +10,16 @@ from bpg.models.fast_convolutions import (
     with_fast_convolutions,
 )
 
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.cuda,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+        ],
+    ),
+]
 CASES = [(size, dilation) for size in (3, 5, 7) for dilation in (1, 2, 3, 4, 6)]
 
 
@@ -98,22 +108,35 @@ def test_nothing_is_computed_on_the_meta_device():
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(256, 8), (3, 256)])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_wide_pointwise_convolution_equals_pytorchs(inputs, outputs, bias):
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_wide_pointwise_convolution_equals_pytorchs(inputs, outputs, bias, layout, device):
     torch.manual_seed(0)
-    plain = nn.Conv2d(inputs, outputs, 1, bias=bias).double()
-    fast = nn.Conv2d(inputs, outputs, 1, bias=bias).double()
+    plain = nn.Conv2d(inputs, outputs, 1, bias=bias).double().to(device)
+    fast = nn.Conv2d(inputs, outputs, 1, bias=bias).double().to(device)
     fast.load_state_dict(plain.state_dict())
     assert type(with_fast_convolutions(fast)) is PointwiseConv2d
-    maps = torch.randn(2, inputs, 5, 7, dtype=torch.float64)
+    maps = torch.randn(2, inputs, 5, 7, dtype=torch.float64, device=device)
     results = []
     for layer in (plain, fast):
-        given = maps.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
+        given = maps.clone().contiguous(memory_format=layout).requires_grad_()
         found = layer(given)
         found.square().sum().backward()
         results.append((found, given.grad, *(p.grad for p in layer.parameters())))
     assert results[1][0].is_contiguous(memory_format=torch.channels_last)
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_what_works_in_place_behind_a_pointwise_convolution_makes_no_copy():
+    """A view's gradient is copied whole, three times."""
+    fast = with_fast_convolutions(nn.Conv2d(256, 8, 1))
+    maps = torch.randn(2, 256, 5, 7).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = fast(maps)
+    assert not found._is_view()
+    assert found.dtype == torch.bfloat16
+    assert F.relu(found, inplace=True).grad_fn.next_functions[0][0].name() == "_PointwiseBackward"
 
 
 def test_the_default_recipes_backbone_keeps_pytorchs_own():
