@@ -9,7 +9,7 @@ export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 # A process a core that may be used, of one thread: two of two threads would wait for each other.
 PYTEST = PYTEST_XDIST_AUTO_NUM_WORKERS=$$(python -c 'import joblib; print(joblib.cpu_count())') \
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
-FAST := $(addprefix --ignore=tests/,stages studies training test_cost.py)
+FAST := $(addprefix --ignore=tests/,pipeline stages studies training)
 
 .PHONY: help repro check mend test test-fast chaos bench lint clean
 KILLS ?= 200
@@ -19,16 +19,16 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 repro: check mend ## run the pipeline, JOBS=N trainings side by side (default: one a core or GPU); print what holds
-	@python -c 'from stages.jobs import main; main()' $(JOBS)
+	@python -c 'from pipeline.jobs import main; main()' $(JOBS)
 	dvc repro
 	@echo; cat results/summary.md
 	@echo; echo "All tables and figures: $(CURDIR)/results/report/index.html"
 
 check: $(READY) ## read the parameter files and name what is wrong in them
-	@python -c 'from stages.stage import run_stage; run_stage("parameters", lambda parameters: None)'
+	@python -c 'from pipeline.run_stage import run_stage; run_stage("parameters", lambda parameters: None)'
 
 mend: $(READY) ## after a crash: delete what DVC itself left cut off or locked
-	@python -c 'from stages.mend import main; main()'
+	@python -c 'from pipeline.repair import main; main()'
 
 test: $(READY) ## all tests, a file at a time on each core
 	$(PYTEST)

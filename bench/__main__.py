@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from bench.measure import Row
-from bpg.files import whole_file
-from stages.provenance import hardware
-from stages.versions import versions
+from bpg.atomic import whole_file
+from pipeline.provenance import hardware, versions
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 FILES = (

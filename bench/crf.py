@@ -13,7 +13,7 @@ from joblib import Parallel, cpu_count, delayed
 from pydensecrf import densecrf
 
 from bench.measure import Row, copy_bandwidth, in_turns, photographs, probabilities, show
-from bpg.evaluation.confusion import confusion_matrix, scores
+from bpg.evaluation.iou import confusion_matrix, scores
 from bpg.inference.crf import CRFOptions, dense_crf
 from bpg.inference.probabilities import SUFFIX, read_probabilities, write_probabilities
 

@@ -20,9 +20,9 @@ from scipy import ndimage
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from bench.measure import Row, copy_bandwidth, in_turns, show
-from bpg.data.masks import IGNORE
+from bpg.constants import IGNORE
 from bpg.evaluation.boundary import RADII, boundary_counts, trimap_counts, true_bands, true_contour
-from bpg.evaluation.confusion import confusion_matrix, scores
+from bpg.evaluation.iou import confusion_matrix, scores
 from bpg.opencv import cv2
 
 CLASSES = 21

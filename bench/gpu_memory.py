@@ -19,10 +19,10 @@ from bench.measure import Row, show
 from bench.training_step import read
 from bpg.losses import partial_cross_entropy
 from bpg.models.network import Network
-from bpg.training.solver import make_optimizer, parameter_groups
-from bpg.training.train import make_gradients, solver_step
+from bpg.training.objective import make_gradients, solver_step
+from bpg.training.optim import make_optimizer, parameter_groups
 from bpg.variants import VARIANTS
-from stages.training import architecture, objective
+from pipeline.build import architecture, objective
 
 CPU = torch.device("cpu")
 

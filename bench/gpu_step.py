@@ -15,12 +15,12 @@ import torch
 from bench.measure import Row, show
 from bench.resnet_step import Textbook, textbook_step
 from bench.training_step import read
-from bpg.cost import macs, peak_memory, step_times, training_step
+from bpg.devices import set_up
 from bpg.models.network import Network
-from bpg.training.devices import set_up
+from bpg.training.cost import macs, peak_memory, step_times, training_step
 from bpg.variants import VARIANTS
+from pipeline.build import architecture, objective
 from stages.cost import LABELLED
-from stages.training import architecture, objective
 
 GPU = torch.device("cuda")
 PEAK = 989e12  # operations a second

@@ -8,10 +8,10 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 
 from bench.measure import Row, in_turns, matrix_rate, photographs, show
-from bpg.data.pretrained import HED
+from bpg.devices import choose_bf16, set_up
+from bpg.download.weights import HED
 from bpg.edges.hed import BLOCKS, edge_map, load_hed
-from bpg.training.devices import choose_bf16, set_up
-from stages.layout import HED_WEIGHTS
+from pipeline.paths import HED_WEIGHTS
 
 CPU = torch.device("cpu")
 

@@ -13,16 +13,16 @@ import torch.nn.functional as F
 
 from bench.measure import Row, in_turns, matrix_rate, photographs, show
 from bench.training_step import read
-from bpg.cost import macs
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, read_mask
-from bpg.evaluation.confusion import confusion_matrix, scores
-from bpg.inference.voting import vote
+from bpg.devices import choose_bf16, set_up
+from bpg.evaluation.iou import confusion_matrix, scores
+from bpg.inference.multiscale import vote
 from bpg.models.network import Network, load_network
-from bpg.training.devices import choose_bf16, set_up
+from bpg.training.cost import macs
 from bpg.variants import VARIANTS
-from stages.layout import data_layout, run_layout
-from stages.training import architecture
+from pipeline.build import architecture
+from pipeline.paths import data_layout, run_layout
 
 CPU = torch.device("cpu")
 

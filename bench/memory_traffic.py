@@ -19,13 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.training_step import read
-from bpg.cost import affordable_batch, step_times, training_step
+from bpg.devices import choose_bf16, set_up
 from bpg.models.network import Network
-from bpg.training.devices import choose_bf16, set_up
+from bpg.training.cost import affordable_batch, step_times, training_step
 from bpg.variants import VARIANTS
+from pipeline.build import architecture, objective
+from pipeline.params import Parameters
 from stages.cost import LABELLED
-from stages.parameters import Parameters
-from stages.training import architecture, objective
 
 CPU = torch.device("cpu")
 

@@ -21,7 +21,7 @@ from skimage import data
 from skimage.segmentation import felzenszwalb
 
 from bench.measure import Row, in_turns, show
-from bpg.data.masks import IGNORE
+from bpg.constants import IGNORE
 from bpg.opencv import cv2
 from bpg.propagation.graph_cut import expand
 from bpg.propagation.propagate import SMALLEST, UNIT, PropagationOptions, propagate

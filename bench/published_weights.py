@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bpg.losses.gaussian import gaussian_sums, pixel_features
-from bpg.models.resize import halve
+from bpg.grid import halve
+from bpg.losses.gaussian_filter import gaussian_sums, pixel_features
 
 PUBLISHED, CROP, XY, RGB = 2e-9, 513, 100, 15  # rloss, its PyTorch version
 PICTURES = 12

@@ -12,10 +12,10 @@ from statistics import median
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from bpg.losses.field import make_field
-from bpg.losses.gaussian import TILE
+from bpg.losses.gaussian_filter import TILE
+from bpg.losses.inputs import make_field
+from bpg.losses.options import DenseOptions, GatedOptions, TreeOptions
 from bpg.losses.regularisers import regularise
-from bpg.losses.terms import DenseOptions, GatedOptions, TreeOptions
 
 BATCH, CLASSES, ROUNDS = 8, 7, 7
 

@@ -20,13 +20,13 @@ import torch
 
 from bpg.data.masks import write_mask
 from bpg.models.network import Network
+from bpg.resumable import open_work
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from bpg.training.solver import make_optimizer, parameter_groups
+from bpg.training.optim import make_optimizer, parameter_groups
 from bpg.variants import VARIANTS
-from bpg.work import open_work
-from stages.layout import ROOT
-from stages.parameters import Dataset, Parameters, Recipe, Switches, read_section
-from stages.training import architecture
+from pipeline.build import architecture
+from pipeline.params import Dataset, Parameters, Recipe, Switches, read_section
+from pipeline.paths import ROOT
 
 ROUNDS = 5
 PICTURES = 300

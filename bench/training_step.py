@@ -2,16 +2,16 @@
 
     python -m bench.training_step [RECIPE] [ROUNDS] [MIXING]
 
-The stage cost with other recipes, more rounds or another mixing of the PRN; `bpg.cost` says what
-the figures are. The data set's classes are VOC's for recipes small and paper.
+The stage cost with other recipes, more rounds or another mixing of the PRN; `bpg.training.cost`
+says what the figures are. The data set's classes are VOC's for recipes small and paper.
 """
 
 import sys
 
 from bpg.variants import VARIANTS
+from pipeline.params import Dataset, Parameters, Recipe, Switches, read_section
+from pipeline.paths import ROOT
 from stages.cost import measure_variants
-from stages.layout import ROOT
-from stages.parameters import Dataset, Parameters, Recipe, Switches, read_section
 
 
 def read(recipe: str, mixing: str | None) -> Parameters:

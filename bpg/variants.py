@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bpg.errors import BPGError
-from bpg.losses.terms import Term
-from bpg.yaml_file import read_yaml
+from bpg.losses.options import Term
+from bpg.strict_yaml import read_yaml
 
 Stage = Literal[
     "train",

@@ -2,15 +2,15 @@
 
 import torch
 
-from bpg.cost import Cost, affordable_batch, measure
+from bpg.devices import choose_bf16, choose_device, precision, set_up
 from bpg.report.runs import write_rows
-from bpg.training.devices import choose_bf16, choose_device, precision, set_up
+from bpg.training.cost import Cost, affordable_batch, measure
 from bpg.variants import VARIANTS
-from stages.layout import RESULTS
-from stages.parameters import Parameters
-from stages.provenance import hardware
-from stages.stage import run_stage
-from stages.training import architecture, objective
+from pipeline.build import architecture, objective
+from pipeline.params import Parameters
+from pipeline.paths import RESULTS
+from pipeline.provenance import hardware
+from pipeline.run_stage import run_stage
 
 BASELINE = "scribble"
 ROUNDS = 5
@@ -28,7 +28,7 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
 
     Weights are from scratch and the data made up: nothing is read. Ratios are to the variant
     `scribble`, to the first one where that is not among them. On the CPU a batch of large crops
-    is cut down (`bpg.cost.affordable_batch`); the rows hold the batch that was used.
+    is cut down (`bpg.training.cost.affordable_batch`); the rows hold the batch that was used.
     """
     baseline = BASELINE if BASELINE in names else names[0]
     machine, training = parameters.recipe.machine, parameters.recipe.training

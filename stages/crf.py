@@ -11,10 +11,10 @@ from bpg.data.masks import image_path, read_image, write_mask
 from bpg.errors import BPGError
 from bpg.inference.crf import CRFOptions, dense_crf
 from bpg.inference.probabilities import SUFFIX, read_probabilities
-from stages.layout import data_layout, run_layout
-from stages.parameters import Parameters
-from stages.stage import run_stage
-from stages.unfinished import unfinished
+from pipeline.params import Parameters
+from pipeline.paths import data_layout, run_layout
+from pipeline.resume import unfinished
+from pipeline.run_stage import run_stage
 
 
 def crf(parameters: Parameters, variant: str, seed: int) -> None:

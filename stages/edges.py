@@ -9,15 +9,15 @@ from tqdm import tqdm
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, image_size, read_image, read_mask, write_grey
-from bpg.data.pretrained import HED
-from bpg.edges.boundaries import fit, shuffled, true_edges
+from bpg.devices import choose_bf16, choose_device, set_up
+from bpg.download.weights import HED
+from bpg.edges.controls import fit, shuffled, true_edges
 from bpg.edges.hed import edge_map, load_hed
-from bpg.training.devices import choose_bf16, choose_device, set_up
-from stages.layout import HED_WEIGHTS, DataLayout, data_layout
-from stages.parameters import Parameters
-from stages.provenance import rounding
-from stages.stage import run_stage
-from stages.unfinished import unfinished
+from pipeline.params import Parameters
+from pipeline.paths import HED_WEIGHTS, DataLayout, data_layout
+from pipeline.provenance import rounding
+from pipeline.resume import unfinished
+from pipeline.run_stage import run_stage
 
 
 def edges(parameters: Parameters) -> None:

@@ -4,14 +4,14 @@ import json
 import math
 from pathlib import Path
 
+from bpg.atomic import write_json
 from bpg.data.ids import read_ids
 from bpg.errors import BPGError
-from bpg.evaluation.counts import write_counts
-from bpg.evaluation.evaluate import evaluate as score
-from bpg.files import write_json
-from stages.layout import data_layout, run_layout
-from stages.parameters import Parameters
-from stages.stage import run_stage
+from bpg.evaluation.iou import write_counts
+from bpg.evaluation.score import evaluate as score
+from pipeline.params import Parameters
+from pipeline.paths import data_layout, run_layout
+from pipeline.run_stage import run_stage
 
 
 def evaluate(parameters: Parameters, variant: str, seed: int) -> None:

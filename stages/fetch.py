@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from bpg.data.archives import obtain
-from bpg.data.pretrained import BACKBONES, HED
-from bpg.files import write_text
-from stages.layout import HED_WEIGHTS, backbone_folder, data_layout
-from stages.parameters import Parameters, VOCSource
-from stages.stage import run_stage
+from bpg.atomic import write_text
+from bpg.download.archives import obtain
+from bpg.download.weights import BACKBONES, HED
+from pipeline.params import Parameters, VOCSource
+from pipeline.paths import HED_WEIGHTS, backbone_folder, data_layout
+from pipeline.run_stage import run_stage
 
 
 def fetch(parameters: Parameters) -> None:

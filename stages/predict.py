@@ -4,15 +4,15 @@ from tqdm import tqdm
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
+from bpg.devices import choose_bf16, choose_device, set_up
+from bpg.inference.multiscale import vote
 from bpg.inference.probabilities import SUFFIX, write_probabilities
-from bpg.inference.voting import vote
 from bpg.models.network import load_network
-from bpg.training.devices import choose_bf16, choose_device, set_up
-from stages.layout import data_layout, run_layout
-from stages.parameters import Parameters
-from stages.provenance import rounding
-from stages.stage import run_stage
-from stages.unfinished import unfinished
+from pipeline.params import Parameters
+from pipeline.paths import data_layout, run_layout
+from pipeline.provenance import rounding
+from pipeline.resume import unfinished
+from pipeline.run_stage import run_stage
 
 
 def predict(parameters: Parameters, variant: str, seed: int) -> None:

@@ -1,13 +1,13 @@
 """Bring the data set into images, masks, strokes and id lists."""
 
+from bpg.atomic import write_text
 from bpg.data.shapes import CLASSES, prepare_shapes
 from bpg.data.voc import prepare_voc
 from bpg.errors import BPGError
-from bpg.files import write_text
-from stages.layout import data_layout
-from stages.parameters import Parameters, ShapesSource
-from stages.stage import run_stage
-from stages.unfinished import unfinished
+from pipeline.params import Parameters, ShapesSource
+from pipeline.paths import data_layout
+from pipeline.resume import unfinished
+from pipeline.run_stage import run_stage
 
 
 def prepare(parameters: Parameters) -> None:

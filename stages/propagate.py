@@ -6,21 +6,22 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from bpg.constants import IGNORE
 from bpg.data.ids import read_ids
-from bpg.data.masks import IGNORE, image_path, read_image, read_mask, write_mask
+from bpg.data.masks import image_path, read_image, read_mask, write_mask
+from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.errors import BPGError
-from bpg.inference.voting import vote
+from bpg.inference.multiscale import vote
 from bpg.models.network import Network, load_network
 from bpg.propagation.propagate import PropagationOptions
 from bpg.propagation.propagate import propagate as propagate_strokes
-from bpg.training.devices import choose_bf16, choose_device, set_up
+from bpg.resumable import Work
 from bpg.variants import VARIANTS
-from bpg.work import Work
-from stages.layout import DataLayout, data_layout, run_layout
-from stages.parameters import Parameters
-from stages.provenance import rounding
-from stages.stage import run_stage
-from stages.unfinished import unfinished
+from pipeline.params import Parameters
+from pipeline.paths import DataLayout, data_layout, run_layout
+from pipeline.provenance import rounding
+from pipeline.resume import unfinished
+from pipeline.run_stage import run_stage
 
 
 def propagate(parameters: Parameters, variant: str, seed: int) -> None:

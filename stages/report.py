@@ -3,18 +3,19 @@
 from functools import partial
 from pathlib import Path
 
-from bpg.data.choose import choose_images, rule
+from bpg.atomic import whole_directory
 from bpg.data.ids import read_ids
-from bpg.files import whole_directory
 from bpg.report.charts import bar_chart, curve_chart, difference_chart, trimap_chart
 from bpg.report.differences import MEASURES
-from bpg.report.grids import figure1, figure4, figure5, figure6, propagated_figure
+from bpg.report.examples import choose_images, rule
+from bpg.report.figures import figure1, figure4, figure5, figure6, propagated_figure
 from bpg.report.page import Picture, write_page
 from bpg.report.provenance import lines, read_records
 from bpg.report.ranking import bars
 from bpg.report.runs import Runs, gather_curves, read_runs
 from bpg.variants import VARIANTS
-from stages.layout import (
+from pipeline.params import Parameters
+from pipeline.paths import (
     PROVENANCE,
     RESULTS,
     RUNS,
@@ -24,9 +25,8 @@ from stages.layout import (
     models,
     run_layout,
 )
-from stages.parameters import Parameters
-from stages.setting import Evidence, compare, make_setting, make_tables
-from stages.stage import run_stage
+from pipeline.run_stage import run_stage
+from pipeline.tables import Evidence, compare, make_setting, make_tables
 
 ROWS = 6  # of Figures 4 and 6
 

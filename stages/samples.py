@@ -5,17 +5,16 @@ Only training pictures have strokes and HED maps to show beside the predictions.
 
 from tqdm import tqdm
 
-from bpg.data.choose import choose_images
+from bpg.atomic import whole_directory
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_grey, write_mask
-from bpg.files import whole_directory
-from bpg.inference.edges import predict_edges
-from bpg.inference.voting import vote
+from bpg.devices import choose_bf16, choose_device, set_up
+from bpg.inference.multiscale import predict_edges, vote
 from bpg.models.network import load_network
-from bpg.training.devices import choose_bf16, choose_device, set_up
-from stages.layout import SAMPLE_IMAGES, SAMPLES, data_layout, run_layout
-from stages.parameters import Parameters
-from stages.stage import run_stage
+from bpg.report.examples import choose_images
+from pipeline.params import Parameters
+from pipeline.paths import SAMPLE_IMAGES, SAMPLES, data_layout, run_layout
+from pipeline.run_stage import run_stage
 
 
 def samples(parameters: Parameters) -> None:

@@ -2,13 +2,14 @@
 
 from tqdm import tqdm
 
+from bpg.constants import IGNORE
 from bpg.data.ids import read_ids
-from bpg.data.masks import IGNORE, image_path, image_size, read_mask, write_mask
+from bpg.data.masks import image_path, image_size, read_mask, write_mask
 from bpg.data.scribbles import label_map
-from stages.layout import data_layout
-from stages.parameters import Parameters
-from stages.stage import run_stage
-from stages.unfinished import unfinished
+from pipeline.params import Parameters
+from pipeline.paths import data_layout
+from pipeline.resume import unfinished
+from pipeline.run_stage import run_stage
 
 
 def scribbles(parameters: Parameters) -> None:

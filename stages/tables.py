@@ -1,6 +1,6 @@
 """Gather all runs into the small text results that git keeps."""
 
-from bpg.files import whole_directory, write_json, write_text
+from bpg.atomic import whole_directory, write_json, write_text
 from bpg.report.evidence import trimap_rows
 from bpg.report.provenance import document, read_records
 from bpg.report.runs import (
@@ -13,10 +13,10 @@ from bpg.report.runs import (
 )
 from bpg.report.summary import summary
 from bpg.report.tables import write_markdown, write_table
-from stages.layout import COSTS, PROVENANCE, RESULTS, RUNS, models
-from stages.parameters import Parameters
-from stages.setting import compare, make_setting, make_tables
-from stages.stage import run_stage
+from pipeline.params import Parameters
+from pipeline.paths import COSTS, PROVENANCE, RESULTS, RUNS, models
+from pipeline.run_stage import run_stage
+from pipeline.tables import compare, make_setting, make_tables
 
 
 def tables(parameters: Parameters) -> None:

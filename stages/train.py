@@ -1,14 +1,100 @@
-"""Train a variant from the start and without boundary loss: neither edges nor lambda are read."""
+"""Train a variant. dvc.yaml has several such stages: they differ in what DVC lets them read."""
 
-from stages.parameters import Parameters
-from stages.stage import run_stage
-from stages.training import train_variant
+from pathlib import Path
+
+from bpg.atomic import write_json
+from bpg.constants import MEAN
+from bpg.data.dataset import Augmentation, TrainingPictures
+from bpg.data.ids import read_ids
+from bpg.devices import choose_bf16, choose_device, set_up
+from bpg.download.weights import BACKBONES
+from bpg.models.backbone import load_imagenet
+from bpg.models.network import Network, load_network, save_network
+from bpg.training.train import train
+from bpg.variants import VARIANTS, Variant, budget
+from pipeline.build import architecture, objective
+from pipeline.params import Parameters
+from pipeline.paths import RunLayout, backbone_folder, data_layout, run_layout
+from pipeline.provenance import file_provenance, provenance, rounding
+from pipeline.resume import unfinished
+from pipeline.run_stage import run_stage
 
 
-def train(parameters: Parameters, variant: str, seed: int) -> None:
-    """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`."""
-    train_variant(parameters, variant, seed, "train")
+def train_variant(parameters: Parameters, name: str, seed: int) -> None:
+    """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`.
+
+    Only a variant with a BRN reads the edge maps and lambda.
+    """
+    variant = VARIANTS[name]
+    data = data_layout(parameters.switches.dataset)
+    run = run_layout(name, seed)
+    switches = parameters.switches
+    recipe = parameters.recipe
+    machine = recipe.machine
+    device = choose_device(switches.device)
+    set_up(
+        device,
+        threads=machine.threads,
+        seed=seed,
+        deterministic=machine.deterministic,
+        fixed_size=True,
+    )
+    bf16 = choose_bf16(machine.bf16, device)
+    made_with = provenance(device, bf16=bf16)
+    made_on = rounding(device, machine, bf16=bf16, training=True)
+    boundary_weight = switches.boundary_weight if variant.brn else 0.0
+    with unfinished("train", parameters, name, seed, rounding=made_on) as work:
+        network = Network(architecture(parameters, variant))
+        if variant.start is not None:
+            network.go_on_from(load_network(run_layout(variant.start, seed).model))
+        elif recipe.model.weights:
+            folder = backbone_folder(switches.recipe)
+            load_imagenet(network.backbone, BACKBONES[recipe.model.weights].verified(folder))
+        epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)
+        pictures = TrainingPictures(
+            read_ids(data.train),
+            data.images,
+            _labels(variant, data.masks, data.scribbles, run),
+            data.edges if variant.brn else None,
+            Augmentation(**recipe.training.augmentation.model_dump()),
+            classes=len(parameters.dataset.classes),
+            seed=seed,
+            fill=tuple(round(255 * mean) for mean in MEAN),
+            cache=machine.cache,
+        )
+        summary = train(
+            network,
+            pictures,
+            run.curves,
+            objective=objective(parameters, variant, boundary_weight),
+            epochs=epochs[-1],
+            first_epoch=sum(epochs[:-1]),
+            **recipe.training.model_dump(exclude={"augmentation", "epochs"}),
+            device=device,
+            bf16=bf16,
+            compiled=machine.compile,
+            captured=machine.capture,
+            workers=machine.workers,
+            seed=seed,
+            title=f"{name}, seed {seed}",
+            checkpoint=work.checkpoint,
+            checkpoint_seconds=machine.checkpoint_seconds,
+        )
+        seconds = round(summary.pop("seconds"), 1)
+        save_network(network, run.model)
+        write_json(run.training, summary)
+        file_provenance(run.model, made_with | {"seconds": seconds})
+
+
+def _labels(variant: Variant, masks: Path, scribbles: Path, run: RunLayout) -> Path:
+    match variant.supervision:
+        case "masks":
+            return masks
+        case "scribbles":
+            return scribbles
+        case "propagated":
+            return run.propagated
 
 
 if __name__ == "__main__":
-    run_stage("train", train, of_run=True)
+    run_stage("train", train_variant, of_run=True)

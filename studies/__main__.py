@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from bpg.errors import BPGError
-from stages.layout import RESULTS, ROOT
-from stages.parameters import Switches, read_section
+from pipeline.params import Switches, read_section
+from pipeline.paths import RESULTS, ROOT
 from studies.results import write_study
 from studies.run import is_untracked, read_study, refuse_overlap, run_setting, with_changes
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bpg.files import write_text
+from bpg.atomic import write_text
 from bpg.report.charts import study_chart
 from bpg.report.runs import write_rows
 from bpg.variants import VARIANTS
-from stages.parameters import Switches
+from pipeline.params import Switches
 from studies.run import Found, Study
 
 MEASURES = {

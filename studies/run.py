@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from bpg.errors import BPGError
 from bpg.variants import FILE, VARIANTS, Stage, Variant, started_from
-from stages.parameters import Section, Switches, read_section
+from pipeline.params import Section, Switches, read_section
 
 Value = int | float | bool | str
 DVC = (sys.executable, "-m", "dvc")

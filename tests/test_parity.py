@@ -14,11 +14,11 @@ from torch import nn
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchvision import models
 
-from bpg.evaluation.evaluate import evaluate
+from bpg.evaluation.score import evaluate
 from bpg.inference.crf import CRFOptions, dense_crf
 from bpg.models.backbone import load_imagenet
 from bpg.models.network import Architecture, Network
-from stages.parameters import Recipe, read_section
+from pipeline.params import Recipe, read_section
 
 PAPER_RECIPE = Path(__file__).parents[1] / "params/recipe/paper.yaml"
 CLASSES = tuple("abcdefg")

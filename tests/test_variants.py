@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bpg.errors import BPGError
-from bpg.losses.terms import OPTIONS
+from bpg.losses.options import OPTIONS
 from bpg.variants import FILE, VARIANTS, Variant, budget, read_variants, started_from
 
 ROOT = Path(__file__).parents[1]
@@ -287,13 +287,13 @@ def test_bytes_that_are_no_text_are_named(written):
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of what reads the parameters."""
-    for name in ("bpg", "stages", "params"):
+    for name in ("bpg", "pipeline", "stages", "params"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     return tmp_path
 
 
-@pytest.mark.parametrize("module", ["stages.parameters", "stages.prepare", "stages.train"])
+@pytest.mark.parametrize("module", ["pipeline.params", "stages.prepare", "stages.train"])
 def test_a_mistake_in_the_shipped_file_ends_every_stage_in_one_line(checkout, module):
     path = checkout / "bpg/variants.yaml"
     path.write_text(path.read_text(encoding="utf-8") + "x: { label: X, supervision: boxes }\n")

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from bpg.data.masks import IGNORE, image_path, read_grey, read_image, read_mask
+from bpg.constants import IGNORE
+from bpg.data.masks import image_path, read_grey, read_image, read_mask
 from bpg.errors import BPGError
 from bpg.opencv import cv2
 

@@ -11,9 +11,6 @@ from PIL import Image
 from bpg.errors import BPGError
 from bpg.opencv import cv2
 
-IGNORE = 255
-"""The label of a pixel that is neither trained nor scored on."""
-
 PIXEL_LIMIT = 40_000_000
 """Pictures of more pixels are refused before they are decoded (VOC's have at most 0.25 million)."""
 
@@ -95,7 +92,7 @@ def read_grey(path: Path) -> np.ndarray:
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """Write labels uint8 (H, W) as a palette PNG in VOC's colours; equal masks give equal bytes.
 
-    Not atomic: many masks are written at a time, into a work (`bpg.work`) or a whole folder.
+    Not atomic: many masks are written at a time, into a work (`bpg.resumable`) or a whole folder.
     """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is uint8 (H, W), not {mask.dtype} {mask.shape}")

@@ -15,7 +15,8 @@ import numpy as np
 from defusedxml.ElementTree import fromstring
 from PIL import Image, ImageDraw
 
-from bpg.data.masks import IGNORE, PIXEL_LIMIT
+from bpg.constants import IGNORE
+from bpg.data.masks import PIXEL_LIMIT
 from bpg.errors import BPGError
 
 FILE_LIMIT = 16 * 2**20
@@ -63,7 +64,7 @@ def read_strokes(path: Path) -> Strokes:
 def write_strokes(path: Path, strokes: Strokes) -> None:
     """Write ScribbleSup's XML format; equal strokes give equal bytes.
 
-    Not atomic: many files are written at a time, into a work (`bpg.work`) or a whole folder.
+    Not atomic: many files are written at a time, into a work (`bpg.resumable`) or a whole folder.
     """
     lines = [
         f"<annotation><filename>{escape(path.stem)}</filename>"

@@ -18,7 +18,7 @@ from skimage.graph import route_through_array
 
 from bpg.data.masks import write_mask
 from bpg.data.scribbles import Stroke, Strokes, write_strokes
-from bpg.work import Work
+from bpg.resumable import Work
 
 # Photographs inside the scikit-image wheel, all CC0 or public domain.
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg",

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bpg.data.archives import disk_full_named, read_members
-from bpg.data.masks import IGNORE, decode_mask, image_size, write_mask
+from bpg.constants import IGNORE
+from bpg.data.masks import decode_mask, image_size, write_mask
 from bpg.data.sbd import read_segmentation
+from bpg.download.archives import disk_full_named, read_members
 from bpg.errors import BPGError
-from bpg.work import Work
+from bpg.resumable import Work
 
 # Matched at the end of a member's name, so that a leading "./" or folder does no harm.
 _VOC_LIST = re.compile(r"(?:^|/)VOC2012/ImageSets/Segmentation/(train|val)\.txt$", re.ASCII)

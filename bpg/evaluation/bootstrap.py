@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bpg.errors import BPGError
-from bpg.evaluation.counts import mean_iou
+from bpg.evaluation.iou import mean_iou
 
 SAMPLES = 10_000
 """Replicates of a bootstrap unless told otherwise."""

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bpg.data.masks import IGNORE
-from bpg.evaluation.confusion import check_labels, joint_counts
+from bpg.constants import IGNORE
+from bpg.evaluation.iou import check_labels, joint_counts
 from bpg.opencv import cv2
 
 RADII = 40

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
-from bpg.data.masks import IGNORE, PIXEL_LIMIT
+from bpg.constants import IGNORE
+from bpg.data.masks import PIXEL_LIMIT
 from bpg.errors import BPGError
 from bpg.opencv import cv2
 
@@ -33,7 +34,7 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     """Write float (K+1, H, W) in 0..1; classes that stay under `FLOOR` everywhere are dropped.
 
     The winner of every pixel is kept even where it is under the floor. Not atomic: many files are
-    written at a time, into a work (`bpg.work`).
+    written at a time, into a work (`bpg.resumable`).
     """
     peaks = probabilities.reshape(len(probabilities), -1).max(1)
     if not np.isfinite(peaks).all():

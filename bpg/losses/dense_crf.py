@@ -2,9 +2,9 @@
 
 import torch
 
-from bpg.losses.field import Field
-from bpg.losses.gaussian import closed_form
-from bpg.losses.pairwise import Affinity
+from bpg.losses.affinity import Affinity
+from bpg.losses.gaussian_filter import closed_form
+from bpg.losses.inputs import Field
 
 
 def dense_crf_loss(field: Field, affinity: Affinity) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 import torch
 
-from bpg.losses.field import Field
-from bpg.losses.gaussian import closed_form
+from bpg.losses.gaussian_filter import closed_form
+from bpg.losses.inputs import Field
 
 
 def gated_crf_loss(field: Field, *, radius: int, xy: float, rgb: float) -> torch.Tensor:

@@ -2,9 +2,9 @@
 
 import torch
 
-from bpg.losses.field import Field
-from bpg.losses.gaussian import closed_form
-from bpg.losses.pairwise import Affinity
+from bpg.losses.affinity import Affinity
+from bpg.losses.gaussian_filter import closed_form
+from bpg.losses.inputs import Field
 
 # A class with less than this share of a picture's affinity has no segment there to be cut off.
 SMALLEST = 1e-6

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-IGNORE = 255
+from bpg.constants import IGNORE
 
 
 def partial_cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

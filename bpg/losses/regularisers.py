@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import torch
 
+from bpg.losses.affinity import Affinity, dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
-from bpg.losses.field import Field
 from bpg.losses.gated_crf import gated_crf_loss
+from bpg.losses.inputs import Field
 from bpg.losses.normalized_cut import normalized_cut_loss
-from bpg.losses.pairwise import Affinity, dense_affinity
-from bpg.losses.terms import DenseOptions, Options, Term
+from bpg.losses.options import DenseOptions, Options, Term
 from bpg.losses.tree_energy import tree_energy_loss
 
 

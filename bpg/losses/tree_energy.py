@@ -3,11 +3,11 @@
 import torch
 import torch.nn.functional as F
 
-from bpg.losses.field import Field
-from bpg.losses.gaussian import closed_form
-from bpg.losses.trees import span, tree_sums
-from bpg.models.network import DEVIATION, MEAN
-from bpg.models.resize import upsample
+from bpg.constants import DEVIATION, MEAN
+from bpg.grid import upsample
+from bpg.losses.gaussian_filter import closed_form
+from bpg.losses.inputs import Field
+from bpg.losses.tree_filter import span, tree_sums
 
 
 def tree_energy_loss(field: Field, *, low: float, high: float) -> torch.Tensor:

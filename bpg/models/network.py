@@ -11,20 +11,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from bpg.atomic import whole_file
+from bpg.constants import DEVIATION, MEAN
 from bpg.errors import BPGError
-from bpg.files import whole_file
+from bpg.grid import padded_size, upsample
 from bpg.models.backbone import Backbone
 from bpg.models.brn import BRN
 from bpg.models.deeplab import ASPP, PUBLISHED_RATES
 from bpg.models.prn import PRN, Mixing
-from bpg.models.resize import padded_size, upsample
 
 LARGEST = 4096
 """No number in a stored architecture is larger (ResNet-101 has layers of 2048 channels)."""
-
-# ImageNet's channel means and deviations, for RGB in 0..1: what the backbones were trained on.
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bpg.models.resize import doubled, halve, upsample
+from bpg.grid import doubled, halve, upsample
 
 Mixing = Literal["mixed", "shared", "grouped"]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bpg.data.masks import IGNORE
+from bpg.constants import IGNORE
 from bpg.propagation.graph_cut import Costs, expand
 from bpg.propagation.superpixels import colours, neighbours, superpixels, textures
 

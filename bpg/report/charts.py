@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from bpg.files import whole_file
+from bpg.atomic import whole_file
 from bpg.report.runs import Runs, mean_curves, spread
 from bpg.variants import VARIANTS
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpg.evaluation.bootstrap import paired_bootstrap
-from bpg.evaluation.evaluate import KINDS
+from bpg.evaluation.score import KINDS
 from bpg.report import paper
 from bpg.variants import VARIANTS
 
 Measure = Literal["miou", "boundary_iou"]
-# In the order of the counts of `bpg.evaluation.evaluate`.
+# In the order of the counts of `bpg.evaluation.score`.
 MEASURES: dict[Measure, str] = {"miou": "mIoU", "boundary_iou": "Boundary IoU"}
 
 
@@ -101,7 +101,7 @@ def compared() -> list[tuple[System, System]]:
 def differences(counts: Mapping[str, Sequence[NDArray[np.int32]]]) -> list[Difference]:
     """Measure every pair of `compared` in mIoU and Boundary IoU.
 
-    `counts` holds for each variant, seed by seed, what `bpg.evaluation.evaluate` counts: (images,
+    `counts` holds for each variant, seed by seed, what `bpg.evaluation.score` counts: (images,
     2, 2, 3, classes), the same images in the same order. A pair of which a system is missing has
     no numbers.
     """

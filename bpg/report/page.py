@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bpg.files import write_text
+from bpg.atomic import write_text
 from bpg.report.tables import Setting, Table
 
 

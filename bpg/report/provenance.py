@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bpg.errors import BPGError
-from bpg.work import file_digest
+from bpg.resumable import file_digest
 
 UNKNOWN = "not recorded in this checkout: from DVC's cache"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
+from bpg.atomic import write_text
 from bpg.errors import BPGError
-from bpg.files import write_text
 
 Metrics = dict[str, Any]
 Runs = Mapping[str, Sequence[Metrics]]
@@ -41,7 +41,7 @@ def read_runs(
 ) -> dict[str, list[Metrics]]:
     """Read runs/VARIANT/SEED/metrics.json of every pair; {variant: [metrics of each seed]}.
 
-    Each holds what `bpg.evaluation.evaluate` returns (percent), "variant", "seed" and "edge_loss"
+    Each holds what `bpg.evaluation.score` returns (percent), "variant", "seed" and "edge_loss"
     (mean squared error per pixel, or None). BPGError names a file that is missing, is ill-formed
     or was scored on other classes than the first one.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from bpg.files import write_text
+from bpg.atomic import write_text
 from bpg.report import paper
 from bpg.report.runs import Metrics, Runs, spread, write_rows
 from bpg.variants import VARIANTS

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from bpg.atomic import whole_file
 from bpg.errors import BPGError
-from bpg.files import whole_file
 from bpg.models.network import Network
 
 _DIGEST = 64  # hexadecimal digits of the SHA-256 in front, so that a flipped bit is noticed

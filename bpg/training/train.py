@@ -6,44 +6,26 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from dvclive import Live
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from bpg.atomic import whole_directory
 from bpg.data.dataset import TrainingPictures
 from bpg.errors import BPGError
-from bpg.files import whole_directory
-from bpg.losses.boundary import edge_mass, squared_error
-from bpg.losses.field import make_field
-from bpg.losses.partial_cross_entropy import partial_cross_entropy
-from bpg.losses.regularisers import regularise
-from bpg.losses.terms import Options, Term
 from bpg.models.network import Network
-from bpg.training.capture import Captured, Gradients
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from bpg.training.interrupt import deferred_interrupts, leave_interrupts_to_the_parent
-from bpg.training.solver import make_optimizer, parameter_groups, poly, set_rates
+from bpg.training.meter import Meter
+from bpg.training.objective import Objective, make_gradients, solver_step
+from bpg.training.optim import make_optimizer, parameter_groups, poly, set_rates
+from bpg.training.sampler import EpochSampler
+from bpg.training.signals import deferred_interrupts, leave_interrupts_to_the_parent
 
 SHOWN_EVERY = 20  # steps between two losses on the progress bar
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is minimised beside partial cross-entropy, `semantic`:
-
-    semantic + boundary_weight · boundary (Eq. 4, where the network has a BRN) + the sum over
-    `regularisers` of their weight · their value.
-    """
-
-    boundary_weight: float = 0.0
-    regularisers: Mapping[Term, Options] = field(default_factory=dict)
 
 
 def train(
@@ -274,142 +256,3 @@ class _Clock:
 
     def since_mark(self) -> float:
         return time.monotonic() - self.marked
-
-
-def make_gradients(
-    network: Network, objective: Objective, device: torch.device, bf16: bool, *, captured: bool
-) -> Gradients:
-    """Return what computes the gradients of a batch of `TrainingPictures`.
-
-    `captured`: as one CUDA graph, on a GPU and where the objective never leaves it. Tree energy
-    does: its trees are found on the CPU.
-    """
-
-    def gradients(items: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        network.zero_grad(set_to_none=True)
-        loss, terms = losses(network, items, objective, device, bf16)
-        loss.backward()
-        return terms | {"loss": loss.detach()}
-
-    if captured and device.type == "cuda" and "tree_energy" not in objective.regularisers:
-        return Captured(gradients, network)
-    return gradients
-
-
-def solver_step(
-    network: Network,
-    items: Sequence[torch.Tensor],
-    gradients: Gradients,
-    solver: torch.optim.Optimizer,
-    clip: float | None,
-) -> dict[str, torch.Tensor]:
-    """Do one step of the solver on a batch of `TrainingPictures`; return what `Meter` gathers."""
-    terms = gradients(items)
-    if clip is not None:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
-    solver.step()
-    return terms
-
-
-def losses(
-    network: Network,
-    items: Sequence[torch.Tensor],
-    objective: Objective,
-    device: torch.device,
-    bf16: bool,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return the objective's value, 0-d with its graph, and its parts without."""
-    images, labels, edges, valid = (item.to(device, non_blocking=True) for item in items)
-    images = images.permute(0, 3, 1, 2).float()  # channels_last
-    labels, edges = labels.long(), edges.float() / 255
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        scores, edge_logits, features = network(images)
-    semantic = partial_cross_entropy(scores, labels)
-    loss = semantic
-    # By class, without waiting for the device as `bincount` does.
-    labelled = torch.stack([(labels == label).sum() for label in range(scores.shape[1])])
-    terms = {"labelled": labelled, "blank": labelled.sum() == 0, "semantic": semantic.detach()}
-    if edge_logits is not None:
-        # `boundary_loss`, in the two parts that the edge loss of Table 2 needs as well.
-        error, pixels = squared_error(edge_logits, edges, valid)
-        boundary = error / edge_mass(edges, valid)
-        loss = semantic + objective.boundary_weight * boundary
-        terms |= {"boundary": boundary.detach(), "squared_error": error.detach(), "pixels": pixels}
-    if objective.regularisers:
-        whole = make_field(scores, images, labels, valid, features)
-        for name, value in regularise(objective.regularisers, whole).items():
-            loss = loss + objective.regularisers[name].weight * value
-            terms[name] = value.detach()
-    return loss, terms
-
-
-class EpochSampler:
-    """Batches of keys epoch · n + item: each epoch a permutation of its own, from the seed.
-
-    `first` is the number of the first epoch; `skip` batches are left out at the start.
-    """
-
-    def __init__(
-        self, items: int, batch: int, epochs: int, seed: int, first: int = 0, skip: int = 0
-    ):
-        self.items, self.batch, self.epochs, self.seed = items, batch, epochs, seed
-        self.first, self.skip = first, skip
-
-    def __len__(self) -> int:
-        return self.epochs * (self.items // self.batch) - self.skip
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return islice(self._all(), self.skip, None)
-
-    def _all(self) -> Iterator[list[int]]:
-        for epoch in range(self.first, self.first + self.epochs):
-            # Pictures draw from [seed, epoch, item] with item < items: this stream is another.
-            order = np.random.default_rng([self.seed, epoch, self.items]).permutation(self.items)
-            for first in range(0, self.items - self.batch + 1, self.batch):
-                yield [epoch * self.items + int(i) for i in order[first : first + self.batch]]
-
-
-_MEASURED = ("loss", "semantic", "boundary", "labelled", "blank", "squared_error", "pixels")
-
-
-class Meter:
-    """Sums over an epoch, kept on the device so that steps don't wait for each other."""
-
-    def __init__(self, sums: dict[str, torch.Tensor] | None = None, steps: int = 0):
-        self.sums = dict(sums or {})
-        self.steps = steps
-
-    def add(self, terms: dict[str, torch.Tensor]) -> None:
-        """Add one step's terms."""
-        self.steps += 1
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value.double()
-
-    def check(self, where: str) -> None:
-        """Raise BPGError where a sum is not finite."""
-        if not all(value.isfinite().all() for value in self.sums.values()):
-            raise BPGError(f"{where}: the loss is not finite; lower the learning rate")
-
-    def means(self, where: str) -> dict[str, float | None]:
-        """Return the epoch's mean losses; BPGError where one is not finite or nothing labelled."""
-        self.check(where)
-        if self.sums["labelled"].sum() == 0:
-            raise BPGError(f"{where}: no labelled pixel in any crop; check the scribbles")
-        sums = {name: float(value) for name, value in self.sums.items() if name != "labelled"}
-        edge_loss = sums["squared_error"] / sums["pixels"] if "pixels" in sums else None
-        return {
-            "loss": sums["loss"] / self.steps,
-            "semantic": sums["semantic"] / self.steps,
-            "boundary": sums["boundary"] / self.steps if "boundary" in sums else None,
-            "edge_loss": edge_loss,
-            # Whatever else was added is a regulariser's value.
-            **{name: value / self.steps for name, value in sums.items() if name not in _MEASURED},
-        }
-
-    def end_epoch(self, progress: Progress, where: str) -> None:
-        """Add the epoch's means and counts to `progress`; errors as `means`."""
-        progress.epochs.append(self.means(where))
-        counts = [int(count) for count in self.sums["labelled"].tolist()]
-        before = progress.labelled or [0] * len(counts)
-        progress.labelled = [a + b for a, b in zip(before, counts, strict=True)]
-        progress.blank += int(self.sums["blank"])

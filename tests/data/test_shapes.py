@@ -7,7 +7,7 @@ import pytest
 from bpg.data.masks import read_image, read_mask
 from bpg.data.scribbles import label_map, rasterise
 from bpg.data.shapes import CLASSES, draw_picture, prepare_shapes
-from bpg.work import open_work
+from bpg.resumable import open_work
 
 SIZE = 96
 LINE = 3  # ScribbleSup's usual width

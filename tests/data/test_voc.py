@@ -15,7 +15,7 @@ from bpg.data.masks import PALETTE, read_image, read_mask
 from bpg.data.scribbles import label_map
 from bpg.data.voc import prepare_voc, train_aug_ids
 from bpg.errors import BPGError
-from bpg.work import open_work, tree_digest
+from bpg.resumable import open_work, tree_digest
 
 CLASSES = ["background", "cat", "dog"]
 NAMES = {"voc": "voc.tar", "sbd": "sbd.tgz", "scribbles": "scribbles.zip"}

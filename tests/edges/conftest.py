@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bpg.data import pretrained
+from bpg.download import weights as module
 from bpg.edges import hed
 from bpg.errors import BPGError
 
@@ -24,10 +24,10 @@ def hed_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return fetched
     folder = tmp_path_factory.mktemp("weights")
     try:
-        pretrained.HED.fetch(folder, mirror="")
+        module.HED.fetch(folder, mirror="")
     except BPGError as error:
         pytest.skip(f"HED's weights can't be had: {error}")
-    return folder / pretrained.HED.file
+    return folder / module.HED.file
 
 
 @pytest.fixture(scope="session")

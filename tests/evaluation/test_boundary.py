@@ -12,7 +12,7 @@ from bpg.evaluation.boundary import (
     true_bands,
     true_contour,
 )
-from bpg.evaluation.counts import class_counts, mean_iou
+from bpg.evaluation.iou import class_counts, mean_iou
 
 CLASSES = 5
 

@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 
 from bpg.errors import BPGError
-from bpg.evaluation.confusion import confusion_matrix, scores
-from bpg.evaluation.counts import class_counts, class_iou, mean_iou, read_counts, write_counts
+from bpg.evaluation.iou import (
+    class_counts,
+    class_iou,
+    confusion_matrix,
+    mean_iou,
+    read_counts,
+    scores,
+    write_counts,
+)
 
 TRUTH = np.array([[0, 0, 0, 1], [1, 1, 255, 255]], np.uint8)
 PREDICTION = np.array([[0, 0, 1, 1], [1, 2, 0, 2]], np.uint8)

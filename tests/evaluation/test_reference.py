@@ -20,9 +20,8 @@ from bpg.evaluation.boundary import (
     true_bands,
     true_contour,
 )
-from bpg.evaluation.confusion import confusion_matrix
-from bpg.evaluation.counts import counts_of
-from bpg.evaluation.evaluate import evaluate
+from bpg.evaluation.iou import confusion_matrix, counts_of
+from bpg.evaluation.score import evaluate
 
 CLASSES = 21
 

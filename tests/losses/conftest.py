@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bpg.losses.field import Field
+from bpg.losses.inputs import Field
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from bpg.losses.affinity import dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
-from bpg.losses.field import Field
-from bpg.losses.pairwise import dense_affinity
+from bpg.losses.inputs import Field
 
 XY, RGB = 5.0, 90.0
 

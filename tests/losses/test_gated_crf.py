@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from bpg.losses.field import Field
 from bpg.losses.gated_crf import gated_crf_loss
+from bpg.losses.inputs import Field
 
 RADIUS, XY, RGB = 3, 2.0, 0.5
 

@@ -4,13 +4,13 @@ from itertools import permutations
 import pytest
 import torch
 
-from bpg.losses import gaussian, regularisers
+from bpg.losses import gaussian_filter, regularisers
+from bpg.losses.affinity import dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
-from bpg.losses.field import Field, make_field
+from bpg.losses.inputs import Field, make_field
 from bpg.losses.normalized_cut import normalized_cut_loss
-from bpg.losses.pairwise import dense_affinity
+from bpg.losses.options import DenseOptions, GatedOptions, TreeOptions
 from bpg.losses.regularisers import regularise
-from bpg.losses.terms import DenseOptions, GatedOptions, TreeOptions
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 TERMS = ["normalized_cut", "dense_crf", "gated_crf", "tree_energy"]
@@ -209,7 +209,7 @@ def test_outer_factors_reach_the_scores(term, make_batch):
 @pytest.mark.parametrize("term", TERMS)
 def test_fewer_allocations_than_pairs(term, make_batch, allocations, monkeypatch):
     """No tensor of pixels by pixels, whatever the term."""
-    monkeypatch.setitem(gaussian.TILE, "cpu", 32)
+    monkeypatch.setitem(gaussian_filter.TILE, "cpu", 32)
     field = make_batch(33, 41).field()
     field = Field(field.probabilities.detach(), *(getattr(field, n) for n in list(vars(field))[1:]))
     with allocations() as seen:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from bpg.losses.field import Field
+from bpg.losses.inputs import Field
 from bpg.losses.tree_energy import tree_energy_loss
 
 LOW, HIGH = 2.0, 0.8

@@ -8,8 +8,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from bpg.constants import MEAN
 from bpg.errors import BPGError
-from bpg.models.network import MEAN, Architecture, Network, load_network, save_network
+from bpg.models.network import Architecture, Network, load_network, save_network
 
 PARTS = [
     {},

@@ -105,7 +105,7 @@ def test_equal_input_gives_equal_bytes(page):
 
 def test_the_stages_start_without_torch():
     code = (
-        "import sys, bpg.evaluation.evaluate, bpg.report.tables, bpg.report.charts, "
-        "bpg.report.grids, bpg.report.evidence, bpg.report.page; sys.exit('torch' in sys.modules)"
+        "import sys, bpg.evaluation.score, bpg.report.tables, bpg.report.charts, "
+        "bpg.report.figures, bpg.report.evidence, bpg.report.page; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -27,7 +27,7 @@ KILLS = ASKED or 20
 JOBS = os.environ.get("CHAOS_JOBS", "2")  # runs side by side, as `make repro` does; 1: one by one
 # What `make repro` does, in one process.
 REPRO = (
-    "import os, sys; from stages import jobs, mend; mend.main(); "
+    "import os, sys; from pipeline import jobs, repair; repair.main(); "
     "jobs.main(); os.execvp('dvc', ['dvc', 'repro'])"
 )
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
@@ -191,7 +191,7 @@ class Chaos:
             print(len(self.said), process.returncode, dict(self.counts), flush=True)
 
     def mend(self) -> None:
-        program = "from stages.mend import main; main()"
+        program = "from pipeline.repair import main; main()"
         command = [sys.executable, "-c", program]
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True)
 

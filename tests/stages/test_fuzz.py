@@ -35,26 +35,26 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy.io import savemat
 
-from bpg.data.archives import extract, obtain, read_members
 from bpg.data.ids import read_ids
 from bpg.data.masks import read_grey, read_image, read_mask
 from bpg.data.sbd import read_segmentation
 from bpg.data.scribbles import label_map
-from bpg.data.wheels import fetch_member
+from bpg.download.archives import extract, obtain, read_members
+from bpg.download.wheels import fetch_member
 from bpg.edges.hed import HED, load_hed
 from bpg.errors import BPGError
-from bpg.evaluation.counts import read_counts
+from bpg.evaluation.iou import read_counts
 from bpg.inference.probabilities import read_probabilities
 from bpg.models.backbone import Backbone, load_imagenet
 from bpg.models.network import load_network
-from bpg.report.cost_table import read_costs
+from bpg.report.costs import read_costs
 from bpg.report.provenance import read_records
 from bpg.report.runs import gather_curves, read_runs
+from bpg.resumable import open_work
+from bpg.strict_yaml import read_yaml
 from bpg.training.checkpoint import load_checkpoint
-from bpg.training.solver import make_optimizer, parameter_groups
+from bpg.training.optim import make_optimizer, parameter_groups
 from bpg.variants import read_variants
-from bpg.work import open_work
-from bpg.yaml_file import read_yaml
 
 CLASSES = ("background", "stripes", "checks", "dots", "waves", "blotches", "rings")
 ROOM = 3 * 2**30  # bytes that a reader may take
@@ -300,13 +300,13 @@ def training(path: Path) -> None:
 
 
 def switches(path: Path) -> None:
-    from stages.parameters import Switches, read_section  # noqa: PLC0415
+    from pipeline.params import Switches, read_section  # noqa: PLC0415
 
     read_section(path, Switches)
 
 
 def recipe(path: Path) -> None:
-    from stages.parameters import Recipe, read_section  # noqa: PLC0415
+    from pipeline.params import Recipe, read_section  # noqa: PLC0415
 
     read_section(path, Recipe)
 

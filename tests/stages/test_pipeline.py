@@ -35,7 +35,7 @@ def pipeline(wheels, checkout, tools, run, tmp_path_factory) -> tuple[Path, str]
     tools.edit(folder / "params.yaml", {"mirror": str(wheels), "variants": lists})
     run(folder, "git", "init", "--quiet")
     commit(run, folder, "The program")
-    said = run(folder, sys.executable, "-c", "from stages.jobs import main; main()", "2")
+    said = run(folder, sys.executable, "-c", "from pipeline.jobs import main; main()", "2")
     said += run(folder, "dvc", "repro")
     commit(run, folder, "All runs")
     return folder, said
@@ -280,7 +280,7 @@ def test_stages_that_are_no_more_are_forgotten(repository, run):
     content["stages"]["predict@scribble-7"] = content["stages"]["predict@scribble-0"]
     lock.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     try:
-        said = run(repository, sys.executable, "-c", "from stages.mend import main; main()")
+        said = run(repository, sys.executable, "-c", "from pipeline.repair import main; main()")
         assert said.startswith("mend: deleted 1 entries of dvc.lock")
         assert yaml.safe_load(lock.read_text(encoding="utf-8")) == yaml.safe_load(before)
         assert "Data and pipelines are up to date." in run(repository, "dvc", "repro")

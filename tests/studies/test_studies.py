@@ -12,7 +12,7 @@ from dvc.utils.hydra import apply_overrides
 
 from bpg.errors import BPGError
 from bpg.variants import VARIANTS
-from stages.parameters import Switches, read_section
+from pipeline.params import Switches, read_section
 from studies.results import write_study
 from studies.run import (
     Found,

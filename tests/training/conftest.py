@@ -11,7 +11,8 @@ from bpg.data.masks import write_mask
 from bpg.data.scribbles import rasterise
 from bpg.data.shapes import CLASSES, draw_picture
 from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
-from bpg.training.train import Objective, train
+from bpg.training.objective import Objective
+from bpg.training.train import train
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 IDS = [f"p{number}" for number in range(8)]

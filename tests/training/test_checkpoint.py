@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from bpg.data.masks import read_mask
 from bpg.data.shapes import CLASSES
+from bpg.devices import set_up
 from bpg.errors import BPGError
-from bpg.losses.terms import OPTIONS
+from bpg.losses.options import OPTIONS
 from bpg.models.network import save_network
 from bpg.training import train as module
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from bpg.training.devices import set_up
-from bpg.training.interrupt import deferred_interrupts
-from bpg.training.solver import make_optimizer, parameter_groups
+from bpg.training.optim import make_optimizer, parameter_groups
+from bpg.training.signals import deferred_interrupts
 
 BOTH = {"prn": True, "brn": "foreground"}
 EPOCHS, STEPS = 3, 6  # two batches of 4 of the 8 pictures an epoch

@@ -7,11 +7,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bpg.models.network import Network
-from bpg.training.train import Objective, losses
+from bpg.training.objective import Objective, losses
 from bpg.variants import VARIANTS
-from stages.layout import ROOT
-from stages.parameters import Dataset, Parameters, Recipe, Switches, read_section
-from stages.training import architecture, objective
+from pipeline.build import architecture, objective
+from pipeline.params import Dataset, Parameters, Recipe, Switches, read_section
+from pipeline.paths import ROOT
 
 CROP, BATCH = 97, 2
 

@@ -7,21 +7,23 @@ import pytest
 import torch
 
 from bpg.data.masks import write_mask
+from bpg.devices import set_up
 from bpg.errors import BPGError
+from bpg.losses.affinity import dense_affinity
 from bpg.losses.boundary import boundary_loss, squared_error
 from bpg.losses.dense_crf import dense_crf_loss
-from bpg.losses.field import make_field
 from bpg.losses.gated_crf import gated_crf_loss
+from bpg.losses.inputs import make_field
 from bpg.losses.normalized_cut import normalized_cut_loss
-from bpg.losses.pairwise import dense_affinity
+from bpg.losses.options import DenseOptions, GatedOptions, TreeOptions
 from bpg.losses.partial_cross_entropy import partial_cross_entropy
-from bpg.losses.terms import DenseOptions, GatedOptions, TreeOptions
 from bpg.losses.tree_energy import tree_energy_loss
 from bpg.models.network import save_network
 from bpg.training import train as module
-from bpg.training.devices import set_up
-from bpg.training.solver import poly
-from bpg.training.train import EpochSampler, Meter, Objective, make_gradients, solver_step
+from bpg.training.meter import Meter
+from bpg.training.objective import Objective, make_gradients, solver_step
+from bpg.training.optim import poly
+from bpg.training.sampler import EpochSampler
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""Archives, wheels and weights from elsewhere: resumed, checked, unpacked with care."""

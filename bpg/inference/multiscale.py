@@ -1,0 +1,62 @@
+"""What a network sees in an image: classes over scales and flips (section 4.1), edges."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from bpg.models.network import Network
+
+
+@torch.inference_mode()
+def vote(
+    network: Network,
+    image: np.ndarray,
+    *,
+    scales: Sequence[float],
+    flip: bool,
+    device: torch.device,
+    bf16: bool,
+) -> torch.Tensor:
+    """Return class probabilities float (K+1, H, W) of an image uint8 (H, W, 3).
+
+    The picture is run at each of `scales`, with its mirror image where `flip`; the scores are
+    brought to the original size, turned into probabilities and averaged.
+    """
+    pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None].float()
+    size = pixels.shape[2:]
+    total = torch.zeros((), device=device)
+    for scale in scales:
+        scaled_size = [max(1, round(extent * scale)) for extent in size]
+        scaled = pixels
+        if scaled_size != list(size):
+            scaled = F.interpolate(
+                pixels, scaled_size, mode="bilinear", align_corners=False, antialias=scale < 1
+            )
+        if flip:
+            scaled = torch.cat([scaled, scaled.flip(3)])
+        scaled = scaled.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            scores = network(scaled).scores
+        scores = F.interpolate(scores.float(), size, mode="bilinear", align_corners=False)
+        probabilities = scores.softmax(dim=1)
+        if flip:
+            probabilities[1] = probabilities[1].flip(2)
+        total = total + probabilities.mean(0)
+    return total / len(scales)
+
+
+@torch.inference_mode()
+def predict_edges(
+    network: Network, image: np.ndarray, *, device: torch.device, bf16: bool
+) -> np.ndarray:
+    """Return the BRN's edge map uint8 (H, W), 255 = certainly an edge, of an image (H, W, 3).
+
+    At the picture's own size, without voting: averaged over scales, lines would blur.
+    """
+    pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None].float()
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        probability = network.predict_edges(pixels)
+    return probability[0, 0].mul(255).round().byte().cpu().numpy()

@@ -1,0 +1,66 @@
+"""What a regulariser sees of a batch, at full or at reduced size."""
+
+from dataclasses import dataclass
+
+import torch
+
+from bpg.constants import IGNORE
+from bpg.grid import halve
+
+
+@dataclass(frozen=True)
+class Field:
+    """A batch on a grid whose samples lie `spacing` pixels apart.
+
+    probabilities (N, K+1, h, w), sum 1; images (N, 3, h, w), RGB, 0..255; valid (N, h, w) bool,
+    False where padding had a share; unlabelled (N, h, w) bool, valid and without a label;
+    features (N, F, ., .), the network's last, on a grid of their own.
+    """
+
+    probabilities: torch.Tensor
+    images: torch.Tensor
+    valid: torch.Tensor
+    unlabelled: torch.Tensor
+    features: torch.Tensor
+    spacing: int = 1
+
+    def halved(self) -> "Field":
+        """Return the same at half the size (2n+1 samples become n+1), averaged."""
+        # A window with a padded pixel is left out, so that padding has no say at all.
+        valid = halve(self.valid[:, None].to(self.images.dtype))[:, 0] > 1 - 1e-4
+        return Field(
+            halve(self.probabilities),
+            halve(self.images),
+            valid,
+            self.unlabelled[:, ::2, ::2] & valid,
+            self.features,
+            2 * self.spacing,
+        )
+
+    def reduced(self, reduction: int) -> "Field":
+        """Return the same at 1/`reduction` of the size, a power of two."""
+        field = self
+        while field.spacing < reduction:
+            field = field.halved()
+        return field
+
+
+def make_field(
+    scores: torch.Tensor,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    valid: torch.Tensor,
+    features: torch.Tensor,
+) -> Field:
+    """Return the full-size field of a training step.
+
+    scores (N, K+1, H, W); images (N, 3, H, W), RGB, 0..255; labels (N, H, W), 255 unlabelled;
+    valid (N, H, W) bool; features (N, F, h, w). H and W must be of the form 8n+1.
+    """
+    return Field(
+        scores.float().softmax(dim=1),
+        images,
+        valid,
+        valid & (labels == IGNORE),
+        features.detach().float(),
+    )

@@ -1,0 +1,289 @@
+"""The paper's Figures 1, 4, 5 and 6, and ScribbleSup's labels; equal files give equal bytes.
+
+A system that is not in `variants` is not read: its tiles say "not run". BPGError names any
+picture that is read and missing or broken. The folders, as the arguments name them:
+
+    images/ID.{jpg,png}, {masks,scribbles,edges}/ID.png   the data set
+    runs/VARIANT/SEED/{masks,masks_crf}/ID.png            labels predicted on validation pictures
+    samples/masks/VARIANT/ID.png                          labels predicted on training pictures
+    samples/edges/VARIANT/ID.png                          edges predicted there, 255 = certain
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from string import ascii_lowercase
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from bpg.atomic import whole_file
+from bpg.constants import IGNORE
+from bpg.data.masks import PALETTE, image_path, read_grey, read_image, read_mask
+from bpg.variants import VARIANTS
+
+TILE, GAP, HEADER, LINE = 176, 6, 26, 22
+INK, SOFT, FAINT, PAPER = (32, 32, 32), (120, 120, 120), (236, 236, 236), (255, 255, 255)
+FRAME = (200, 200, 200)
+
+_Column = tuple[str, Callable[[str], Image.Image | None]]  # title; id -> RGB picture, or None
+
+
+def figure1(
+    path: Path,
+    ids: Sequence[str],
+    *,
+    images: Path,
+    masks: Path,
+    scribbles: Path,
+    samples: Path,
+    variants: Sequence[str],
+    classes: Sequence[str],
+) -> None:
+    """Draw Figure 1 as PNG, a row per id: what masks, scribbles and BPG teach.
+
+    Training pictures, since only these have scribbles: image, both annotations, then the results
+    of `mask`, `scribble` and `bpg`.
+    """
+    predicted = samples / "masks"
+    columns = [
+        ("image", _photograph(images)),
+        ("per-pixel annotation", _labels(masks)),
+        ("scribble annotation", _strokes(images, scribbles)),
+        ("trained on masks", _labels(predicted / "mask", run="mask" in variants)),
+        ("trained on scribbles", _labels(predicted / "scribble", run="scribble" in variants)),
+        ("BPG", _labels(predicted / "bpg", run="bpg" in variants)),
+    ]
+    _draw_columns(path, ids, columns, classes)
+
+
+def figure4(
+    path: Path,
+    ids: Sequence[str],
+    *,
+    images: Path,
+    masks: Path,
+    runs: Path,
+    variants: Sequence[str],
+    seed: int,
+    classes: Sequence[str],
+) -> None:
+    """Draw Figure 4 as PNG, a row per id: what each part of the network adds.
+
+    Validation pictures: image, ground truth, then the results of `scribble`, `prn`, `brn` and
+    `bpg` with this `seed`.
+    """
+    columns = [("image", _photograph(images)), ("ground truth", _labels(masks))]
+    for variant in ("scribble", "prn", "brn", "bpg"):
+        folder = runs / variant / str(seed) / "masks"
+        columns.append((VARIANTS[variant].label, _labels(folder, run=variant in variants)))
+    _draw_columns(path, ids, columns, classes)
+
+
+def figure5(
+    path: Path,
+    ids: Sequence[str],
+    *,
+    images: Path,
+    masks: Path,
+    edges: Path,
+    samples: Path,
+    variants: Sequence[str],
+    classes: Sequence[str],
+) -> None:
+    """Draw Figure 5 as PNG, a row per id: the BRN on all K+1 channels and on two.
+
+    Training pictures, since only these have edge maps: image, ground truth, edge map, then
+    labels and edges predicted by `bpg_all_channels` and by `bpg`. Edges are dark on white.
+    """
+    columns = [
+        ("image", _photograph(images)),
+        ("ground truth", _labels(masks)),
+        ("edge label", _edges(edges)),
+    ]
+    for channels, variant in (("C = K+1", "bpg_all_channels"), ("C = 2", "bpg")):
+        run = variant in variants
+        columns += [
+            (f"segmentation\n{channels}", _labels(samples / "masks" / variant, run=run)),
+            (f"edge prediction\n{channels}", _edges(samples / "edges" / variant, run=run)),
+        ]
+    _draw_columns(path, ids, columns, classes)
+
+
+def figure6(
+    path: Path,
+    ids: Sequence[str],
+    *,
+    images: Path,
+    masks: Path,
+    runs: Path,
+    variants: Sequence[str],
+    seed: int,
+    classes: Sequence[str],
+) -> None:
+    """Draw Figure 6 as PNG, a row per id: full masks, the baseline, BPG without and with CRF.
+
+    Validation pictures: image, ground truth, then the results of `mask`, `scribble`, `bpg` and
+    once more `bpg` with this `seed`.
+    """
+    columns = [("image", _photograph(images)), ("ground truth", _labels(masks))]
+    for title, variant, kind in (
+        ("full mask", "mask", "masks"),
+        ("baseline", "scribble", "masks"),
+        ("BPG", "bpg", "masks"),
+        ("BPG + CRF", "bpg", "masks_crf"),
+    ):
+        folder = runs / variant / str(seed) / kind
+        columns.append((title, _labels(folder, run=variant in variants)))
+    _draw_columns(path, ids, columns, classes)
+
+
+def propagated_figure(
+    path: Path,
+    ids: Sequence[str],
+    *,
+    images: Path,
+    masks: Path,
+    scribbles: Path,
+    rounds: Sequence[tuple[str, Path]],
+    classes: Sequence[str],
+) -> None:
+    """Draw what ScribbleSup trains on as PNG, a row per id.
+
+    Training pictures: image, strokes, the propagated labels of each of `rounds` (its name and the
+    folder of its labels), and the ground truth, which propagation does not see.
+    """
+    columns = [
+        ("image", _photograph(images)),
+        ("scribbles", _strokes(images, scribbles)),
+        *((name, _labels(folder)) for name, folder in rounds),
+        ("ground truth", _labels(masks)),
+    ]
+    _draw_columns(path, ids, columns, classes)
+
+
+def draw_grid(
+    path: Path,
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Image.Image | None]],
+    legend: Sequence[tuple[str, tuple[int, ...]]],
+) -> None:
+    """Draw RGB pictures under column titles, over a legend of (name, RGB colour), as PNG.
+
+    Pictures are scaled to one width; None gives a blank tile that says "not run". A title may
+    have several lines.
+    """
+    tiles = [[None if picture is None else _fit(picture) for picture in row] for row in rows]
+    heights = [max((tile.height for tile in row if tile), default=TILE) for row in tiles]
+    width = GAP + len(titles) * (TILE + GAP)
+    header = header_height(titles)
+    places = _legend_places([name for name, _ in legend], width)
+    height = header + sum(heights) + GAP * len(heights) + GAP + (places[-1][1] + 1) * LINE + GAP
+    canvas = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(canvas)
+
+    for column, title in enumerate(titles):
+        foot = (_left(column) + TILE / 2, header - 6)
+        draw.text(foot, title, INK, _font(13), anchor="md", align="center", spacing=2)
+    top = header
+    for row, row_height in zip(tiles, heights, strict=True):
+        for column, tile in enumerate(row):
+            left = _left(column)
+            if tile is None:
+                draw.rectangle((left, top, left + TILE - 1, top + row_height - 1), FAINT)
+                middle = (left + TILE / 2, top + row_height / 2)
+                draw.text(middle, "not run", SOFT, _font(13), anchor="mm")
+            else:
+                x = left + (TILE - tile.width) // 2
+                y = top + (row_height - tile.height) // 2
+                # An edge map is white up to its border, as the paper is.
+                draw.rectangle((x - 1, y - 1, x + tile.width, y + tile.height), FRAME)
+                canvas.paste(tile, (x, y))
+        top += row_height + GAP
+    for (name, colour), (left, line) in zip(legend, places, strict=True):
+        middle = top + GAP + line * LINE + LINE // 2
+        draw.rectangle((left, middle - 6, left + 16, middle + 6), colour, outline=(150, 150, 150))
+        draw.text((left + 22, middle), name, INK, _font(12), anchor="lm")
+    with whole_file(path) as partial:
+        canvas.save(partial, format="PNG", optimize=True)
+
+
+def header_height(titles: Sequence[str]) -> int:
+    """Pixels that `draw_grid` leaves above the first row."""
+    return HEADER + 17 * max(title.count("\n") for title in titles)
+
+
+def _draw_columns(
+    path: Path, ids: Sequence[str], columns: Sequence[_Column], classes: Sequence[str]
+) -> None:
+    draw_grid(
+        path,
+        [f"({ascii_lowercase[place]}) {title}" for place, (title, _) in enumerate(columns)],
+        [[read(image_id) for _, read in columns] for image_id in ids],
+        [(name, tuple(PALETTE[label])) for label, name in enumerate(classes)]
+        + [("not scored", tuple(PALETTE[IGNORE]))],
+    )
+
+
+def _photograph(folder: Path) -> Callable[[str], Image.Image | None]:
+    return lambda image_id: Image.fromarray(read_image(image_path(folder, image_id)))
+
+
+def _labels(folder: Path, *, run: bool = True) -> Callable[[str], Image.Image | None]:
+    """Labels in their colours."""
+
+    def read(image_id: str) -> Image.Image | None:
+        return Image.fromarray(PALETTE[read_mask(folder / f"{image_id}.png")]) if run else None
+
+    return read
+
+
+def _edges(folder: Path, *, run: bool = True) -> Callable[[str], Image.Image | None]:
+    """Edges dark on white."""
+
+    def read(image_id: str) -> Image.Image | None:
+        if not run:
+            return None
+        return Image.fromarray(255 - read_grey(folder / f"{image_id}.png")).convert("RGB")
+
+    return read
+
+
+def _strokes(images: Path, scribbles: Path) -> Callable[[str], Image.Image | None]:
+    """Strokes in their colours on a faded image."""
+
+    def read(image_id: str) -> Image.Image:
+        scribble = read_mask(scribbles / f"{image_id}.png")
+        faded = 170 + read_image(image_path(images, image_id)) // 3
+        return Image.fromarray(np.where((scribble == IGNORE)[..., None], faded, PALETTE[scribble]))
+
+    return read
+
+
+def _fit(picture: Image.Image) -> Image.Image:
+    """Scale to the tile's width, or to its height where the picture is taller than wide."""
+    scale = TILE / max(picture.size)
+    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    # Small label maps keep their hard pixels; large ones would lose thin parts without smoothing.
+    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+
+
+def _left(column: int) -> int:
+    return GAP + column * (TILE + GAP)
+
+
+def _legend_places(names: Iterable[str], width: int) -> list[tuple[int, int]]:
+    """(x, line) of each entry, wrapped at `width` pixels."""
+    places, left, line = [], GAP, 0
+    for name in names:
+        advance = 22 + round(_font(12).getlength(name)) + 18
+        if left > GAP and left + advance > width:
+            left, line = GAP, line + 1
+        places.append((left, line))
+        left += advance
+    return places
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # matplotlib's own copy: the same letters on every machine.
+    return ImageFont.truetype(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)

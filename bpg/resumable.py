@@ -1,0 +1,256 @@
+"""Work that a stop does not undo: what is done of it is kept, and the next start goes on there.
+
+A process can be killed at any moment, and a machine can lose its power. So a file counts as done
+only when its digest stands in a journal beside it and still agrees: half a file, a lost one or
+half a line of the journal is work to be done again, and no file needs a flush to the disk of its
+own.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bpg.atomic import whole_directory, write_json, write_text
+
+_BELONGS_TO, _JOURNAL, _FINISHED = "belongs_to.json", "journal", "finished.json"
+_CHECKPOINT = "checkpoint"
+_DISCARDED = ".discarded-"
+_OWN = {_BELONGS_TO, _JOURNAL, _FINISHED, _CHECKPOINT}
+
+
+class Work:
+    """A folder of kept files; `open_work` makes it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._done = self._verified()
+        self._clear()
+        # Written anew: half a last line would otherwise run into the next one.
+        lines = (f"{digest}  {name}\n" for name, digest in self._done.items())
+        write_text(folder / _JOURNAL, "".join(lines))
+
+    def __len__(self) -> int:
+        return len(self._done)
+
+    def done(self, *names: str) -> bool:
+        """Say whether all of these files, named by their paths inside the work, are done."""
+        return all(name in self._done for name in names)
+
+    def path(self, name: str) -> Path:
+        """Return where the file `name` is; to write it, `begin` first."""
+        return self.folder / name
+
+    def begin(self, *names: str) -> list[Path]:
+        """Return where to write these files: their folders are there, they themselves are not.
+
+        Files are never written over: they may share their place on the disk with an output.
+        """
+        paths = list(map(self.path, names))
+        for name, path in zip(names, paths, strict=True):
+            self._done.pop(name, None)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+        return paths
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where a training keeps its state: whole by its own means, so not in the journal."""
+        return self.folder / _CHECKPOINT
+
+    def add(self, *names: str) -> None:
+        """Count these files, written where `begin` said, as done."""
+        digests = {name: file_digest(self.folder / name) for name in names}
+        # One write for all, so that a kill seldom parts what belongs together.
+        lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+        with (self.folder / _JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(lines)
+        self._done |= digests
+
+    def deliver(self, outputs: Mapping[str, Path]) -> None:
+        """Bring finished folders into place: {folder in the work: output}, each whole.
+
+        Their files stay here, too, at no cost in disk space where the file system has hard links:
+        whoever stores the outputs may still be stopped. `discard_served` deletes them.
+        """
+        for name, output in outputs.items():
+            with whole_directory(output) as folder:
+                for file in sorted(self._done):
+                    if file.startswith(f"{name}/"):
+                        target = folder / file.removeprefix(f"{name}/")
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        _link(self.folder / file, target)
+
+    def _verified(self) -> dict[str, str]:
+        try:
+            text = (self.folder / _JOURNAL).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return {}
+        there = {
+            path.relative_to(self.folder).as_posix()
+            for path in self.folder.rglob("*")
+            if path.is_file()
+        }
+        entries = {}
+        for line in text.splitlines(keepends=True):
+            digest, _, name = line.removesuffix("\n").partition("  ")
+            if line.endswith("\n") and name in there:
+                entries[name] = digest
+        names = list(entries)
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(lambda name: file_digest(self.folder / name), names)
+            return {n: f for n, f in zip(names, found, strict=True) if f == entries[n]}
+
+    def _clear(self) -> None:
+        """Delete whatever is not done; never written over, for it may share its disk blocks."""
+        for path in list(self.folder.rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            if path.is_file() and name not in self._done and name not in _OWN:
+                path.unlink()
+
+
+@contextmanager
+def open_work(
+    folder: Path,
+    belongs_to: Mapping[str, Any],
+    outputs: Iterable[Path],
+    say: Callable[[str], None],
+) -> Iterator[Work]:
+    """Open the work kept in `folder`; start over where it belongs to something else.
+
+    `belongs_to` is all that the work follows from, {what: JSON value}: configuration and digests
+    of inputs. `outputs` are what it makes; when the block ends well, it is finished. `say` gets
+    one line when the work starts over; it names what has changed. The caller is `alone` with it.
+    """
+    wanted = json.loads(json.dumps(belongs_to))
+    if folder.exists():
+        found = _read_json(folder / _BELONGS_TO)
+        if found != wanted:
+            if any(folder.iterdir()):
+                say(f"starts over: {_changes(found, wanted)}")
+            _discard(folder)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        write_json(folder / _BELONGS_TO, wanted)
+    try:
+        yield Work(folder)
+    except OSError as error:
+        # An error of writing names no file.
+        error.filename = error.filename or str(folder)
+        raise
+    write_json(folder / _FINISHED, [str(output) for output in outputs])
+
+
+def discard_served(works: Path, read: Iterable[Path]) -> None:
+    """Delete finished work in the folder `works` whose outputs are among `read`, or below them.
+
+    To be called by who reads these outputs: then they have been stored, and the work has served.
+    """
+    read = list(read)
+    for left in works.glob(f"{_DISCARDED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for note in works.glob(f"*/{_FINISHED}"):
+        try:
+            with FileLock(_lock(note.parent), timeout=0):
+                outputs = [Path(output) for output in _read_json(note) or []]
+                if any(o.is_relative_to(r) for o in outputs for r in read):
+                    _discard(note.parent)
+        except Timeout:
+            continue  # somebody is at it again
+
+
+def _discard(folder: Path) -> None:
+    """Delete a work; one that is half deleted would never be noticed, so under another name."""
+    left = folder.with_name(f"{_DISCARDED}{os.getpid()}-{folder.name}")
+    shutil.rmtree(left, ignore_errors=True)
+    folder.rename(left)
+    # Another stage may be deleting it at the same time, as what a killed process left.
+    shutil.rmtree(left, ignore_errors=True)
+
+
+def _lock(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
+@contextmanager
+def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only process at the work in `folder`, be it there or not.
+
+    Where another one is, `say` gets a line, and its end is waited for: a killed `dvc repro` leaves
+    the process of its stage running, and the next one starts another. The lock goes with the
+    process, however it ends.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_lock(folder))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another process is at this stage; waiting for it to end (lock: {lock.lock_file})")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(path: Path) -> str:
+    """Return one SHA-256 for a file, or for all names and contents below a folder.
+
+    Python's compiled files and what killed processes left half-written do not count.
+    """
+    if path.is_file():
+        return file_digest(path)
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(map(_does_not_count, file.relative_to(path).parts))
+    )
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(file_digest, files)
+        total = hashlib.sha256()
+        for file, digest in zip(files, digests, strict=True):
+            total.update(f"{digest}  {file.relative_to(path).as_posix()}\n".encode())
+    return total.hexdigest()
+
+
+def _does_not_count(name: str) -> bool:
+    return name == "__pycache__" or name.startswith(".partial-") or _is_temporary(name)
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def _changes(found: Any, wanted: dict[str, Any]) -> str:
+    if not isinstance(found, dict):
+        return "what the kept work belongs to cannot be read"
+    changed = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"changed since this work was begun: {', '.join(changed[:3])}{more}"
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links; if it is the disk, copying says so
+        shutil.copyfile(source, target)

@@ -1,0 +1,51 @@
+"""The losses' means over an epoch."""
+
+import torch
+
+from bpg.errors import BPGError
+from bpg.training.checkpoint import Progress
+
+_MEASURED = ("loss", "semantic", "boundary", "labelled", "blank", "squared_error", "pixels")
+
+
+class Meter:
+    """Sums over an epoch, kept on the device so that steps don't wait for each other."""
+
+    def __init__(self, sums: dict[str, torch.Tensor] | None = None, steps: int = 0):
+        self.sums = dict(sums or {})
+        self.steps = steps
+
+    def add(self, terms: dict[str, torch.Tensor]) -> None:
+        """Add one step's terms."""
+        self.steps += 1
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.double()
+
+    def check(self, where: str) -> None:
+        """Raise BPGError where a sum is not finite."""
+        if not all(value.isfinite().all() for value in self.sums.values()):
+            raise BPGError(f"{where}: the loss is not finite; lower the learning rate")
+
+    def means(self, where: str) -> dict[str, float | None]:
+        """Return the epoch's mean losses; BPGError where one is not finite or nothing labelled."""
+        self.check(where)
+        if self.sums["labelled"].sum() == 0:
+            raise BPGError(f"{where}: no labelled pixel in any crop; check the scribbles")
+        sums = {name: float(value) for name, value in self.sums.items() if name != "labelled"}
+        edge_loss = sums["squared_error"] / sums["pixels"] if "pixels" in sums else None
+        return {
+            "loss": sums["loss"] / self.steps,
+            "semantic": sums["semantic"] / self.steps,
+            "boundary": sums["boundary"] / self.steps if "boundary" in sums else None,
+            "edge_loss": edge_loss,
+            # Whatever else was added is a regulariser's value.
+            **{name: value / self.steps for name, value in sums.items() if name not in _MEASURED},
+        }
+
+    def end_epoch(self, progress: Progress, where: str) -> None:
+        """Add the epoch's means and counts to `progress`; errors as `means`."""
+        progress.epochs.append(self.means(where))
+        counts = [int(count) for count in self.sums["labelled"].tolist()]
+        before = progress.labelled or [0] * len(counts)
+        progress.labelled = [a + b for a, b in zip(before, counts, strict=True)]
+        progress.blank += int(self.sums["blank"])

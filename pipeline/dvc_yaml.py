@@ -1,0 +1,97 @@
+"""What dvc.yaml declares of a stage: the one list of what its work follows from and makes.
+
+Read here without DVC, which need not be where a stage script runs by hand.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bpg.resumable import tree_digest
+from bpg.strict_yaml import read_yaml
+from bpg.variants import VARIANTS
+from pipeline.params import Parameters
+from pipeline.paths import ROOT
+
+# The code that runs, wherever the data are: here stand dvc.yaml, stages/, pipeline/ and bpg/.
+CODE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Paths of inputs (code, too) and outputs; parameters as {file: keys}, no keys for all."""
+
+    inputs: tuple[str, ...]
+    parameters: Mapping[str, tuple[str, ...]]
+    outputs: tuple[str, ...]
+
+
+def is_declared(stage: str) -> bool:
+    """Say whether dvc.yaml has this stage."""
+    return stage in _entries()
+
+
+def declared(
+    stage: str, parameters: Parameters, variant: str | None = None, seed: int | None = None
+) -> Declared:
+    """Return what dvc.yaml says of `stage`, its ${...} filled in.
+
+    For the script `train`, of the one of its stages that trains `variant`.
+    """
+    names = {"dataset": parameters.switches.dataset, "recipe": parameters.switches.recipe}
+    if variant is not None:
+        names |= {
+            "item.variant": variant,
+            "item.seed": str(seed),
+            "item.round.name": variant,
+            "item.round.start": str(VARIANTS[variant].start),
+        }
+
+    def fill(text: str) -> str:
+        return re.sub(r"\$\{([\w.]+)\}", lambda match: names[match[1]], text)
+
+    entry = _entries()[stage if variant is None or stage != "train" else VARIANTS[variant].stage]
+    files: dict[str, tuple[str, ...]] = {}
+    for item in entry.get("params", []):
+        # A plain word is a key of params.yaml.
+        listed = item if isinstance(item, dict) else {"params.yaml": [item]}
+        for file, keys in listed.items():
+            files[fill(file)] = (*files.get(fill(file), ()), *map(fill, keys))
+    outputs = [*entry.get("outs", []), *entry.get("metrics", [])]
+    return Declared(
+        tuple(map(fill, entry["deps"])),
+        files,
+        tuple(fill(next(iter(o)) if isinstance(o, dict) else o) for o in outputs),
+    )
+
+
+def belongs_to(found: Declared) -> dict[str, Any]:
+    """Return {input: digest, "file: key": value}: what work on a stage follows from."""
+    result: dict[str, Any] = {}
+    for file, keys in found.parameters.items():
+        values = read_yaml(_place(file))
+        for key in keys:
+            result[f"{file}: {key}"] = _value(values, key)
+    for name in found.inputs:
+        path = _place(name)
+        # What a stage misses, it names itself, where it opens it.
+        result[name] = tree_digest(path) if path.exists() else None
+    return result
+
+
+@cache
+def _entries() -> dict[str, Any]:
+    return read_yaml(CODE / "dvc.yaml")["stages"]
+
+
+def _place(name: str) -> Path:
+    return (CODE if name.startswith(("bpg/", "pipeline/", "stages/")) else ROOT) / name
+
+
+def _value(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[part]
+    return values

@@ -1,0 +1,44 @@
+"""What happens before anything large is imported: threads, Ctrl-C, a mistake in the variants."""
+
+import os
+import signal
+import sys
+import warnings
+
+from bpg.errors import BPGError
+
+# Read when PyTorch loads: idle threads sleep instead of spinning, which costs a factor of 2 to 15
+# wherever another job runs beside this one.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _quiet_interrupt(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Show no stack trace of a Ctrl-C that comes while the packages are still being imported."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _quiet_interrupt
+
+
+def leave_at_once(number: int, frame: object) -> None:
+    """End the process: nothing has begun yet. `run_stage` puts Python's own handler in place."""
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+# Some packages go over a KeyboardInterrupt in the midst of an import of theirs, and fail later, in
+# many lines. Python gives this name to a script while it imports the package that holds it.
+if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, leave_at_once)
+
+# Of a stage that stops, joblib would report the tasks that it gave up; the stop has its own line.
+warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")
+
+# Every stage reads the variants, and a user edits their file: a mistake there is one line, too.
+try:
+    import bpg.variants  # noqa: F401
+except BPGError as error:
+    sys.exit(f"error: {error}")

@@ -1,0 +1,302 @@
+"""Train and test the runs side by side: what `make repro` does before `dvc repro`.
+
+DVC runs one stage at a time. It holds its lock between stages only, though, so that several DVCs
+can work on different ones. A job here is one variant with one seed: a `dvc repro --single-item`
+over its stages, which read what is there already and write where no other job does. Whatever is
+left to do, or is not as it should be, the plain `dvc repro` afterwards finds.
+"""
+
+import codecs
+import ctypes
+import json
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import joblib
+
+from bpg.errors import BPGError
+from bpg.variants import VARIANTS, budget
+from pipeline.params import Parameters, read_parameters
+from pipeline.paths import ROOT
+
+DVC = (sys.executable, "-m", "dvc")
+BEFORE = ("fetch", "prepare", "scribbles", "edges")
+TEST = ("predict", "crf", "evaluate")
+AFTER = ("cost", "samples", "tables", "report")
+SHOWN_EVERY = 20  # seconds between two looks at the progress bars
+
+# DVC's words that say nothing new here.
+_CHATTER = re.compile(
+    r"\s*$|> |(Updating|Generating) lock file|Use `dvc push`|To (track|enable)|\t"
+)
+# tqdm's
+_BAR = re.compile(r"\d%\|.*\| \S+/\S+ \[")
+
+
+@dataclass(frozen=True)
+class Job:
+    """The stages of one variant and seed, in their order, and the job whose network they need.
+
+    `work` is a rough measure of how long it takes.
+    """
+
+    name: str
+    stages: tuple[str, ...]
+    needs: str | None
+    work: int
+
+
+def plan(parameters: Parameters) -> list[Job]:
+    """Return one job a variant and seed; what others need comes first, then the longest."""
+    lists = parameters.switches.variants
+    rounds = [one.name for one in lists.rounds]
+    jobs = []
+    for seed in parameters.switches.seeds:
+        for name in lists.trained():
+            variant = VARIANTS[name]
+            if name in rounds:
+                place = f"@round{rounds.index(name)}-{seed}"
+                stages = [f"propagate{place}", f"train_propagated{place}"]
+            else:
+                stages = [f"{variant.stage}@{name}-{seed}"]
+            if name in lists.all:
+                stages += [f"{stage}@{name}-{seed}" for stage in TEST]
+            start = None if variant.start is None else f"{variant.start} {seed}"
+            jobs.append(Job(f"{name} {seed}", tuple(stages), start, _work(parameters, name)))
+    needed = {job.needs for job in jobs}
+    return sorted(jobs, key=lambda job: (job.name not in needed, -job.work))
+
+
+def stage_names(parameters: Parameters) -> set[str]:
+    """Name all stages, as DVC does."""
+    return {*BEFORE, *AFTER, *(stage for job in plan(parameters) for stage in job.stages)}
+
+
+def _work(parameters: Parameters, name: str) -> int:
+    """Epochs, times one for the baseline's step and one for each part or loss beside it."""
+    recipe, variant = parameters.recipe, VARIANTS[name]
+    epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)[-1]
+    return epochs * (1 + variant.prn + (variant.brn is not None) + len(variant.regularisers))
+
+
+def stale() -> set[str]:
+    """Return the stages that DVC would look at again, but for those that merely follow them."""
+    status = subprocess.run((*DVC, "status", "--json"), capture_output=True, text=True, check=False)
+    if status.returncode:
+        raise BPGError(f"dvc status: {status.stderr.strip() or status.stdout.strip()}")
+    return set(json.loads(status.stdout))
+
+
+def to_do(jobs: Sequence[Job], changed: set[str]) -> list[Job]:
+    """Return the jobs of which a stage has changed, and those that need one of these."""
+    chosen: set[str] = set()
+    while True:
+        more = {
+            job.name for job in jobs if job.needs in chosen or not changed.isdisjoint(job.stages)
+        }
+        if more == chosen:
+            return [job for job in jobs if job.name in chosen]
+        chosen = more
+
+
+def default_number(parameters: Parameters, gpus: Sequence[str]) -> int:
+    """One job a GPU; without one, as many as the cores have room for at the recipe's threads."""
+    if gpus:
+        return len(gpus)
+    cores = joblib.cpu_count()
+    return max(1, cores // (parameters.recipe.machine.threads or cores))
+
+
+def visible_gpus(parameters: Parameters) -> list[str]:
+    """Name the GPUs that `device` lets a run use, as CUDA_VISIBLE_DEVICES does."""
+    if parameters.switches.device == "cpu":
+        return []
+    from torch.cuda import device_count  # noqa: PLC0415 slow to import, and needed only here
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else list(map(str, range(device_count())))
+    return names[: device_count()]
+
+
+class Process:
+    """A job at work, and what it has said."""
+
+    def __init__(self, job: Job, environment: dict[str, str]):
+        self.job = job
+        self.started = time.monotonic()
+        self.bar = ""
+        self._rest = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self.process = subprocess.Popen(
+            (*DVC, "--wait-for-lock", "repro", "--single-item", *job.stages),
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # A group of its own, so that an interrupt reaches DVC and its stage, and only once.
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 a system call, which takes no lock
+        )
+        os.set_blocking(self.process.stdout.fileno(), False)
+
+    def read(self) -> bool:
+        """Print whole lines under the job's name and keep the progress bar; False at the end."""
+        while True:
+            try:
+                data = os.read(self.process.stdout.fileno(), 2**16)
+            except BlockingIOError:
+                return True
+            self._show(self._decoder.decode(data, final=not data) or ("" if data else "\n"))
+            if not data:
+                return False
+
+    def _show(self, text: str) -> None:
+        *pieces, self._rest = re.split(r"([\r\n])", self._rest + text)
+        for line, end in zip(pieces[::2], pieces[1::2], strict=True):
+            if _BAR.search(line):
+                self.bar = line
+            elif end == "\n" and not _CHATTER.match(line):
+                self.bar = ""
+                say(f"{self.job.name}: {line}")
+        if _BAR.search(self._rest):
+            self.bar = self._rest
+
+    def signal(self, number: int) -> None:
+        """Send a signal to DVC and its stage."""
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return
+
+
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
+def _end_with_parent() -> None:
+    """On Linux, let DVC end when this process is killed; its stage ends with it."""
+    if _PRCTL is not None:
+        _PRCTL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def say(line: str) -> None:
+    """Print a line at once: the reader is waiting."""
+    print(line, flush=True)
+
+
+def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
+    """Do the jobs, `number` at a time, each when what it needs is done.
+
+    After a failure none is started any more, and BPGError names what failed. An interrupt is
+    passed on to all; KeyboardInterrupt follows when they have ended.
+    """
+    waiting, done, failed = list(jobs), set(), []
+    working: dict[int, Process] = {}
+    here = {job.name for job in jobs}
+    shown = time.monotonic()
+    with selectors.DefaultSelector() as selector, _interrupts_passed_on(working) as interrupted:
+        while working or (waiting and not failed and not interrupted()):
+            for slot in sorted(set(range(number)) - set(working)):
+                ready = [job for job in waiting if job.needs not in here - done]
+                if not ready or failed or interrupted():
+                    break
+                waiting.remove(ready[0])
+                working[slot] = Process(ready[0], _share(slot, number, gpus))
+                if interrupted():  # while it was being started
+                    working[slot].signal(signal.SIGINT)
+                selector.register(working[slot].process.stdout, selectors.EVENT_READ)
+                say(f"{ready[0].name}: started")
+            selector.select(timeout=1)
+            for slot, one in list(working.items()):
+                # A process that a killed stage left behind may keep the other end open.
+                over = one.process.poll() is not None
+                if one.read() and not over:
+                    continue
+                selector.unregister(one.process.stdout)
+                del working[slot]
+                one.process.stdout.close()
+                if one.process.wait():
+                    failed.append(one.job.name)
+                    continue
+                done.add(one.job.name)
+                took = time.monotonic() - one.started
+                say(f"{one.job.name}: done in {took:.0f} s ({len(done)} of {len(jobs)})")
+            if time.monotonic() - shown > SHOWN_EVERY:
+                shown = time.monotonic()
+                for bar in filter(None, (one.bar.strip() for one in working.values())):
+                    say(f"    {bar}")
+        if interrupted():
+            raise KeyboardInterrupt
+    if failed:
+        raise BPGError(f"failed: {', '.join(failed)}; the reasons stand above")
+
+
+def _share(slot: int, number: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Give a job its share of the cores for work on single images, and a GPU of its own."""
+    share = {"LOKY_MAX_CPU_COUNT": str(max(1, joblib.cpu_count() // number))}
+    if gpus:
+        share["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return share
+
+
+@contextmanager
+def _interrupts_passed_on(working: dict[int, Process]) -> Iterator:
+    asked = False
+
+    def pass_on(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        for one in working.values():
+            one.signal(signal.SIGINT)
+
+    ways = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {way: signal.signal(way, pass_on) for way in ways}
+    try:
+        yield lambda: asked
+    finally:
+        for one in working.values():  # after an error of our own
+            one.signal(signal.SIGTERM)
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
+
+
+def main() -> None:
+    """Do the jobs that are not done, as `make repro` does; the only argument is their number."""
+    try:
+        parameters = read_parameters(ROOT)
+        asked = _number(sys.argv[1:])
+        if asked == 1:
+            return
+        changed = stale()
+        if not changed.isdisjoint(BEFORE):
+            run([Job("data", BEFORE, None, 1)], 1, visible_gpus(parameters))
+            changed = stale()
+        jobs = to_do(plan(parameters), changed)
+        if len(jobs) > 1:
+            gpus = visible_gpus(parameters)
+            number = min(asked or default_number(parameters, gpus), len(jobs))
+            if number > 1:
+                say(f"{len(jobs)} runs, {number} at a time (JOBS=1: one after another)")
+                run(jobs, number, gpus)
+    except BPGError as error:
+        sys.exit(f"jobs: error: {error}")
+    except KeyboardInterrupt:
+        print("jobs: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _number(words: Sequence[str]) -> int | None:
+    match words:
+        case []:
+            return None
+        case [word] if word.isdecimal() and 1 <= int(word) <= 1024:
+            return int(word)
+    raise BPGError(f"JOBS must be a whole number from 1 to 1024 (found {' '.join(words)!r})")

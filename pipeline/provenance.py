@@ -1,0 +1,92 @@
+"""What a run was made with: commit, versions, hardware. Kept apart from its numbers."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bpg.atomic import write_json
+from bpg.devices import precision
+from bpg.resumable import file_digest
+from pipeline.params import Machine
+from pipeline.paths import PROVENANCE
+from pipeline.versions import versions
+
+# What decides a run's numbers; DVC itself touches dvc.lock and results/ while it runs.
+CODE = ("bpg", "stages", "setup.py", "params", "params.yaml", "dvc.yaml", "constraints.txt")
+
+
+def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:
+    """Describe the program, the packages and the machine, now: before a training, not after."""
+    return {
+        "commit": _commit(),
+        **versions(),
+        "hardware": hardware(device),
+        "precision": precision(device, bf16=bf16),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def file_provenance(model: Path, provenance: Mapping[str, Any]) -> None:
+    """File what `bpg.report.provenance.Provenance` holds under the digest of a network's file."""
+    write_json(PROVENANCE / f"{file_digest(model)}.json", provenance)
+
+
+def rounding(
+    device: torch.device, machine: Machine, *, bf16: bool, training: bool = False
+) -> dict[str, Any]:
+    """Return what decides how numbers are rounded here: unfinished work belongs to it.
+
+    The threads are those in use, which follow from the cores where `machine.threads` is 0; on a
+    GPU they decide nothing. The kind of processor or GPU is left out: a job that is moved to
+    another machine should rather go on, to a result that agrees within rounding.
+    """
+    settings: dict[str, Any] = {"device": device.type, "bf16": bf16}
+    if training:
+        settings["compile"] = machine.compile
+    if device.type == "cpu":
+        settings["threads"] = torch.get_num_threads()
+    elif training:
+        settings["deterministic"] = machine.deterministic
+    return settings
+
+
+def _commit() -> str:
+    """Name the checked out commit, and say when the code or parameters differ from it."""
+    try:
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        changes = _git("status", "--porcelain", "--", *CODE) and _git("diff", "HEAD", "--", *CODE)
+    except OSError as error:
+        return f"unknown: git: {error.strerror}"
+    except subprocess.CalledProcessError as error:
+        return f"unknown: {error.stderr.strip().splitlines()[0]}"
+    if not changes:
+        return commit
+    # Two states of uncommitted changes are told apart, though neither can be looked up.
+    return f"{commit} with changes {hashlib.sha256(changes.encode()).hexdigest()[:8]}"
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(("git", *words), capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def hardware(device: torch.device) -> str:
+    """Name the GPU, or the processor and its number of cores."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    return f"{_processor()}, {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,133 @@
+"""What every stage does around its work: arguments, errors in one line, the time it took."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from bpg.errors import BPGError
+from bpg.variants import VARIANTS
+from pipeline.early import leave_at_once
+from pipeline.params import read_parameters
+from pipeline.paths import ROOT
+from pipeline.resume import at_stage
+
+POLL = 0.3  # seconds; the next DVC needs more to start
+
+
+def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> None:
+    """Call `work(parameters)` or, with `of_run`, `work(parameters, variant, seed)`; then exit.
+
+    The arguments variant and seed come from the command line. Bad input ends in one line on
+    standard error and status 1, an interrupt (Ctrl-C or SIGTERM) in status 130.
+    """
+    started = time.monotonic()
+    try:
+        with _terminated_as_interrupted(), _ending_with_dvc(name):
+            arguments = _run_arguments(name) if of_run else _no_arguments(name)
+            parameters = read_parameters(ROOT)
+            with at_stage(name, parameters, *arguments):
+                work(parameters, *arguments)
+    except BPGError as error:
+        sys.exit(f"{name}: error: {error}")
+    except OSError as error:
+        sys.exit(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}")
+    except MemoryError:
+        sys.exit(f"{name}: error: the memory is full; close other programs and run again")
+    except BrokenProcessPool:
+        sys.exit(
+            f"{name}: error: one of its processes was killed: out of memory? Run again, it goes on"
+        )
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):  # its death, noticed after the training's own end
+            sys.exit(f"{name}: error: a loading process died; run again, it goes on")
+        # PyTorch's own class, without an import that costs the other stages seconds.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        sys.exit(f"{name}: error: the GPU's memory is full; lower training.batch or crop")
+    except KeyboardInterrupt as interrupt:
+        print(f"{name}: interrupted {interrupt}".rstrip(), file=sys.stderr)
+        sys.exit(130)
+    print(f"{name}: done in {time.monotonic() - started:.1f} s")
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send before they kill, end a stage as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is leave_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _ending_with_dvc(name: str) -> Iterator[None]:
+    """End a stage as Ctrl-C does when the DVC that runs it has been killed.
+
+    It would otherwise bring its outputs into place under the next DVC, which may have brought
+    others there. What it has done is kept.
+    """
+    over = threading.Event()
+    dvc = next(filter(is_dvc, psutil.Process().parents()), None)
+    # Killed while the packages were being imported: then the stage has been given to process 1.
+    if dvc is None and "DVC_STAGE" in os.environ and os.getppid() == 1:
+        raise KeyboardInterrupt("before it began: its DVC has ended")
+
+    def watch() -> None:
+        while not over.wait(POLL):
+            if not _lives(dvc):
+                # To the main thread, which alone handles it, and may be waiting for something.
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+                with suppress(OSError):  # who read this may have ended, too
+                    print(f"{name}: its DVC has ended, so it ends, too", file=sys.stderr)
+                return
+
+    if dvc is not None:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_dvc(process: psutil.Process) -> bool:
+    """Say whether a process is DVC, by its command line."""
+    try:
+        return any(Path(word).name == "dvc" for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _no_arguments(name: str) -> tuple[()]:
+    if len(sys.argv) > 1:
+        raise BPGError(f"unexpected argument {sys.argv[1]!r}; usage: python -m stages.{name}")
+    return ()
+
+
+def _run_arguments(name: str) -> tuple[str, int]:
+    usage = f"usage: python -m stages.{name} VARIANT SEED"
+    if len(sys.argv) != 3:
+        raise BPGError(usage)
+    variant, seed = sys.argv[1:]
+    if variant not in VARIANTS:
+        raise BPGError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}; {usage}")
+    if not seed.isdecimal():
+        raise BPGError(f"seed {seed!r} is not a whole number from 0; {usage}")
+    return variant, int(seed)
