@@ -104,6 +104,8 @@ def test_other_convolutions_are_left_alone(other):
 def test_nothing_is_computed_on_the_meta_device():
     _, fast = made(5, 4)
     assert fast.to("meta")(torch.empty(2, 6, 9, 9, device="meta")).shape == (2, 6, 9, 9)
+    wide = with_fast_convolutions(nn.Conv2d(6, 256, 1)).to("meta")
+    assert wide(torch.empty(2, 6, 9, 9, device="meta")).shape == (2, 256, 9, 9)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(256, 8), (3, 256)])
