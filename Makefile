@@ -2,23 +2,25 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# The pins hold inside isolated builds, too (pydensecrf2 is compiled).
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
-export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+# The pins hold inside isolated builds, too (pydensecrf2 is compiled). As a URL, because pip takes
+# these variables for lists and would cut a path at its blanks.
+EMPTY :=
+export PIP_CONSTRAINT := file://$(subst $(EMPTY) $(EMPTY),%20,$(CURDIR))/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 
 # A process a core that may be used, of one thread: two of two threads would wait for each other.
 PYTEST = PYTEST_XDIST_AUTO_NUM_WORKERS=$$(python -c 'import joblib; print(joblib.cpu_count())') \
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
 FAST := $(addprefix --ignore=tests/,pipeline stages studies training)
 
-.PHONY: help repro check mend test test-fast chaos bench lint clean
+.PHONY: help repro check repair test test-fast chaos bench lint clean
 KILLS ?= 200
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-repro: check mend ## run the pipeline, JOBS=N trainings side by side (default: one a core or GPU); print what holds
+repro: check repair ## run the pipeline, JOBS=N trainings side by side (default: one a core or GPU); print what holds
 	@python -c 'from pipeline.jobs import main; main()' $(JOBS)
 	dvc repro
 	@echo; cat results/summary.md
@@ -27,7 +29,7 @@ repro: check mend ## run the pipeline, JOBS=N trainings side by side (default: o
 check: $(READY) ## read the parameter files and name what is wrong in them
 	@python -c 'from pipeline.run_stage import run_stage; run_stage("parameters", lambda parameters: None)'
 
-mend: $(READY) ## after a crash: delete what DVC itself left cut off or locked
+repair: $(READY) ## after a crash: delete what DVC itself left cut off or locked
 	@python -c 'from pipeline.repair import main; main()'
 
 test: $(READY) ## all tests, a file at a time on each core
@@ -42,12 +44,13 @@ chaos: $(READY) ## kill the pipeline KILLS=200 times at random moments; it must 
 bench: $(READY) ## hot paths against what a user would run instead; writes bench/RESULTS.md
 	python -m bench
 
-lint: $(READY) ## ruff: rules and format
+lint: $(READY) ## rules, format and types
 	ruff check .
 	ruff format --check .
+	mypy
 
 clean: ## delete what the pipeline wrote, but not the cache in .dvc
-	rm -rf data runs unfinished
+	rm -rf data/*/ runs unfinished
 	git clean -fdXq results
 
 # Made under a name of its own at the end, so that an install that broke off starts over.

@@ -25,7 +25,7 @@ from pipeline.paths import ROOT
 from pipeline.run_stage import is_dvc
 
 
-def mend() -> None:
+def repair() -> None:
     """Delete `dvc.lock` and DVC's table of locks where DVC could not go on with them.
 
     Says so in a line each. Raises BPGError where another DVC is at work.
@@ -42,12 +42,12 @@ def mend() -> None:
         lock, table = ROOT / "dvc.lock", temporary / "rwlock"
         if lock.is_file() and not _is_whole(lock):
             lock.unlink()
-            print("mend: dvc.lock was cut off: deleted; DVC looks into its cache instead")
+            print("repair: dvc.lock was cut off: deleted; DVC looks into its cache instead")
         elif lock.is_file():
             _forget_former_stages(lock)
         if table.is_file() and not _is_held(table):
             table.unlink()
-            print("mend: .dvc/tmp/rwlock was cut off, or of a process that has ended: deleted")
+            print("repair: .dvc/tmp/rwlock was cut off, or of a process that has ended: deleted")
     finally:
         alone.close()
 
@@ -77,7 +77,7 @@ def _forget_former_stages(lock: Path) -> None:
     if former := len(stages) - len(kept):
         write_text(lock, yaml.safe_dump(content | {"stages": kept}, sort_keys=False))
         print(
-            f"mend: deleted {former} entries of dvc.lock: the pipeline has no such stages any more"
+            f"repair: deleted {former} entries of dvc.lock: the pipeline no longer has such stages"
         )
 
 
@@ -105,8 +105,8 @@ def _lives_as_dvc(number: int) -> bool:
 
 
 def main() -> None:
-    """Mend, as `make mend` does: what cannot be done is one line and status 1."""
+    """Repair, as `make repair` does: what cannot be done is one line and status 1."""
     try:
-        mend()
+        repair()
     except BPGError as error:
-        sys.exit(f"mend: error: {error}")
+        sys.exit(f"repair: error: {error}")

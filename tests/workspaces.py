@@ -135,9 +135,13 @@ class Outcome:
     out: str
 
 
+def _script(stage: str) -> str:
+    return SCRIPTS.get(stage, stage)
+
+
 def _call(folder: Path, name: str, *arguments: str) -> Outcome:
     """Run a stage's script as `python -m stages.SCRIPT` would, in `folder`, in this process."""
-    name = SCRIPTS.get(name, name)
+    name = _script(name)
     sys.modules.pop(f"stages.{name}", None)
     threads = torch.get_num_threads()
     out, code = io.StringIO(), None
@@ -161,7 +165,7 @@ def _call(folder: Path, name: str, *arguments: str) -> Outcome:
 
 
 def _in_one_process(run: Callable[..., str], folder: Path, stages: list[list[str]]) -> None:
-    stages = [[SCRIPTS.get(name, name), *arguments] for name, *arguments in stages]
+    stages = [[_script(name), *arguments] for name, *arguments in stages]
     program = (
         "import runpy, sys\n"
         f"for name, *sys.argv[1:] in {stages!r}:\n"
@@ -184,6 +188,7 @@ def tools() -> SimpleNamespace:
         lists=_variants,
         shrink=_shrink,
         snapshot=_snapshot,
+        script=_script,
         call=_call,
         in_one_process=_in_one_process,
     )

@@ -12,6 +12,7 @@ import pytest
 
 from bpg.errors import BPGError
 from bpg.variants import VARIANTS
+from pipeline.run_stage import is_dvc
 
 PATIENCE = 60  # seconds in which anything here must end
 
@@ -229,7 +230,7 @@ def test_its_dvcs_end_when_it_is_killed(start, folder):
     process = start(long=None)
     wait_for(folder / "long-began")
     family = psutil.Process(process.pid).children(recursive=True)
-    dvcs = [one for one in family if "dvc" in one.cmdline()]
+    dvcs = [one for one in family if is_dvc(one)]
     assert dvcs
     process.kill()
     _, alive = psutil.wait_procs(dvcs, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""What a killed DVC leaves behind, and `make mend`, which lets `dvc repro` go on."""
+"""What a killed DVC leaves behind, and `make repair`, which lets `dvc repro` go on."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TABLE = Path(".dvc/tmp/rwlock")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, run) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("mend")
+    folder = tmp_path_factory.mktemp("repair")
     run(folder, "git", "init", "--quiet")
     run(folder, "dvc", "init", "--quiet")
     (folder / "dvc.yaml").write_text(PIPELINE)
@@ -29,7 +29,7 @@ def finished(tmp_path_factory, run) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def mend(finished, tools, environment):
+def repair(finished, tools, environment):
     """Run it in that folder; give the status and what it says."""
 
     def command() -> tuple[int, str]:
@@ -47,25 +47,25 @@ def mend(finished, tools, environment):
     return command
 
 
-def test_a_sound_folder_is_left_as_it_is(finished, mend, tools):
+def test_a_sound_folder_is_left_as_it_is(finished, repair, tools):
     own = {".dvc/tmp/lock": None}  # it holds the number of the process that had it last
     before = tools.snapshot(finished[0]) | own
-    assert mend() == (0, "")
+    assert repair() == (0, "")
     assert tools.snapshot(finished[0]) | own == before
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.45, 0.95])
-def test_dvc_goes_on_with_a_lock_that_was_cut_off(kept, finished, mend, run):
+def test_dvc_goes_on_with_a_lock_that_was_cut_off(kept, finished, repair, run):
     folder, lock = finished
     (folder / "dvc.lock").write_text(lock[: int(kept * len(lock))])
-    code, _ = mend()
+    code, _ = repair()
     assert code == 0
     said = run(folder, "dvc", "repro")
     assert "Running stage 'second'" not in said  # it comes out of the cache
     assert (folder / "dvc.lock").read_text() == lock
 
 
-def test_every_lock_that_dvc_refuses_is_deleted_and_no_other(finished, mend):
+def test_every_lock_that_dvc_refuses_is_deleted_and_no_other(finished, repair):
     from dvc.exceptions import DvcException  # noqa: PLC0415 slow to import
     from dvc.repo import Repo  # noqa: PLC0415
 
@@ -80,7 +80,7 @@ def test_every_lock_that_dvc_refuses_is_deleted_and_no_other(finished, mend):
             readable = True
         except DvcException:
             readable = False
-        assert mend()[0] == 0
+        assert repair()[0] == 0
         whole = readable and lock[kept - 1] == "\n"
         assert (folder / "dvc.lock").exists() == whole, lock[:kept]
         refused += not readable
@@ -97,18 +97,18 @@ def holder(number: int) -> dict:
     ["", '{"write"', "[]", '{"write": {"x": 5}}', json.dumps(holder(os.getpid()))],
     ids=["empty", "cut off", "a list", "of another kind", "this process"],
 )
-def test_a_table_that_no_dvc_holds_is_deleted(table, finished, mend, run):
+def test_a_table_that_no_dvc_holds_is_deleted(table, finished, repair, run):
     """The last one names a process that lives and is another program: numbers are reused."""
     folder, _ = finished
     (folder / TABLE).write_text(table)
-    code, said = mend()
+    code, said = repair()
     assert code == 0
-    assert said.startswith("mend: .dvc/tmp/rwlock was cut off, or of a process that has ended")
+    assert said.startswith("repair: .dvc/tmp/rwlock was cut off, or of a process that has ended")
     assert not (folder / TABLE).exists()
     run(folder, "dvc", "repro")
 
 
-def test_a_table_that_a_dvc_holds_is_left(finished, mend, tmp_path):
+def test_a_table_that_a_dvc_holds_is_left(finished, repair, tmp_path):
     folder, _ = finished
     program = tmp_path / "dvc"  # by its command line
     program.write_text("import time; print('ready', flush=True); time.sleep(60)")
@@ -116,21 +116,21 @@ def test_a_table_that_a_dvc_holds_is_left(finished, mend, tmp_path):
     try:
         process.stdout.readline()
         (folder / TABLE).write_text(json.dumps(holder(process.pid)))
-        assert mend() == (0, "")
+        assert repair() == (0, "")
         assert (folder / TABLE).exists()
     finally:
         process.kill()
         process.communicate()
-    assert mend()[0] == 0
+    assert repair()[0] == 0
     assert not (folder / TABLE).exists()
 
 
-def test_beside_a_dvc_at_work_nothing_is_touched(finished, mend):
+def test_beside_a_dvc_at_work_nothing_is_touched(finished, repair):
     folder, lock = finished
     (folder / "dvc.lock").write_text(lock[:40])
     held = zc.lockfile.LockFile(str(folder / ".dvc/tmp/lock"))
     try:
-        assert mend() == (1, "mend: error: another DVC is at work here; wait for it to end\n")
+        assert repair() == (1, "repair: error: another DVC is at work here; wait for it to end\n")
         assert (folder / "dvc.lock").read_text() == lock[:40]
     finally:
         held.close()

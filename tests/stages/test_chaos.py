@@ -186,11 +186,11 @@ class Chaos:
             or ("RWLock-file" in text and "had been killed" not in text)
         ):
             self.counts["DVC's own files cut off"] += 1
-            self.mend()
+            self.repair()
         if ASKED:
             print(len(self.said), process.returncode, dict(self.counts), flush=True)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         program = "from pipeline.repair import main; main()"
         command = [sys.executable, "-c", program]
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True)

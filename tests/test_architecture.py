@@ -1,0 +1,64 @@
+"""Who may import whom: `stages → pipeline → bpg`, and inside bpg one way only (CONTRIBUTING.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Of each room in bpg, the rooms it may import from; single files at the top of bpg are for all.
+ROOMS = {
+    "data": {"download"},  # VOC is read from its archives
+    "download": set(),
+    "models": set(),
+    "losses": set(),
+    "edges": {"data", "download"},
+    "propagation": {"data"},
+    "evaluation": {"data"},
+    "inference": {"data", "models"},
+    "training": {"data", "models", "losses"},
+    "report": {"data", "evaluation"},
+}
+# May be imported by every room, and import none: what they are is written in their first line.
+COMMON = {
+    *("atomic", "compiled", "constants", "devices", "errors", "grid", "opencv", "resumable"),
+    *("strict_yaml", "variants"),
+}
+FILES = [*ROOT.glob("bpg/**/*.py"), *ROOT.glob("pipeline/*.py"), *ROOT.glob("stages/*.py")]
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of this repository that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    own = ("bpg", "pipeline", "stages", "studies", "bench", "tests")
+    return {name for name in found if name.split(".")[0] in own}
+
+
+def test_every_room_is_listed():
+    rooms = {p.name for p in (ROOT / "bpg").iterdir() if (p / "__init__.py").exists()}
+    assert rooms == set(ROOMS)
+    assert {p.stem for p in (ROOT / "bpg").glob("*.py")} - {"__init__"} == COMMON
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_go_one_way(path):
+    layer, *rest = path.relative_to(ROOT).parts
+    allowed = {"bpg": {"bpg"}, "pipeline": {"bpg", "pipeline"}, "stages": {"bpg", "pipeline"}}
+    names = imported(path)
+    assert {name.split(".")[0] for name in names} <= allowed[layer]
+    if layer != "bpg":
+        return
+    used = {name.split(".")[1] for name in names if name.count(".") and name != "bpg"}
+    rooms = {name for name in used if name in ROOMS}
+    if len(rest) == 1:
+        # `variants` names losses: the one arrow from the top.
+        assert rooms <= ({"losses"} if rest[0] == "variants.py" else set())
+    else:
+        assert rooms <= ROOMS[rest[0]] | {rest[0]}
