@@ -66,7 +66,8 @@ def set_up(
     # CPU kernels repeat exactly for a given number of threads without being told to.
     torch.use_deterministic_algorithms(deterministic and device.type == "cuda", warn_only=True)
     # No kernel here reads memory that it has not written; filling it would cost a pass each time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # A property that the module puts on itself, out of mypy's sight.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _keep_freed_memory() -> None:

@@ -1,10 +1,12 @@
 """The network's one geometry: grids of 8n+1, 4n+1, 2n+1 and n+1 samples share their corners."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
 
-def upsample(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def upsample(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Bilinear enlargement of (N, C, h, w) to (N, C, *size), corner pixels on corner pixels.
 
     In at least float32, autocast or not; the layout of the result is `channels_last`. Done by two
@@ -42,7 +44,7 @@ def halve(maps: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(maps, 3, stride=2, padding=1, count_include_pad=False)
 
 
-def doubled(size: tuple[int, int]) -> tuple[int, int]:
+def doubled(size: Sequence[int]) -> tuple[int, int]:
     """Return the size of the next finer grid: n+1 samples become 2n+1."""
     return 2 * size[0] - 1, 2 * size[1] - 1
 

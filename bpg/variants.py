@@ -74,8 +74,9 @@ class Variant(BaseModel):
             return "train_propagated"
         if self.warm_up:
             return "warm_up"
-        kind = "train" if self.start is None else "fine_tune"
-        return kind if self.brn is None else f"{kind}_boundary"
+        if self.start is None:
+            return "train" if self.brn is None else "train_boundary"
+        return "fine_tune" if self.brn is None else "fine_tune_boundary"
 
     def epochs(self, total: int, warm_up: int) -> int:
         """How many of the `total` epochs it trains, when the warm-up takes `warm_up` of them.

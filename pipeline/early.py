@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import warnings
+from types import TracebackType
 
 from bpg.errors import BPGError
 
@@ -12,7 +13,9 @@ from bpg.errors import BPGError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def _quiet_interrupt(kind: type[BaseException], error: BaseException, trace: object) -> None:
+def _quiet_interrupt(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """Show no stack trace of a Ctrl-C that comes while the packages are still being imported."""
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)

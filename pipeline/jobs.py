@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import IO, cast
 
 import joblib
 
@@ -146,13 +147,14 @@ class Process:
             start_new_session=True,
             preexec_fn=_end_with_parent,  # noqa: PLW1509 a system call, which takes no lock
         )
-        os.set_blocking(self.process.stdout.fileno(), False)
+        self.output = cast(IO[bytes], self.process.stdout)  # no None: it is a pipe
+        os.set_blocking(self.output.fileno(), False)
 
     def read(self) -> bool:
         """Print whole lines under the job's name and keep the progress bar; False at the end."""
         while True:
             try:
-                data = os.read(self.process.stdout.fileno(), 2**16)
+                data = os.read(self.output.fileno(), 2**16)
             except BlockingIOError:
                 return True
             self._show(self._decoder.decode(data, final=not data) or ("" if data else "\n"))
@@ -198,7 +200,9 @@ def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
     After a failure none is started any more, and BPGError names what failed. An interrupt is
     passed on to all; KeyboardInterrupt follows when they have ended.
     """
-    waiting, done, failed = list(jobs), set(), []
+    waiting = list(jobs)
+    done: set[str] = set()
+    failed: list[str] = []
     working: dict[int, Process] = {}
     here = {job.name for job in jobs}
     shown = time.monotonic()
@@ -212,7 +216,7 @@ def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
                 working[slot] = Process(ready[0], _share(slot, number, gpus))
                 if interrupted():  # while it was being started
                     working[slot].signal(signal.SIGINT)
-                selector.register(working[slot].process.stdout, selectors.EVENT_READ)
+                selector.register(working[slot].output, selectors.EVENT_READ)
                 say(f"{ready[0].name}: started")
             selector.select(timeout=1)
             for slot, one in list(working.items()):
@@ -220,9 +224,9 @@ def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
                 over = one.process.poll() is not None
                 if one.read() and not over:
                     continue
-                selector.unregister(one.process.stdout)
+                selector.unregister(one.output)
                 del working[slot]
-                one.process.stdout.close()
+                one.output.close()
                 if one.process.wait():
                     failed.append(one.job.name)
                     continue

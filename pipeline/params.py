@@ -195,7 +195,7 @@ class Dataset(Section):
     @classmethod
     def _source_of_kind(cls, values: Any) -> Any:
         # The kind says what `source` is, so that an error speaks of that one alone.
-        kinds = {"shapes": ShapesSource, "voc": VOCSource}
+        kinds: dict[str, type[Section]] = {"shapes": ShapesSource, "voc": VOCSource}
         if isinstance(values, dict) and "source" in values:
             kind = kinds.get(str(values.get("kind")))
             if kind is not None:

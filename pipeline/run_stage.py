@@ -78,6 +78,7 @@ def _ending_with_dvc(name: str) -> Iterator[None]:
     others there. What it has done is kept.
     """
     over = threading.Event()
+    main = threading.get_ident()  # of this thread: `run_stage` works in no other
     dvc = next(filter(is_dvc, psutil.Process().parents()), None)
     # Killed while the packages were being imported: then the stage has been given to process 1.
     if dvc is None and "DVC_STAGE" in os.environ and os.getppid() == 1:
@@ -87,7 +88,7 @@ def _ending_with_dvc(name: str) -> Iterator[None]:
         while not over.wait(POLL):
             if not _lives(dvc):
                 # To the main thread, which alone handles it, and may be waiting for something.
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+                signal.pthread_kill(main, signal.SIGTERM)
                 with suppress(OSError):  # who read this may have ended, too
                     print(f"{name}: its DVC has ended, so it ends, too", file=sys.stderr)
                 return

@@ -39,7 +39,8 @@ def crf(parameters: Parameters, variant: str, seed: int) -> None:
         # Written here, not by the workers: after a fault of one, others would still be writing.
         for name, labels in zip(left, bar, strict=True):
             file = f"masks_crf/{name}.png"
-            write_mask(*work.begin(file), labels)
+            (path,) = work.begin(file)
+            write_mask(path, labels)
             work.add(file)
         work.deliver({"masks_crf": run.masks_crf})
 

@@ -53,7 +53,8 @@ def edges(parameters: Parameters) -> None:
             if receiver != name:
                 path = image_path(data.images, receiver)
                 edge = fit(edge, image_size(path.read_bytes(), str(path)))  # noqa: PLW2901
-            write_grey(*work.begin(file(name)), edge)
+            (target,) = work.begin(file(name))
+            write_grey(target, edge)
             work.add(file(name))
         work.deliver({"edges": data.edges})
 

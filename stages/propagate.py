@@ -79,7 +79,8 @@ def _propagate(
     )
     for name, labels in bar:
         file = f"propagated/{name}.png"
-        write_mask(*work.begin(file), labels)
+        (path,) = work.begin(file)
+        write_mask(path, labels)
         work.add(file)
 
 

@@ -1,7 +1,7 @@
 """Draw the figures and the page."""
 
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bpg.atomic import whole_directory
 from bpg.data.ids import read_ids
@@ -48,7 +48,7 @@ def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
     """Draw the paper's Figures 1, 4, 5 and 6, and ScribbleSup's labels."""
     switches = parameters.switches
     data = data_layout(switches.dataset)
-    common = {
+    common: dict[str, Any] = {
         "images": data.images,
         "masks": data.masks,
         "variants": switches.variants.all,
@@ -62,12 +62,12 @@ def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
     others = choose_images(ids, data.masks, rows, nth=1)
     nth = 1 if others else 0
     shown = choose_images(ids, data.masks, rows)
-    samples = partial(dict, common, samples=SAMPLES)
-    predictions = partial(dict, common, runs=RUNS, seed=seed)
-    figure1(folder / "figure1.png", trained, **samples(scribbles=data.scribbles))
-    figure4(folder / "figure4.png", shown, **predictions())
-    figure5(folder / "figure5.png", trained, **samples(edges=data.edges))
-    figure6(folder / "figure6.png", others or shown, **predictions())
+    samples = {**common, "samples": SAMPLES}
+    predictions = {**common, "runs": RUNS, "seed": seed}
+    figure1(folder / "figure1.png", trained, **samples, scribbles=data.scribbles)
+    figure4(folder / "figure4.png", shown, **predictions)
+    figure5(folder / "figure5.png", trained, **samples, edges=data.edges)
+    figure6(folder / "figure6.png", others or shown, **predictions)
     runs = min(SAMPLE_IMAGES, len(read_ids(data.train)))
     on_train = f"Training pictures, by rule: {rule(runs)}. Seed {seed}."
     pictures = [

@@ -25,7 +25,8 @@ def scribbles(parameters: Parameters) -> None:
                 size = image_size(path.read_bytes(), str(path))
                 strokes = data.strokes / f"{name}.xml"
                 labels = label_map(strokes, size, parameters.dataset.classes, options.line_width)
-                write_mask(*work.begin(file), labels)
+                (target,) = work.begin(file)
+                write_mask(target, labels)
                 work.add(file)
             else:
                 labels = read_mask(work.path(file))

@@ -51,6 +51,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             folder = backbone_folder(switches.recipe)
             load_imagenet(network.backbone, BACKBONES[recipe.model.weights].verified(folder))
         epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)
+        red, green, blue = (round(255 * mean) for mean in MEAN)
         pictures = TrainingPictures(
             read_ids(data.train),
             data.images,
@@ -59,7 +60,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             Augmentation(**recipe.training.augmentation.model_dump()),
             classes=len(parameters.dataset.classes),
             seed=seed,
-            fill=tuple(round(255 * mean) for mean in MEAN),
+            fill=(red, green, blue),
             cache=machine.cache,
         )
         summary = train(

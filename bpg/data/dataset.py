@@ -102,7 +102,7 @@ class TrainingPictures(Dataset):
         scale = rng.uniform(self.augmentation.low, self.augmentation.high)
         flip = self.augmentation.flip and rng.random() < 0.5
         window = _window(rng, pictures[0].shape, scale, crop)
-        fills = (self.fill, IGNORE, 0)
+        fills: tuple[int | tuple[int, int, int], ...] = (self.fill, IGNORE, 0)
         planes = [
             _warp(picture, window, crop, fill, flip=flip, nearest=number == 1)
             for number, (picture, fill) in enumerate(zip(pictures, fills, strict=False))

@@ -66,7 +66,7 @@ def _segmentation(data: bytes) -> np.ndarray:
 
 
 def _elements(data: memoryview, order: str) -> list[_Element]:
-    found = []
+    found: list[_Element] = []
     while len(data):
         if len(data) < 8:
             raise _Broken("cut off")
@@ -146,7 +146,7 @@ def _pixels(content: memoryview, order: str) -> np.ndarray:
     stored, height, width = rest[0], *shape
     if stored.kind not in _STORED:
         raise _Broken("Segmentation does not hold whole numbers")
-    kind = np.dtype(_STORED[stored.kind]).newbyteorder(order)
+    kind = np.dtype(f"{order}{_STORED[stored.kind]}")
     # Python's numbers: as int32 the product could be anything.
     if height * width * kind.itemsize != len(stored.data):
         raise _Broken("Segmentation has another size than its pixels")

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from bpg.constants import IGNORE
 from bpg.data.masks import decode_mask, image_size, write_mask
 from bpg.data.sbd import read_segmentation
-from bpg.download.archives import disk_full_named, read_members
+from bpg.download.archives import MEMBER_LIMIT, disk_full_named, read_members
 from bpg.errors import BPGError
 from bpg.resumable import Work
 
@@ -72,7 +72,8 @@ def prepare_voc(
         for image_id, name, mask in tqdm(found, "masks", len(left), disable=None):
             _check_mask(mask, sizes[image_id], len(classes), name)
             file = f"masks/{image_id}.png"
-            write_mask(*work.begin(file), mask)
+            (path,) = work.begin(file)
+            write_mask(path, mask)
             work.add(file)
     return train, val
 
@@ -84,10 +85,29 @@ def _keep(work: Work, file: str, data: bytes) -> None:
         work.add(file)
 
 
+def _matching(
+    archive: Path,
+    pattern: re.Pattern[str],
+    *,
+    ids: set[str] | None = None,
+    limit: int = MEMBER_LIMIT,
+) -> Iterator[tuple[str, re.Match[str], bytes]]:
+    """Yield (name, match, content) of the files whose names match and, given `ids`, hold one."""
+
+    def match(name: str) -> re.Match[str] | None:
+        found = pattern.search(name)
+        wanted = found is not None and (ids is None or not ids.isdisjoint(found.groups()))
+        return found if wanted else None
+
+    for name, data in read_members(archive, lambda name: match(name) is not None, limit):
+        if found := match(name):
+            yield name, found, data
+
+
 def _read_voc_lists(archive: Path) -> tuple[list[str], list[str]]:
     lists = {}
-    for name, data in read_members(archive, lambda name: bool(_VOC_LIST.search(name)), _SMALL):
-        lists[_VOC_LIST.search(name)[1]] = _ids(data, f"{archive}: {name}")
+    for name, match, data in _matching(archive, _VOC_LIST, limit=_SMALL):
+        lists[match[1]] = _ids(data, f"{archive}: {name}")
     for which in ("train", "val"):
         if which not in lists:
             raise BPGError(f"{archive}: VOC2012/ImageSets/Segmentation/{which}.txt is missing")
@@ -100,8 +120,8 @@ def _read_sbd(archive: Path) -> tuple[set[str], dict[str, bytes]]:
     The lists follow the masks in the archive: to read it once we keep all masks, about 30 MB.
     """
     lists, masks, held = {}, {}, 0
-    for name, data in read_members(archive, lambda name: bool(_SBD_FILE.search(name)), _SMALL):
-        which, image_id = _SBD_FILE.search(name).groups()
+    for name, match, data in _matching(archive, _SBD_FILE, limit=_SMALL):
+        which, image_id = match.groups()
         if which:
             lists[which] = _ids(data, f"{archive}: {name}")
         else:
@@ -114,13 +134,9 @@ def _read_sbd(archive: Path) -> tuple[set[str], dict[str, bytes]]:
 
 
 def _unpack_scribbles(archive: Path, work: Work, ids: set[str]) -> None:
-    def wanted(name: str) -> bool:
-        match = _SCRIBBLE.search(name)
-        return bool(match) and match[1] in ids
-
     found = set()
-    for name, data in read_members(archive, wanted):
-        image_id = _SCRIBBLE.search(name)[1]
+    for _, match, data in _matching(archive, _SCRIBBLE, ids=ids):
+        image_id = match[1]
         _keep(work, f"strokes/{image_id}.xml", data)
         found.add(image_id)
     _refuse_missing(archive, "pascal_2012/{}.xml", ids, found)
@@ -130,14 +146,9 @@ def _unpack_voc(
     archive: Path, work: Work, ids: set[str]
 ) -> tuple[dict[str, tuple[int, int]], dict[str, bytes]]:
     """Write the images of `ids`; return their (width, height) and the PNG masks that VOC has."""
-
-    def wanted(name: str) -> bool:
-        match = _VOC_FILE.search(name)
-        return bool(match) and (match[1] or match[2]) in ids
-
     sizes, masks, held = {}, {}, 0
-    for name, data in read_members(archive, wanted):
-        image_id, mask_id = _VOC_FILE.search(name).groups()
+    for name, match, data in _matching(archive, _VOC_FILE, ids=ids):
+        image_id, mask_id = match.groups()
         if image_id:
             sizes[image_id] = image_size(data, f"{archive}: {name}")
             _keep(work, f"images/{image_id}.jpg", data)

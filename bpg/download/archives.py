@@ -410,7 +410,7 @@ class _Member(tarfile.TarInfo):
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _IN_MEMORY and self.size > HEAD_LIMIT:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        return super()._proc_member(archive)
+        return super()._proc_member(archive)  # type: ignore[misc]  # the stub has no private names
 
     def _refuse_sparse(self, *arguments: object) -> None:
         # Their maps are read into memory with the header, however long; no data set has any.

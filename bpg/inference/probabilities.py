@@ -39,10 +39,10 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     peaks = probabilities.reshape(len(probabilities), -1).max(1)
     if not np.isfinite(peaks).all():
         raise BPGError(f"{path}: the network's probabilities are not finite; train it again")
-    kept = set(np.flatnonzero(peaks >= FLOOR).tolist())
+    classes = set(np.flatnonzero(peaks >= FLOOR).tolist())
     if probabilities.max(0).min() < FLOOR:
-        kept |= set(np.unique(probabilities.argmax(0)).tolist())
-    kept = sorted(kept)
+        classes |= set(np.unique(probabilities.argmax(0)).tolist())
+    kept = sorted(classes)
     _, height, width = probabilities.shape
     if _HEADER.size + len(kept) * (1 + height * width) > _SIZE_LIMIT:
         raise BPGError(f"{path}: {len(kept)} classes of {width}x{height} pixels are too many")

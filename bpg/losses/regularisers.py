@@ -9,7 +9,7 @@ from bpg.losses.dense_crf import dense_crf_loss
 from bpg.losses.gated_crf import gated_crf_loss
 from bpg.losses.inputs import Field
 from bpg.losses.normalized_cut import normalized_cut_loss
-from bpg.losses.options import DenseOptions, Options, Term
+from bpg.losses.options import DenseOptions, GatedOptions, Options, Term, TreeOptions
 from bpg.losses.tree_energy import tree_energy_loss
 
 
@@ -36,15 +36,17 @@ def regularise(options: Mapping[Term, Options], field: Field) -> dict[Term, torc
     values: dict[Term, torch.Tensor] = {}
     for term, chosen in options.items():
         grid = reduced(chosen.reduction)
-        match term:
-            case "normalized_cut":
+        match term, chosen:
+            case "normalized_cut", DenseOptions():
                 values[term] = normalized_cut_loss(grid, affinity(chosen))
-            case "dense_crf":
+            case "dense_crf", DenseOptions():
                 values[term] = dense_crf_loss(grid, affinity(chosen))
-            case "gated_crf":
+            case "gated_crf", GatedOptions():
                 values[term] = gated_crf_loss(
                     grid, radius=chosen.radius, xy=chosen.xy, rgb=chosen.rgb
                 )
-            case "tree_energy":
+            case "tree_energy", TreeOptions():
                 values[term] = tree_energy_loss(grid, low=chosen.low, high=chosen.high)
+            case _:
+                raise TypeError(f"{term} does not take {chosen}")
     return values

@@ -67,9 +67,7 @@ def span(maps: torch.Tensor, valid: torch.Tensor, sigma: float) -> Forest:
     return make_forest(*grow(weights, tuple(valid.shape)), like=maps)
 
 
-def grow(
-    weights: np.ndarray, shape: tuple[int, int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def grow(weights: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a `Forest`'s order, parents and affinities for `shape` (N, h, w), on the CPU alone.
 
     weights: of all edges across, (N, h, w-1), then of all down, (N, h-1, w), flat; infinite where
@@ -110,12 +108,13 @@ def make_forest(
     levels = [1]
     while levels[-1] <= count:
         levels.append(int(behind[levels[-1]]))
-    order, places, parents, behind = (
-        torch.from_numpy(values).to(like.device) for values in (order, places, parents, behind)
-    )
-    affinities = torch.from_numpy(affinities).to(like)
-    jumps = _jumps(parents, affinities, behind, levels)
-    return Forest(order, places, parents, affinities, tuple(levels), jumps)
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(like.device)
+
+    ways, products = tensor(parents), torch.from_numpy(affinities).to(like)
+    jumps = _jumps(ways, products, tensor(behind), levels)
+    return Forest(tensor(order), tensor(places), ways, products, tuple(levels), jumps)
 
 
 def _jumps(

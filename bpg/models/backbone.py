@@ -24,7 +24,7 @@ class Backbone(nn.Module):
     def __init__(self, name: str, options: dict[str, Any], *, frozen_norm: bool):
         super().__init__()
         try:
-            net = timm.create_model(
+            net: Any = timm.create_model(
                 name, features_only=True, output_stride=8, out_indices=(-1,), **options
             )
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
@@ -33,7 +33,7 @@ class Backbone(nn.Module):
         if frozen_norm:
             fold_frozen_norms(net)
         self.net = with_fast_convolutions(net)
-        self.features = self.net.feature_info.channels()[-1]
+        self.features: int = net.feature_info.channels()[-1]
         self.frozen_norm = frozen_norm
         if frozen_norm:
             for module in self._norms():

@@ -48,9 +48,10 @@ class BRN(nn.Module):
         widths = [2 if channels == "foreground" else classes] + [width] * (depth - 1) + [1]
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in pairwise(widths))
         for convolution in self.convolutions:
-            nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
-            nn.init.zeros_(convolution.bias)
-        nn.init.constant_(self.convolutions[-1].bias, START)
+            weight, bias = convolution.parameters()
+            nn.init.kaiming_normal_(weight, a=SLOPE)
+            nn.init.zeros_(bias)
+        nn.init.constant_(bias, START)  # the last one's
 
     def forward(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the edge logits."""

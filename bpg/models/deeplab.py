@@ -1,5 +1,8 @@
 """DeepLab-v2's head: atrous spatial pyramid pooling."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -19,20 +22,25 @@ class ASPP(nn.Module):
     long. Taps that meet nothing but padding are left out.
     """
 
+    branches: Sequence[nn.Conv2d]
+
     def __init__(self, features: int, classes: int, rates: tuple[int, ...] = PUBLISHED_RATES):
         super().__init__()
-        self.branches = nn.ModuleList(
+        branches = nn.ModuleList(
             nn.Conv2d(features, classes, 3, padding=rate, dilation=rate) for rate in rates
         )
-        for branch in self.branches:
-            nn.init.normal_(branch.weight, std=0.01)
-            nn.init.zeros_(branch.bias)
+        for branch in branches:
+            weight, bias = branch.parameters()
+            nn.init.normal_(weight, std=0.01)
+            nn.init.zeros_(bias)
+        self.branches = cast(Sequence[nn.Conv2d], branches)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return the summed scores."""
         height, width = features.shape[2:]
         # All branches have their centre in common.
-        shifts, taps = [(0, 0)], [sum(branch.weight[:, :, 1, 1] for branch in self.branches)]
+        centre = cast(torch.Tensor, sum(branch.weight[:, :, 1, 1] for branch in self.branches))
+        shifts, taps = [(0, 0)], [centre]
         for branch in self.branches:
             rate = branch.dilation[0]
             for row, column in _AROUND:
@@ -46,7 +54,7 @@ class ASPP(nn.Module):
             weights = F.pad(weights, (0, 0, 0, -len(weights) % 8))
         by_tap = F.conv2d(features, weights[:, :, None, None])
         scores = _ShiftedSum.apply(by_tap.permute(0, 2, 3, 1), tuple(shifts), len(taps[0]))
-        scores = scores + sum(branch.bias for branch in self.branches)
+        scores = scores + sum(branch.bias for branch in self.branches if branch.bias is not None)
         return scores.permute(0, 3, 1, 2)
 
 

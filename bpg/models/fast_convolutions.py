@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 _SLOW_PADDING = 4
 """With more, PyTorch's CPU kernel (oneDNN) takes a path that is 20 to 30 times as slow."""
@@ -12,10 +13,28 @@ _WIDE = 256
 """Channels from which a 1x1 convolution gains by being a matrix product."""
 
 
+class FoldedNorm(_BatchNorm):
+    """What is left of a batch norm: its statistics, for the model's file, and an activation.
+
+    timm keeps some norms' activation in the same module.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    act: nn.Module
+    drop: nn.Module
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return the maps, activated."""
+        return self.act(self.drop(maps)) if hasattr(self, "act") else maps
+
+
 class FoldedConv2d(nn.Conv2d):
     """A convolution that may do the frozen batch norm behind it, too: see `bpg.models.folding`."""
 
-    folded: tuple[nn.Module, ...] = ()
+    folded: tuple[FoldedNorm, ...] = ()
     """That norm. In a tuple, for it has its own place in the network, and its name there."""
 
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -77,7 +96,7 @@ class PointwiseConv2d(FoldedConv2d):
 def with_fast_convolutions(network: nn.Module) -> nn.Module:
     """Make every fitting convolution in `network` one of the above; weights and names stay."""
     for module in network.modules():
-        if type(module) in (nn.Conv2d, FoldedConv2d):
+        if isinstance(module, nn.Conv2d) and type(module) in (nn.Conv2d, FoldedConv2d):
             if _is_depthwise(module):
                 module.__class__ = DepthwiseConv2d
             elif _is_wide_pointwise(module):

@@ -2,24 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
-import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bpg.models.fast_convolutions import FoldedConv2d
-
-
-class FoldedNorm(_BatchNorm):
-    """What is left of a batch norm: its statistics, for the model's file, and an activation.
-
-    timm keeps some norms' activation in the same module.
-    """
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return the maps, activated."""
-        return self.act(self.drop(maps)) if hasattr(self, "act") else maps
+from bpg.models.fast_convolutions import FoldedConv2d, FoldedNorm
 
 
 def fold_frozen_norms(network: nn.Module) -> None:
@@ -33,9 +21,8 @@ def fold_frozen_norms(network: nn.Module) -> None:
     A norm stays what it is where it follows no convolution, or one whose result has other users.
     """
     for conv, norm in list(_pairs(network)):
-        conv.__class__ = FoldedConv2d
-        conv.folded = (norm,)
-        norm.__class__ = FoldedNorm
+        conv.__class__, norm.__class__ = FoldedConv2d, FoldedNorm
+        cast(FoldedConv2d, conv).folded = (cast(FoldedNorm, norm),)
 
 
 class _Tracer(fx.Tracer):

@@ -25,8 +25,9 @@ class LowLevel(nn.Module):
             nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(channels)
         )
         for convolution in self.convolutions:
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
+            weight, bias = convolution.parameters()
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+            nn.init.zeros_(bias)
         self.scales = scales
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -61,10 +62,10 @@ class Refine(nn.Module):
         }[mixing]
         self.first = nn.Conv2d(inputs, hidden, 3, padding=1, groups=groups)
         self.second = nn.Conv2d(hidden, outputs, 3, padding=1, groups=groups)
-        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
-        nn.init.zeros_(self.first.bias)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        weight, bias = self.first.parameters()
+        nn.init.kaiming_normal_(weight, nonlinearity="relu")
+        for parameter in (bias, *self.second.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, scores: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
         """Return what is to be added to the scores."""

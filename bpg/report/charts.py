@@ -24,7 +24,7 @@ from bpg.variants import VARIANTS
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
 DASHES, MARKERS = ("-", "--", ":", "-."), "oDsv^PX"
 OURS = "#0072B2"
-DIAMOND = {
+DIAMOND: dict[str, Any] = {
     "color": "#777777",
     "linestyle": "none",
     "marker": "D",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpg.evaluation.bootstrap import paired_bootstrap
-from bpg.evaluation.score import KINDS
+from bpg.evaluation.score import KINDS, Kind
 from bpg.report import paper
 from bpg.variants import VARIANTS
 
@@ -22,7 +22,7 @@ class System:
     """A variant's predictions, raw or after the dense CRF, and the mIoU that the paper prints."""
 
     variant: str
-    kind: Literal["raw", "crf"]
+    kind: Kind
     paper: float
 
     @property
@@ -61,14 +61,14 @@ class Difference:
     @property
     def verdict(self) -> str:
         """Whether the paper's claim, which of the two is better, shows in our interval."""
-        if self.value is None:
+        if self.value is None or self.low is None or self.high is None:
             return "not run"
         # Of another training, one seed says nothing.
-        return self._shown() + (", in this training" if self.std is None else "")
+        return self._shown(self.low, self.high) + (", in this training" if self.std is None else "")
 
-    def _shown(self) -> str:
+    def _shown(self, low: float, high: float) -> str:
         sign = 1 if self.second.paper > self.first.paper else -1
-        low, high = sorted((sign * self.low, sign * self.high))
+        low, high = sorted((sign * low, sign * high))
         if low > 0:
             claimed = None if self.paper is None else abs(self.paper)
             if claimed is not None and not low <= claimed <= high:

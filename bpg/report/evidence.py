@@ -135,7 +135,8 @@ def trimap_rows(runs: Runs, kind: str) -> dict[str, list[dict[str, Any]]]:
 
 def over_seeds(values: Sequence[float | None]) -> Value | str:
     """Mean and deviation over the seeds, "n/a" where one has no value."""
-    return "n/a" if None in values else spread(values)
+    known = [value for value in values if value is not None]
+    return "n/a" if len(known) < len(values) else spread(known)
 
 
 def difference_notes(found: Sequence[Difference], variants: Sequence[str]) -> tuple[str, ...]:

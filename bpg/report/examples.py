@@ -18,7 +18,7 @@ def choose_images(ids: Sequence[str], masks: Path, count: int, *, nth: int = 0) 
     """
     if not ids:
         return []
-    chosen = []
+    chosen: list[str] = []
     for run in np.array_split(sorted(ids), min(count, len(ids))):
         with_object = (image_id for image_id in run if _shows_object(masks / f"{image_id}.png"))
         chosen.extend(str(image_id) for image_id in islice(with_object, nth, nth + 1))

@@ -201,9 +201,9 @@ def draw_grid(
                 canvas.paste(tile, (x, y))
         top += row_height + GAP
     for (name, colour), (left, line) in zip(legend, places, strict=True):
-        middle = top + GAP + line * LINE + LINE // 2
-        draw.rectangle((left, middle - 6, left + 16, middle + 6), colour, outline=(150, 150, 150))
-        draw.text((left + 22, middle), name, INK, _font(12), anchor="lm")
+        centre = top + GAP + line * LINE + LINE // 2
+        draw.rectangle((left, centre - 6, left + 16, centre + 6), colour, outline=(150, 150, 150))
+        draw.text((left + 22, centre), name, INK, _font(12), anchor="lm")
     with whole_file(path) as partial:
         canvas.save(partial, format="PNG", optimize=True)
 
@@ -263,9 +263,10 @@ def _strokes(images: Path, scribbles: Path) -> Callable[[str], Image.Image | Non
 def _fit(picture: Image.Image) -> Image.Image:
     """Scale to the tile's width, or to its height where the picture is taller than wide."""
     scale = TILE / max(picture.size)
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
     # Small label maps keep their hard pixels; large ones would lose thin parts without smoothing.
-    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+    return picture.resize((width, height), how)
 
 
 def _left(column: int) -> int:

@@ -30,7 +30,7 @@ class Provenance(BaseModel):
     seconds: float
 
     def __str__(self) -> str:
-        versions = ", ".join(f"{name} {number}" for name, number in self.model_extra.items())
+        versions = ", ".join(f"{name} {number}" for name, number in self.__pydantic_extra__.items())
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         return f"{versions}; {self.hardware}, {self.precision}, {threads}"
 

@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bpg.evaluation.bootstrap import Difference, paired_bootstrap
-from bpg.report.differences import KINDS, System, system_counts
+from bpg.evaluation.score import KINDS, Kind
+from bpg.report.differences import System, system_counts
 from bpg.report.evidence import over_seeds
 from bpg.report.runs import Runs
 from bpg.report.tables import Cell, Setting, Table, cell, record
 from bpg.variants import VARIANTS
 
-Kind = Literal["raw", "crf"]
 # What the others are compared to: the first of these that was run.
 REFERENCES = ("bpg", "scribble")
 
@@ -153,7 +152,7 @@ def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Tab
 
 def bars(ranked: Sequence[Ranked]) -> dict[str, list[Bar]]:
     """Return the chart's groups: the differences to the reference without and with CRF."""
-    titles = {"raw": "without CRF", "crf": "with CRF"}
+    titles: dict[Kind, str] = {"raw": "without CRF", "crf": "with CRF"}
     return {
         f"mIoU, {titles[kind]}": [
             Bar(VARIANTS[one.variant].label, found.value, found.low, found.high)

@@ -31,14 +31,14 @@ class Captured:
     def __call__(self, items: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the terms, 0-d on the device."""
         if self.graph is None:
-            self._capture(items)
+            self.graph = self._capture(items)
         else:
             for own, item in zip(self.items, items, strict=True):
                 own.copy_(item, non_blocking=True)
         self.graph.replay()
         return self.terms
 
-    def _capture(self, items: Sequence[torch.Tensor]) -> None:
+    def _capture(self, items: Sequence[torch.Tensor]) -> torch.cuda.CUDAGraph:
         self.items = [item.to(self.device, copy=True) for item in items]
         # The calls before the first replay must leave nothing behind: batch norm counts batches.
         buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
@@ -50,9 +50,10 @@ class Captured:
         torch.cuda.current_stream(self.device).wait_stream(aside)
         # The gradients are made anew, in the graph's own memory.
         self.network.zero_grad(set_to_none=True)
-        self.graph = torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph()
         # Other threads pin memory meanwhile, which is not theirs to record.
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.terms = self.gradients(self.items)
         for buffer, before in buffers:
             buffer.copy_(before)
+        return graph

@@ -117,13 +117,13 @@ def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
 
 def _solver_state(
     solver: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]
-) -> dict[torch.nn.Parameter, dict[str, Any]]:
+) -> dict[torch.Tensor, dict[str, Any]]:
     """Return {parameter: its state}, the tensors with the parameter's own layout in memory.
 
     With another layout the solver would take other kernels, which round differently.
     """
     parameters = [p for group in solver.param_groups for p in group["params"]]
-    state: dict[torch.nn.Parameter, dict[str, Any]] = {}
+    state: dict[torch.Tensor, dict[str, Any]] = {}
     for path, value in {**_below(tensors, "solver/"), **numbers}.items():
         index, name = path.split("/")
         parameter = parameters[int(index)]

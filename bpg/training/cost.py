@@ -113,7 +113,8 @@ def training_step(
     items = [images, labels, edges, torch.ones(shape, dtype=torch.bool)]
     if device.type == "cuda":
         items = [item.pin_memory() for item in items]
-    network.to(device, memory_format=torch.channels_last).train()
+    # The stub has no overload for both at once.
+    network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     groups = parameter_groups(
         network, rate=rate, decay=decay, head_rate=head_rate, new_rate=new_rate
     )

@@ -84,7 +84,8 @@ def train(
     steps = len(pictures) // batch
     if steps == 0:
         raise BPGError(f"{len(pictures)} training pictures do not fill one batch of {batch}")
-    network.to(device, memory_format=torch.channels_last).train()
+    # The stub has no overload for both at once.
+    network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if compiled:
         network.compile(dynamic=False)
     groups = parameter_groups(
