@@ -17,12 +17,13 @@ from torch.utils._pytree import tree_leaves
 
 from bench.measure import Row, show
 from bench.training_step import read
+from bpg.devices import Execution
 from bpg.losses import partial_cross_entropy
 from bpg.models.network import Network
-from bpg.training.objective import make_gradients, solver_step
-from bpg.training.optim import make_optimizer, parameter_groups
+from bpg.training.objective import make_gradients, optimizer_step
+from bpg.training.optim import make_optimizer
 from bpg.variants import VARIANTS
-from pipeline.build import architecture, objective
+from pipeline.build import architecture, objective, optimizer_options
 
 CPU = torch.device("cpu")
 
@@ -60,20 +61,18 @@ def peak(recipe: str, name: str) -> int:
     """Return the most bytes alive during the second step."""
     parameters, variant = read(recipe, None), VARIANTS[name]
     training = parameters.recipe.training
-    size = (training.batch, *[training.augmentation.crop] * 2)
+    size = (training.batch_size, *[training.augmentation.crop] * 2)
     with FakeTensorMode(), Live() as live:
         network = Network(architecture(parameters, variant)).train()
-        options = training.model_dump(include={"rate", "decay", "head_rate", "new_rate"})
-        groups = parameter_groups(network, **options)
-        optimizer = make_optimizer(training.optimizer, groups, momentum=training.momentum)
+        optimizer = make_optimizer(network, optimizer_options(parameters))
         items = [torch.zeros(*size, 3, dtype=torch.uint8)]
         items += [torch.zeros(size, dtype=torch.uint8) for _ in range(2)]
         items.append(torch.ones(size, dtype=torch.bool))
         what = objective(parameters, variant, boundary_weight=1.0)
-        gradients = make_gradients(network, what, CPU, bf16=True, captured=False)
+        gradients = make_gradients(network, what, Execution(CPU, bf16=True))
         for _ in range(2):
             live.peak = live.bytes
-            solver_step(network, items, gradients, optimizer, training.clip)
+            optimizer_step(network, items, gradients, optimizer, training.max_grad_norm)
     return live.peak
 
 
@@ -81,7 +80,7 @@ def rows(recipe: str = "paper") -> list[Row]:
     # As on a GPU; the other form needs values.
     partial_cross_entropy._over_labelled = partial_cross_entropy._over_all
     baseline, bpg = (peak(recipe, name) / 1e6 for name in ("scribble", "bpg"))
-    batch = read(recipe, None).recipe.training.batch
+    batch = read(recipe, None).recipe.training.batch_size
     path = f"baseline's step beside BPG's, recipe {recipe}, batch {batch}: tensors alive"
     return [Row(path, baseline, bpg, "≤ 1.10", "1", "counted on fake tensors", unit="MB")]
 

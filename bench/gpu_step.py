@@ -15,11 +15,11 @@ import torch
 from bench.measure import Row, show
 from bench.resnet_step import Textbook, textbook_step
 from bench.training_step import read
-from bpg.devices import set_up
+from bpg.devices import Execution, set_up
 from bpg.models.network import Network
 from bpg.training.cost import macs, peak_memory, step_times, training_step
 from bpg.variants import VARIANTS
-from pipeline.build import architecture, objective
+from pipeline.build import architecture, objective, optimizer_options
 from stages.cost import LABELLED
 
 GPU = torch.device("cuda")
@@ -38,14 +38,12 @@ def make(recipe: str, name: str, *, captured: bool, compiled: bool = False):
         network.compile(dynamic=False)
     return training_step(
         network,
-        batch=training.batch,
+        batch_size=training.batch_size,
         crop=training.augmentation.crop,
-        device=GPU,
-        bf16=True,
+        execution=Execution(GPU, bf16=True, captured=captured),
         objective=objective(parameters, variant, boundary_weight=1.0),
         labelled=LABELLED,
-        captured=captured,
-        **training.model_dump(exclude={"augmentation", "epochs", "batch"}),
+        options=optimizer_options(parameters),
     )
 
 
@@ -59,7 +57,7 @@ def report(recipe: str, name: str, form: str, step) -> float:
     taken = milliseconds(step)
     crop = training.augmentation.crop
     forward = 2 * macs(Network(architecture(read(recipe, None), VARIANTS[name])), crop)
-    images = 1000 * training.batch / taken
+    images = 1000 * training.batch_size / taken
     print(
         f"{name:18}{form:34}{taken:8.2f} ms{images:8.1f} images/s, MFU "
         f"{100 * 3 * forward * images / PEAK:5.1f} %, 25 epochs of train_aug "
@@ -100,7 +98,7 @@ def rows(recipe: str = "paper", *, compiled: bool = False) -> list[Row]:
         name: peak_memory(lambda name=name: make(recipe, name, captured=False), GPU) / 1e6
         for name in ("scribble", "bpg")
     }
-    what = f"recipe {recipe}, {torch.cuda.get_device_name()}, batch {training.batch}"
+    what = f"recipe {recipe}, {torch.cuda.get_device_name()}, batch {training.batch_size}"
     found = [
         Row(f"BPG's step: {what}", bpg, ours, "≥ 0.91", "1", "ours is BPG, theirs our baseline"),
         Row(f"BPG's memory: {what}", memory["bpg"], memory["scribble"], "≥ 0.91", "1", "", "MB"),
@@ -109,10 +107,10 @@ def rows(recipe: str = "paper", *, compiled: bool = False) -> list[Row]:
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.benchmark = True
         crop = training.augmentation.crop
-        floor = 6 * macs(Textbook(), crop) * training.batch / PEAK * 1000
+        floor = 6 * macs(Textbook(), crop) * training.batch_size / PEAK * 1000
         for tf32 in (False, True):
             torch.backends.cudnn.allow_tf32 = tf32
-            theirs = milliseconds(textbook_step(training.batch, GPU))
+            theirs = milliseconds(textbook_step(training.batch_size, GPU))
             path = f"training step, {what}, theirs in {'TF32' if tf32 else 'fp32'}"
             found.append(Row(path, ours, theirs, "≥ 4", f"{floor:.1f} ms at 989 TFLOP/s", ""))
             gc.collect()

@@ -19,11 +19,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.training_step import read
-from bpg.devices import choose_bf16, set_up
+from bpg.devices import Execution, choose_bf16, set_up
 from bpg.models.network import Network
 from bpg.training.cost import affordable_batch, step_times, training_step
 from bpg.variants import VARIANTS
-from pipeline.build import architecture, objective
+from pipeline.build import architecture, objective, optimizer_options
 from pipeline.params import Parameters
 from stages.cost import LABELLED
 
@@ -74,13 +74,12 @@ def make(parameters: Parameters, name: str):
     torch.manual_seed(0)
     return training_step(
         Network(architecture(parameters, VARIANTS[name])),
-        batch=affordable_batch(training.batch, crop, CPU),
+        batch_size=affordable_batch(training.batch_size, crop, CPU),
         crop=crop,
-        device=CPU,
-        bf16=choose_bf16(parameters.recipe.machine.bf16, CPU),
+        execution=Execution(CPU, choose_bf16(parameters.recipe.machine.bf16, CPU)),
         objective=objective(parameters, VARIANTS[name], boundary_weight=1.0),
         labelled=LABELLED,
-        **training.model_dump(exclude={"augmentation", "epochs", "batch"}),
+        options=optimizer_options(parameters),
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from bpg.losses.gaussian_filter import TILE
-from bpg.losses.inputs import make_field
+from bpg.losses.inputs import make_inputs
 from bpg.losses.options import DenseOptions, GatedOptions, TreeOptions
 from bpg.losses.regularisers import regularise
 
@@ -41,7 +41,7 @@ def main() -> None:
     }.items():
 
         def step(options: dict = options) -> None:
-            field = make_field(scores, images, labels, valid, features)
+            field = make_inputs(scores, images, labels, valid, features)
             torch.autograd.grad(sum(regularise(options, field).values()), scores)
 
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

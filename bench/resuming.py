@@ -22,9 +22,9 @@ from bpg.data.masks import write_mask
 from bpg.models.network import Network
 from bpg.resumable import open_work
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from bpg.training.optim import make_optimizer, parameter_groups
+from bpg.training.optim import make_optimizer
 from bpg.variants import VARIANTS
-from pipeline.build import architecture
+from pipeline.build import architecture, optimizer_options
 from pipeline.params import Dataset, Parameters, Recipe, Switches, read_section
 from pipeline.paths import ROOT
 
@@ -50,29 +50,16 @@ def read(recipe: str) -> Parameters:
     )
 
 
-def solver_of(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's solver after one step, so that it has its state."""
-    training = recipe.training
-    groups = parameter_groups(
-        network,
-        rate=training.rate,
-        decay=training.decay,
-        head_rate=training.head_rate,
-        new_rate=training.new_rate,
-    )
-    return make_optimizer(training.optimizer, groups, momentum=training.momentum)
-
-
 def checkpoints(folder: Path) -> None:
     for recipe in ("tiny", "small", "paper"):
         parameters = read(recipe)
         network = Network(architecture(parameters, VARIANTS["bpg"]))
-        solver = solver_of(network, parameters.recipe)
+        optimizer = make_optimizer(network, optimizer_options(parameters))
         for parameter in network.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        solver.step()
+        optimizer.step()
         path, plain = folder / "checkpoint", folder / "plain"
-        saved = seconds(lambda: save_checkpoint(path, network, solver, Progress()))  # noqa: B023
+        saved = seconds(lambda: save_checkpoint(path, network, optimizer, Progress()))  # noqa: B023
         data = path.read_bytes()
 
         def floor() -> None:
@@ -81,7 +68,7 @@ def checkpoints(folder: Path) -> None:
                 os.fsync(file.fileno())
 
         lowest = seconds(floor)
-        fresh = solver_of(network, parameters.recipe)
+        fresh = make_optimizer(network, optimizer_options(parameters))
         loaded = seconds(lambda: load_checkpoint(path, network, fresh))  # noqa: B023
         every = parameters.recipe.machine.checkpoint_seconds
         print(

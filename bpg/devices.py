@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,6 +11,20 @@ import torch
 from bpg.errors import BPGError
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of glibc's malloc.h
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where a network runs, and how: no result changes but for rounding.
+
+    `bf16`: under bf16 autocast. `compiled`: through `torch.compile`, minutes before the first step.
+    `captured`: training steps are replayed as one CUDA graph, where that is possible.
+    """
+
+    device: torch.device
+    bf16: bool = False
+    compiled: bool = False
+    captured: bool = False
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:

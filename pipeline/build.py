@@ -1,8 +1,12 @@
 """From parameters to the library's objects: a variant's network and objective."""
 
+from dataclasses import fields
+
+from bpg.devices import Execution, choose_bf16, choose_device, set_up
 from bpg.losses.options import OPTIONS
 from bpg.models.network import Architecture, BRNOptions, PRNOptions
 from bpg.training.objective import Objective
+from bpg.training.optim import OptimizerOptions
 from bpg.variants import Variant
 from pipeline.params import Parameters
 
@@ -17,6 +21,27 @@ def objective(parameters: Parameters, variant: Variant, boundary_weight: float) 
             for term in variant.regularisers
         },
     )
+
+
+def optimizer_options(parameters: Parameters) -> OptimizerOptions:
+    """Return the recipe's optimizer."""
+    names = {field.name for field in fields(OptimizerOptions)}
+    return OptimizerOptions(**parameters.recipe.training.model_dump(include=names))
+
+
+def start_execution(parameters: Parameters, seed: int) -> Execution:
+    """Choose where to train and how, and set PyTorch up for it."""
+    machine = parameters.recipe.machine
+    device = choose_device(parameters.switches.device)
+    set_up(
+        device,
+        threads=machine.threads,
+        seed=seed,
+        deterministic=machine.deterministic,
+        fixed_size=True,
+    )
+    bf16 = choose_bf16(machine.bf16, device)
+    return Execution(device, bf16, compiled=machine.compile, captured=machine.capture)
 
 
 def architecture(parameters: Parameters, variant: Variant) -> Architecture:

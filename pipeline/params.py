@@ -261,18 +261,30 @@ class Augmentation(Section):
         return self
 
 
+RENAMED = {
+    "training.batch": "batch_size",
+    "training.rate": "lr",
+    "training.decay": "weight_decay",
+    "training.head_rate": "head_lr_mult",
+    "training.new_rate": "new_lr_mult",
+    "training.clip": "max_grad_norm",
+    "machine.workers": "num_workers",
+}
+"""Parameters under the names that they had once."""
+
+
 class Training(Section):
     """See `bpg.training.train.train`."""
 
     epochs: Count
-    batch: Count
+    batch_size: Count
     optimizer: Literal["sgd", "adamw"]
-    rate: Positive
+    lr: Positive
     momentum: Annotated[float, Field(ge=0, lt=1), NUMBER]
-    decay: NonNegative
-    head_rate: Positive
-    new_rate: Positive
-    clip: Positive | None
+    weight_decay: NonNegative
+    head_lr_mult: Positive
+    new_lr_mult: Positive
+    max_grad_norm: Positive | None
     augmentation: Augmentation
 
 
@@ -360,7 +372,7 @@ class Machine(Section):
 
     bf16: Literal["auto", "on", "off"]
     threads: Annotated[int, Field(ge=0), NUMBER]
-    workers: Annotated[int, Field(ge=0), NUMBER]
+    num_workers: Annotated[int, Field(ge=0), NUMBER]
     cache: bool
     deterministic: bool
     compile: bool
@@ -446,6 +458,8 @@ def _first(error: ValidationError, *prefix: str) -> str:
     match detail["type"]:
         case "extra_forbidden":
             message = "unknown key; check the spelling"
+            if renamed := RENAMED.get(place):
+                message = f"is now called {renamed}"
         case "missing":
             message = "missing key"
         case "value_error":

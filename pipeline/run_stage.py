@@ -51,7 +51,7 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
         # PyTorch's own class, without an import that costs the other stages seconds.
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        sys.exit(f"{name}: error: the GPU's memory is full; lower training.batch or crop")
+        sys.exit(f"{name}: error: the GPU's memory is full; lower training.batch_size or crop")
     except KeyboardInterrupt as interrupt:
         print(f"{name}: interrupted {interrupt}".rstrip(), file=sys.stderr)
         sys.exit(130)

@@ -2,11 +2,11 @@
 
 import torch
 
-from bpg.devices import choose_bf16, choose_device, precision, set_up
+from bpg.devices import precision
 from bpg.report.runs import write_rows
 from bpg.training.cost import Cost, affordable_batch, measure
 from bpg.variants import VARIANTS
-from pipeline.build import architecture, objective
+from pipeline.build import architecture, objective, optimizer_options, start_execution
 from pipeline.params import Parameters
 from pipeline.paths import RESULTS
 from pipeline.provenance import hardware
@@ -31,18 +31,11 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
     is cut down (`bpg.training.cost.affordable_batch`); the rows hold the batch that was used.
     """
     baseline = BASELINE if BASELINE in names else names[0]
-    machine, training = parameters.recipe.machine, parameters.recipe.training
-    device = choose_device(parameters.switches.device)
-    set_up(
-        device,
-        threads=machine.threads,
-        seed=0,
-        deterministic=machine.deterministic,
-        fixed_size=True,
-    )
-    bf16 = choose_bf16(machine.bf16, device)
+    training = parameters.recipe.training
+    execution = start_execution(parameters, seed=0)
+    device = execution.device
     crop = training.augmentation.crop
-    batch = affordable_batch(training.batch, crop, device)
+    batch_size = affordable_batch(training.batch_size, crop, device)
     costs = measure(
         {name: architecture(parameters, VARIANTS[name]) for name in names},
         baseline=baseline,
@@ -53,24 +46,22 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
             name: objective(parameters, VARIANTS[name], boundary_weight=1.0) for name in names
         },
         rounds=rounds,
-        batch=batch,
+        batch_size=batch_size,
         crop=crop,
-        device=device,
-        bf16=bf16,
-        captured=machine.capture,
-        **training.model_dump(exclude={"augmentation", "epochs", "batch"}),
+        execution=execution,
+        options=optimizer_options(parameters),
     )
     setting = {
         "baseline": baseline,
         "recipe": parameters.switches.recipe,
         "classes": len(parameters.dataset.classes),
         "crop": crop,
-        "batch": batch,
+        "batch": batch_size,
         "device": device.type,
         "hardware": hardware(device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "precision": precision(device, bf16=bf16),
+        "precision": precision(device, bf16=execution.bf16),
     }
     reference = next(item for item in costs if item.variant == baseline)
     return [_row(item, reference) | setting for item in costs]

@@ -6,13 +6,12 @@ from bpg.atomic import write_json
 from bpg.constants import MEAN
 from bpg.data.dataset import Augmentation, TrainingPictures
 from bpg.data.ids import read_ids
-from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.download.weights import BACKBONES
 from bpg.models.backbone import load_imagenet
 from bpg.models.network import Network, load_network, save_network
 from bpg.training.train import train
 from bpg.variants import VARIANTS, Variant, budget
-from pipeline.build import architecture, objective
+from pipeline.build import architecture, objective, optimizer_options, start_execution
 from pipeline.params import Parameters
 from pipeline.paths import RunLayout, backbone_folder, data_layout, run_layout
 from pipeline.provenance import file_provenance, provenance, rounding
@@ -31,17 +30,9 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
     switches = parameters.switches
     recipe = parameters.recipe
     machine = recipe.machine
-    device = choose_device(switches.device)
-    set_up(
-        device,
-        threads=machine.threads,
-        seed=seed,
-        deterministic=machine.deterministic,
-        fixed_size=True,
-    )
-    bf16 = choose_bf16(machine.bf16, device)
-    made_with = provenance(device, bf16=bf16)
-    made_on = rounding(device, machine, bf16=bf16, training=True)
+    execution = start_execution(parameters, seed)
+    made_with = provenance(execution.device, bf16=execution.bf16)
+    made_on = rounding(execution.device, machine, bf16=execution.bf16, training=True)
     boundary_weight = switches.boundary_weight if variant.brn else 0.0
     with unfinished("train", parameters, name, seed, rounding=made_on) as work:
         network = Network(architecture(parameters, variant))
@@ -68,14 +59,12 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             pictures,
             run.curves,
             objective=objective(parameters, variant, boundary_weight),
+            options=optimizer_options(parameters),
             epochs=epochs[-1],
             first_epoch=sum(epochs[:-1]),
-            **recipe.training.model_dump(exclude={"augmentation", "epochs"}),
-            device=device,
-            bf16=bf16,
-            compiled=machine.compile,
-            captured=machine.capture,
-            workers=machine.workers,
+            batch_size=recipe.training.batch_size,
+            execution=execution,
+            num_workers=machine.num_workers,
             seed=seed,
             title=f"{name}, seed {seed}",
             checkpoint=work.checkpoint,

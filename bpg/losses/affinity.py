@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from bpg.losses.gaussian_filter import gaussian_sums, pixel_features
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,16 @@ class Affinity:
 
 
 @torch.no_grad()
-def dense_affinity(field: Field, *, xy: float, rgb: float) -> Affinity:
-    """Sum the Gaussian affinities between all pixels of each picture of `field`.
+def dense_affinity(inputs: Inputs, *, xy: float, rgb: float) -> Affinity:
+    """Sum the Gaussian affinities between all pixels of each picture of `inputs`.
 
     `xy` is the deviation of the kernel in pixels of the full size, `rgb` in 0..255 (Tang et al.,
     CVPR and ECCV 2018). Time grows with the square of the number of pixels, memory does not: see
     `bpg.losses.gaussian_filter`.
     """
-    valid = field.valid[:, None].flatten(2).to(field.probabilities.dtype)
-    probabilities = field.probabilities.flatten(2) * valid
-    images = field.images.to(field.probabilities.dtype)
-    features = pixel_features(images, xy=xy, rgb=rgb, spacing=field.spacing)
+    valid = inputs.valid[:, None].flatten(2).to(inputs.probabilities.dtype)
+    probabilities = inputs.probabilities.flatten(2) * valid
+    images = inputs.images.to(inputs.probabilities.dtype)
+    features = pixel_features(images, xy=xy, rgb=rgb, spacing=inputs.spacing)
     sums = gaussian_sums(features, torch.cat([probabilities, valid], dim=1)) * valid
     return Affinity(probabilities, sums[:, :-1], sums[:, -1:])

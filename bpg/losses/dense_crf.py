@@ -4,13 +4,13 @@ import torch
 
 from bpg.losses.affinity import Affinity
 from bpg.losses.gaussian_filter import closed_form
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 
 
-def dense_crf_loss(field: Field, affinity: Affinity) -> torch.Tensor:
+def dense_crf_loss(inputs: Inputs, affinity: Affinity) -> torch.Tensor:
     """Return the relaxed Potts energy as a share: sum_k S_k' A (1 - S_k) / 1' A 1, in 0..1.
 
-    `affinity` is `dense_affinity` of `field`. The published loss is the energy's sum over the
+    `affinity` is `dense_affinity` of `inputs`. The published loss is the energy's sum over the
     pairs of pixels, divided by the number of pictures; it grows with the square of the size.
     Here the batch's sum is divided by its number of pairs, each counted by its affinity: two
     pixels drawn by affinity get different labels with this probability. So a weight keeps its
@@ -22,4 +22,4 @@ def dense_crf_loss(field: Field, affinity: Affinity) -> torch.Tensor:
     value = (s * (degrees - sums)).sum() / pairs
     # At valid pixels 1' A (1 - S) is A 1 - A S; A is symmetric.
     gradient = (degrees - 2 * sums) / pairs
-    return closed_form(field.probabilities, value, gradient.view_as(field.probabilities))
+    return closed_form(inputs.probabilities, value, gradient.view_as(inputs.probabilities))

@@ -3,22 +3,22 @@
 import torch
 
 from bpg.losses.gaussian_filter import closed_form
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 
 
-def gated_crf_loss(field: Field, *, radius: int, xy: float, rgb: float) -> torch.Tensor:
+def gated_crf_loss(inputs: Inputs, *, radius: int, xy: float, rgb: float) -> torch.Tensor:
     """Return the mean over valid pixels i of sum_j K_ij (1 - sum_k S_ik S_jk).
 
     j runs over the square of `radius` samples around i without i itself; K_ij = exp(-|p_i - p_j|²
-    / 2 xy² - |c_i - c_j|² / 2 rgb²), positions p counted in samples of the field's grid, colours c
+    / 2 xy² - |c_i - c_j|² / 2 rgb²), positions p counted in samples of the grid, colours c
     in 0..1. The gate shuts out pairs with a padded pixel. A mean over pixels of a sum over a
     window of fixed size: the published normalisation, independent of crop and batch. Memory is a
     few maps of the probabilities' size, whatever the radius. 0-d; the derivative by S_j is
     -2 sum_i K_ij S_i over the number of valid pixels.
     """
-    s = field.probabilities.detach()
-    colours = field.images.to(s.dtype) / (255 * rgb)
-    valid = field.valid.to(s.dtype)
+    s = inputs.probabilities.detach()
+    colours = inputs.images.to(s.dtype) / (255 * rgb)
+    valid = inputs.valid.to(s.dtype)
     value, gradient = s.new_zeros(()), torch.zeros_like(s)
     for down in range(radius + 1):
         for right in range(-radius if down else 1, radius + 1):
@@ -32,7 +32,7 @@ def gated_crf_loss(field: Field, *, radius: int, xy: float, rgb: float) -> torch
             gradient[..., *here] -= 2 * kernel[:, None] * s[..., *there]
             gradient[..., *there] -= 2 * kernel[:, None] * s[..., *here]
     pixels = valid.sum().clamp(min=1.0)
-    return closed_form(field.probabilities, value / pixels, gradient / pixels)
+    return closed_form(inputs.probabilities, value / pixels, gradient / pixels)
 
 
 def _pair(

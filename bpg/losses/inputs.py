@@ -9,7 +9,7 @@ from bpg.grid import halve
 
 
 @dataclass(frozen=True)
-class Field:
+class Inputs:
     """A batch on a grid whose samples lie `spacing` pixels apart.
 
     probabilities (N, K+1, h, w), sum 1; images (N, 3, h, w), RGB, 0..255; valid (N, h, w) bool,
@@ -24,11 +24,11 @@ class Field:
     features: torch.Tensor
     spacing: int = 1
 
-    def halved(self) -> "Field":
+    def halved(self) -> "Inputs":
         """Return the same at half the size (2n+1 samples become n+1), averaged."""
         # A window with a padded pixel is left out, so that padding has no say at all.
         valid = halve(self.valid[:, None].to(self.images.dtype))[:, 0] > 1 - 1e-4
-        return Field(
+        return Inputs(
             halve(self.probabilities),
             halve(self.images),
             valid,
@@ -37,27 +37,27 @@ class Field:
             2 * self.spacing,
         )
 
-    def reduced(self, reduction: int) -> "Field":
+    def reduced(self, reduction: int) -> "Inputs":
         """Return the same at 1/`reduction` of the size, a power of two."""
-        field = self
-        while field.spacing < reduction:
-            field = field.halved()
-        return field
+        inputs = self
+        while inputs.spacing < reduction:
+            inputs = inputs.halved()
+        return inputs
 
 
-def make_field(
+def make_inputs(
     scores: torch.Tensor,
     images: torch.Tensor,
     labels: torch.Tensor,
     valid: torch.Tensor,
     features: torch.Tensor,
-) -> Field:
-    """Return the full-size field of a training step.
+) -> Inputs:
+    """Return the full-size inputs of a training step.
 
     scores (N, K+1, H, W); images (N, 3, H, W), RGB, 0..255; labels (N, H, W), 255 unlabelled;
     valid (N, H, W) bool; features (N, F, h, w). H and W must be of the form 8n+1.
     """
-    return Field(
+    return Inputs(
         scores.float().softmax(dim=1),
         images,
         valid,

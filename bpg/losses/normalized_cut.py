@@ -4,16 +4,16 @@ import torch
 
 from bpg.losses.affinity import Affinity
 from bpg.losses.gaussian_filter import closed_form
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 
 # A class with less than this share of a picture's affinity has no segment there to be cut off.
 SMALLEST = 1e-6
 
 
-def normalized_cut_loss(field: Field, affinity: Affinity) -> torch.Tensor:
+def normalized_cut_loss(inputs: Inputs, affinity: Affinity) -> torch.Tensor:
     """Return the pictures' mean of sum_k S_k' A (1 - S_k) / d' S_k, in 0..K+1; d = A 1.
 
-    `affinity` is `dense_affinity` of `field`. Numerator and denominator grow alike, so a weight
+    `affinity` is `dense_affinity` of `inputs`. Numerator and denominator grow alike, so a weight
     keeps its meaning whatever crop, batch and reduction. Pictures without a valid pixel do not
     count. 0-d; with u = A S and q_k = d' S_k the derivative of a picture's term by S_k is
     (S_k' u_k) d / q_k² - 2 u_k / q_k.
@@ -28,4 +28,4 @@ def normalized_cut_loss(field: Field, affinity: Affinity) -> torch.Tensor:
     value = (1 - within / segment).where(counted, 0).sum() / pictures
     gradient = within * degrees / segment.square() - 2 * sums / segment
     gradient = gradient.where(counted, 0) / pictures
-    return closed_form(field.probabilities, value, gradient.view_as(field.probabilities))
+    return closed_form(inputs.probabilities, value, gradient.view_as(inputs.probabilities))

@@ -7,24 +7,24 @@ import torch
 from bpg.losses.affinity import Affinity, dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
 from bpg.losses.gated_crf import gated_crf_loss
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 from bpg.losses.normalized_cut import normalized_cut_loss
 from bpg.losses.options import DenseOptions, GatedOptions, Options, Term, TreeOptions
 from bpg.losses.tree_energy import tree_energy_loss
 
 
-def regularise(options: Mapping[Term, Options], field: Field) -> dict[Term, torch.Tensor]:
-    """Return the value of each term of `options` (0-d, without its weight) for a full-size field.
+def regularise(options: Mapping[Term, Options], inputs: Inputs) -> dict[Term, torch.Tensor]:
+    """Return the value of each term of `options` (0-d, without its weight) for full-size inputs.
 
     Terms that ask for the same affinities share them.
     """
-    fields: dict[int, Field] = {}
+    grids: dict[int, Inputs] = {}
     affinities: dict[tuple[int, float, float], Affinity] = {}
 
-    def reduced(reduction: int) -> Field:
-        if reduction not in fields:
-            fields[reduction] = field.reduced(reduction)
-        return fields[reduction]
+    def reduced(reduction: int) -> Inputs:
+        if reduction not in grids:
+            grids[reduction] = inputs.reduced(reduction)
+        return grids[reduction]
 
     def affinity(chosen: DenseOptions) -> Affinity:
         key = chosen.reduction, chosen.xy, chosen.rgb

@@ -40,20 +40,20 @@ _PLAIN = ("step", "epochs", "labelled", "blank", "summed", "seconds")  # kept as
 
 
 def save_checkpoint(
-    path: Path, network: Network, solver: torch.optim.Optimizer, progress: Progress
+    path: Path, network: Network, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Write the state of a training between two steps: whole, flushed to the disk, or not at all.
 
-    It holds weights and buffers, the solver's state, PyTorch's random states (nothing else draws:
-    pictures draw from seed, epoch and item) and `progress`. No pickles: tensors are safetensors,
-    the rest JSON. The learning rates are not in it: they follow from the step.
+    It holds weights and buffers, the optimizer's state, PyTorch's random states (nothing else
+    draws: pictures draw from seed, epoch and item) and `progress`. No pickles: tensors are
+    safetensors, the rest JSON. The learning rates are not in it: they follow from the step.
     """
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     numbers: dict[str, Any] = {}
-    for index, state in solver.state_dict()["state"].items():
+    for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             if torch.is_tensor(value):
-                tensors[f"solver/{index}/{name}"] = value
+                tensors[f"optimizer/{index}/{name}"] = value
             elif value is not None:
                 numbers[f"{index}/{name}"] = value
     tensors["random/cpu"] = torch.get_rng_state()
@@ -61,7 +61,7 @@ def save_checkpoint(
     if device.type == "cuda":
         tensors["random/cuda"] = torch.cuda.get_rng_state(device)
     tensors |= {f"sums/{name}": value for name, value in progress.sums.items()}
-    note = {name: getattr(progress, name) for name in _PLAIN} | {"solver": numbers}
+    note = {name: getattr(progress, name) for name in _PLAIN} | {"optimizer": numbers}
     # safetensors sorts its names, but in this order the losses stand in the summary.
     note["sums"] = list(progress.sums)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -71,11 +71,11 @@ def save_checkpoint(
         file.write(data)
 
 
-def load_checkpoint(path: Path, network: Network, solver: torch.optim.Optimizer) -> Progress:
-    """Bring network, solver and random states to where `save_checkpoint` found them.
+def load_checkpoint(path: Path, network: Network, optimizer: torch.optim.Optimizer) -> Progress:
+    """Bring network, optimizer and random states to where `save_checkpoint` found them.
 
     They must be new and of the same make. Raises BPGError, and changes nothing, where the file
-    is missing, cut off, damaged, or of another network or solver.
+    is missing, cut off, damaged, or of another network or optimizer.
     """
     try:
         data = path.read_bytes()
@@ -89,7 +89,7 @@ def load_checkpoint(path: Path, network: Network, solver: torch.optim.Optimizer)
         # safetensors keeps its metadata in a JSON header, after eight bytes with its length.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         note = json.loads(header["__metadata__"]["training"])
-        state = _solver_state(solver, tensors, note["solver"])
+        state = _optimizer_state(optimizer, tensors, note["optimizer"])
         progress = Progress(**{name: note[name] for name in _PLAIN})
         progress.sums = {name: tensors[f"sums/{name}"] for name in note["sums"]}
         weights = _below(tensors, "network/")
@@ -100,9 +100,11 @@ def load_checkpoint(path: Path, network: Network, solver: torch.optim.Optimizer)
             raise ValueError("other shapes")
         random = tensors["random/cpu"]
     except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise BPGError(f"{path}: of another network or solver; delete it to start over") from error
+        raise BPGError(
+            f"{path}: of another network or optimizer; delete it to start over"
+        ) from error
     network.load_state_dict(weights)
-    solver.state.update(state)
+    optimizer.state.update(state)
     torch.set_rng_state(random)
     device = next(network.parameters()).device
     if device.type == "cuda" and "random/cuda" in tensors:
@@ -115,16 +117,16 @@ def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _solver_state(
-    solver: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]
+def _optimizer_state(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]
 ) -> dict[torch.Tensor, dict[str, Any]]:
     """Return {parameter: its state}, the tensors with the parameter's own layout in memory.
 
-    With another layout the solver would take other kernels, which round differently.
+    With another layout the optimizer would take other kernels, which round differently.
     """
-    parameters = [p for group in solver.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[torch.Tensor, dict[str, Any]] = {}
-    for path, value in {**_below(tensors, "solver/"), **numbers}.items():
+    for path, value in {**_below(tensors, "optimizer/"), **numbers}.items():
         index, name = path.split("/")
         parameter = parameters[int(index)]
         if torch.is_tensor(value):

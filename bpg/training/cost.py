@@ -9,10 +9,10 @@ import gc
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -20,14 +20,15 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
 from bpg.constants import IGNORE
+from bpg.devices import Execution
 from bpg.models.network import Architecture, Network
-from bpg.training.objective import Objective, make_gradients, solver_step
-from bpg.training.optim import make_optimizer, parameter_groups
+from bpg.training.objective import Objective, make_gradients, optimizer_step
+from bpg.training.optim import OptimizerOptions, make_optimizer
 
 Step = Callable[[], None]
 Key = TypeVar("Key", bound=Hashable)
 
-DROPPED = 2  # rounds: the first ones choose kernels and build the solver's state
+DROPPED = 2  # rounds: the first ones choose kernels and build the optimizer's state
 # Of a step. ResNet-101 with PRN and BRN then peaks at 2.3 GB (3.7 GB for the whole process).
 PIXELS_ON_CPU = 2 * 321**2
 _MARK = "bpg.training.cost: the measured step"
@@ -80,32 +81,24 @@ def macs(network: nn.Module, size: int) -> int:
 def training_step(
     network: Network,
     *,
-    batch: int,
+    batch_size: int,
     crop: int,
-    device: torch.device,
-    bf16: bool,
+    execution: Execution,
     objective: Objective,
-    optimizer: Literal["sgd", "adamw"],
-    rate: float,
-    momentum: float,
-    decay: float,
-    head_rate: float,
-    new_rate: float,
-    clip: float | None,
+    options: OptimizerOptions,
     labelled: float,
-    captured: bool = False,
     seed: int = 0,
 ) -> Step:
     """Return a function that does one whole step of `bpg.training.train` on made-up data.
 
-    Whole: forward pass, all losses, backward pass, clipping, solver. The data are `batch` noise
-    pictures of `crop` pixels from `seed`, of which a share `labelled` in 0..1 has labels. The
-    step trains `network`, which is moved to the device; `bf16`, what follows and `captured` as in
-    `train`.
+    Whole: forward pass, all losses, backward pass, clipping, optimizer. The data are `batch_size`
+    noise pictures of `crop` pixels from `seed`, of which a share `labelled` in 0..1 has labels. The
+    step trains `network`, which is moved to the device; the rest is as in `train`.
     """
     random = torch.Generator().manual_seed(seed)
-    shape = batch, crop, crop
-    images = torch.randint(0, 256, (batch, crop, crop, 3), generator=random, dtype=torch.uint8)
+    device = execution.device
+    shape = batch_size, crop, crop
+    images = torch.randint(0, 256, (*shape, 3), generator=random, dtype=torch.uint8)
     classes = len(network.architecture.classes)
     labels = torch.randint(0, classes, shape, generator=random, dtype=torch.uint8)
     labels[torch.rand(shape, generator=random) >= labelled] = IGNORE
@@ -115,14 +108,11 @@ def training_step(
         items = [item.pin_memory() for item in items]
     # The stub has no overload for both at once.
     network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    groups = parameter_groups(
-        network, rate=rate, decay=decay, head_rate=head_rate, new_rate=new_rate
-    )
-    solver = make_optimizer(optimizer, groups, momentum=momentum)
-    gradients = make_gradients(network, objective, device, bf16, captured=captured)
+    optimizer = make_optimizer(network, options)
+    gradients = make_gradients(network, objective, execution)
 
     def step() -> None:
-        solver_step(network, items, gradients, solver, clip)
+        optimizer_step(network, items, gradients, optimizer, options.max_grad_norm)
 
     return step
 
@@ -131,7 +121,7 @@ def peak_memory(make: Callable[[], Step], device: torch.device) -> int:
     """Most bytes in tensors at any moment of the second call of the step that `make` returns.
 
     What `make` allocates counts (weights, batch), and so does what the first call leaves behind
-    (gradients, the solver's state); what was there before does not. That is why `make` is
+    (gradients, the optimizer's state); what was there before does not. That is why `make` is
     called here. CUDA: the caching allocator's count, not what it holds in reserve. CPU:
     PyTorch's allocator, the kernels' scratch memory included; Python, the libraries and what
     the C library keeps back are not. Without a GPU it repeats to the byte for a given version
@@ -237,20 +227,17 @@ def measure(
     labelled: Mapping[str, float],
     objectives: Mapping[str, Objective],
     rounds: int,
-    batch: int,
+    batch_size: int,
     crop: int,
-    device: torch.device,
-    bf16: bool,
-    captured: bool = False,
-    **solver: Any,
+    execution: Execution,
+    options: OptimizerOptions,
 ) -> list[Cost]:
     """Measure the variants {name: architecture}; `ratio` is that to the one named `baseline`.
 
-    Weights are from scratch. `batch`, `crop`, `device`, `bf16`, `captured` and `solver` go to
-    `training_step`, and so do the variant's share of `labelled` pixels and its objective. Variants
-    that train the same network so are measured once and share the figures. For its memory each
-    network is alone; for its time the baseline is there, too, and the two take turns: no device
-    needs room for more.
+    Weights are from scratch. `batch_size`, `crop`, `execution` and `options` go to `training_step`,
+    and so do the variant's share of `labelled` pixels and its objective. Variants that train the
+    same network so are measured once and share the figures. For its memory each network is alone;
+    for its time the baseline is there, too, and the two take turns: no device needs room for more.
     """
     keys = {
         name: (architecture.to_json(), labelled[name], str(objectives[name]))
@@ -258,25 +245,23 @@ def measure(
     }
     distinct = {keys[name]: name for name in architectures}
 
-    def make(name: str, *, captured: bool) -> Step:
+    def make(name: str, execution: Execution = execution) -> Step:
         return training_step(
             Network(architectures[name]),
-            batch=batch,
+            batch_size=batch_size,
             crop=crop,
-            device=device,
-            bf16=bf16,
+            execution=execution,
             labelled=labelled[name],
             objective=objectives[name],
-            captured=captured,
-            **solver,
+            options=options,
         )
 
     # The memory of a captured step is the graph's own: what lives in it when is not recorded.
+    from_python = replace(execution, captured=False)
     memory = {
-        key: peak_memory(partial(make, name, captured=False), device)
+        key: peak_memory(partial(make, name, from_python), execution.device)
         for key, name in distinct.items()
     }
-    make = partial(make, captured=captured)
     beside = {keys[baseline]: make(baseline)}
     times = {
         key: step_times(beside | ({} if key in beside else {key: make(name)}), rounds)

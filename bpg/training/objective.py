@@ -1,12 +1,13 @@
-"""What is minimised (Eq. 4), its gradients, and one step of the solver."""
+"""What is minimised (Eq. 4), its gradients, and one step of the optimizer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from bpg.devices import Execution
 from bpg.losses.boundary import edge_mass, squared_error
-from bpg.losses.inputs import make_field
+from bpg.losses.inputs import make_inputs
 from bpg.losses.options import Options, Term
 from bpg.losses.partial_cross_entropy import partial_cross_entropy
 from bpg.losses.regularisers import regularise
@@ -26,38 +27,37 @@ class Objective:
     regularisers: Mapping[Term, Options] = field(default_factory=dict)
 
 
-def make_gradients(
-    network: Network, objective: Objective, device: torch.device, bf16: bool, *, captured: bool
-) -> Gradients:
+def make_gradients(network: Network, objective: Objective, execution: Execution) -> Gradients:
     """Return what computes the gradients of a batch of `TrainingPictures`.
 
-    `captured`: as one CUDA graph, on a GPU and where the objective never leaves it. Tree energy
+    Captured where that is asked for, on a GPU, and if the objective never leaves it. Tree energy
     does: its trees are found on the CPU.
     """
 
     def gradients(items: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         network.zero_grad(set_to_none=True)
-        loss, terms = losses(network, items, objective, device, bf16)
+        loss, terms = losses(network, items, objective, execution)
         loss.backward()
         return terms | {"loss": loss.detach()}
 
-    if captured and device.type == "cuda" and "tree_energy" not in objective.regularisers:
+    on_gpu = execution.device.type == "cuda"
+    if execution.captured and on_gpu and "tree_energy" not in objective.regularisers:
         return Captured(gradients, network)
     return gradients
 
 
-def solver_step(
+def optimizer_step(
     network: Network,
     items: Sequence[torch.Tensor],
     gradients: Gradients,
-    solver: torch.optim.Optimizer,
-    clip: float | None,
+    optimizer: torch.optim.Optimizer,
+    max_grad_norm: float | None,
 ) -> dict[str, torch.Tensor]:
-    """Do one step of the solver on a batch of `TrainingPictures`; return what `Meter` gathers."""
+    """Do a step of the optimizer on a batch of `TrainingPictures`; return what `Meter` gathers."""
     terms = gradients(items)
-    if clip is not None:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
-    solver.step()
+    if max_grad_norm is not None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), max_grad_norm)
+    optimizer.step()
     return terms
 
 
@@ -65,14 +65,14 @@ def losses(
     network: Network,
     items: Sequence[torch.Tensor],
     objective: Objective,
-    device: torch.device,
-    bf16: bool,
+    execution: Execution,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the objective's value, 0-d with its graph, and its parts without."""
+    device = execution.device
     images, labels, edges, valid = (item.to(device, non_blocking=True) for item in items)
     images = images.permute(0, 3, 1, 2).float()  # channels_last
     labels, edges = labels.long(), edges.float() / 255
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=execution.bf16):
         scores, edge_logits, features = network(images)
     semantic = partial_cross_entropy(scores, labels)
     loss = semantic
@@ -86,7 +86,7 @@ def losses(
         loss = semantic + objective.boundary_weight * boundary
         terms |= {"boundary": boundary.detach(), "squared_error": error.detach(), "pixels": pixels}
     if objective.regularisers:
-        whole = make_field(scores, images, labels, valid, features)
+        whole = make_inputs(scores, images, labels, valid, features)
         for name, value in regularise(objective.regularisers, whole).items():
             loss = loss + objective.regularisers[name].weight * value
             terms[name] = value.detach()

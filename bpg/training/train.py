@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import torch
 from dvclive import Live
@@ -16,12 +15,13 @@ from tqdm import tqdm
 
 from bpg.atomic import whole_directory
 from bpg.data.dataset import TrainingPictures
+from bpg.devices import Execution
 from bpg.errors import BPGError
 from bpg.models.network import Network
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bpg.training.meter import Meter
-from bpg.training.objective import Objective, make_gradients, solver_step
-from bpg.training.optim import make_optimizer, parameter_groups, poly, set_rates
+from bpg.training.objective import Objective, make_gradients, optimizer_step
+from bpg.training.optim import OptimizerOptions, make_optimizer, poly_lr, set_lrs
 from bpg.training.sampler import EpochSampler
 from bpg.training.signals import deferred_interrupts, leave_interrupts_to_the_parent
 
@@ -34,21 +34,12 @@ def train(
     curves: Path,
     *,
     objective: Objective,
+    options: OptimizerOptions,
     epochs: int,
     first_epoch: int,
-    batch: int,
-    optimizer: Literal["sgd", "adamw"],
-    rate: float,
-    momentum: float,
-    decay: float,
-    head_rate: float,
-    new_rate: float,
-    clip: float | None,
-    device: torch.device,
-    bf16: bool,
-    compiled: bool = False,
-    captured: bool = False,
-    workers: int,
+    batch_size: int,
+    execution: Execution,
+    num_workers: int,
     seed: int,
     title: str,
     checkpoint: Path | None = None,
@@ -56,15 +47,10 @@ def train(
 ) -> dict:
     """Minimise the objective over `epochs` epochs and return a summary.
 
-    `rate` is the backbone's learning rate per step, `head_rate` and `new_rate` factors of it
-    (`parameter_groups`); `clip` the largest L2 norm of the whole gradient, None for no limit.
     Every epoch sees each picture once, in an order that follows from the seed; an incomplete last
     batch is dropped. `first_epoch` counts the epochs that the network has been trained before, so
     that these go on in the same sequence of random draws; the schedule starts anew. The curves
     (one point an epoch) go to the folder `curves` in DVCLive's layout.
-
-    `compiled` runs the network through `torch.compile`: minutes before the first step. `captured`
-    replays the steps as one CUDA graph where that is possible (`make_gradients`).
 
     The file `checkpoint` gets the state every `checkpoint_seconds`, at an interrupt and at the
     end. Where it is there at the start, training goes on from it, to the same result on the CPU
@@ -81,24 +67,24 @@ def train(
     Raises BPGError when the loss or a weight stops being finite, when no crop of an epoch has a
     labelled pixel, when there are fewer pictures than a batch, and when a loading process dies.
     """
-    steps = len(pictures) // batch
+    device = execution.device
+    steps = len(pictures) // batch_size
     if steps == 0:
-        raise BPGError(f"{len(pictures)} training pictures do not fill one batch of {batch}")
+        raise BPGError(f"{len(pictures)} training pictures do not fill one batch of {batch_size}")
     # The stub has no overload for both at once.
     network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    if compiled:
+    if execution.compiled:
         network.compile(dynamic=False)
-    groups = parameter_groups(
-        network, rate=rate, decay=decay, head_rate=head_rate, new_rate=new_rate
-    )
-    solver = make_optimizer(optimizer, groups, momentum=momentum)
-    gradients = make_gradients(network, objective, device, bf16, captured=captured)
-    progress = _start(checkpoint, network, solver, title)
+    optimizer = make_optimizer(network, options)
+    gradients = make_gradients(network, objective, execution)
+    progress = _start(checkpoint, network, optimizer, title)
     meter = Meter(progress.sums, progress.summed)
     loader = DataLoader(
         pictures,
-        batch_sampler=EpochSampler(len(pictures), batch, epochs, seed, first_epoch, progress.step),
-        num_workers=workers,
+        batch_sampler=EpochSampler(
+            len(pictures), batch_size, epochs, seed, first_epoch, progress.step
+        ),
+        num_workers=num_workers,
         persistent_workers=False,
         pin_memory=device.type == "cuda",
         worker_init_fn=leave_interrupts_to_the_parent,
@@ -117,25 +103,29 @@ def train(
         progress.step, progress.seconds = done, clock.total()
         progress.sums, progress.summed = meter.sums, meter.steps
         if checkpoint is not None:
-            save_checkpoint(checkpoint, network, solver, progress)
+            save_checkpoint(checkpoint, network, optimizer, progress)
         clock.mark()
 
     with (
         deferred_interrupts() as interrupted,
         _dead_workers_named(interrupted),
         tqdm(
-            total=total * batch, initial=done * batch, unit="image", desc=title, mininterval=2
+            total=total * batch_size,
+            initial=done * batch_size,
+            unit="image",
+            desc=title,
+            mininterval=2,
         ) as bar,
     ):
         for items in _loaded(loader):
-            set_rates(solver, poly(done, total))
-            terms = solver_step(network, items, gradients, solver, clip)
+            set_lrs(optimizer, poly_lr(done, total))
+            terms = optimizer_step(network, items, gradients, optimizer, options.max_grad_norm)
             # Reading the loss waits for the device, so not at every step.
             if done % SHOWN_EVERY == 0:
                 bar.set_postfix(loss=f"{float(terms['loss']):.3f}", refresh=False)
             done += 1
             meter.add(terms)
-            bar.update(batch)
+            bar.update(batch_size)
             if done % steps == 0:
                 meter.end_epoch(progress, f"{title}, epoch {first_epoch + done // steps}")
                 meter = Meter()
@@ -168,13 +158,13 @@ def train(
 
 
 def _start(
-    checkpoint: Path | None, network: Network, solver: torch.optim.Optimizer, title: str
+    checkpoint: Path | None, network: Network, optimizer: torch.optim.Optimizer, title: str
 ) -> Progress:
     """Go on from the checkpoint where there is one."""
     if checkpoint is None or not checkpoint.exists():
         return Progress()
     try:
-        progress = load_checkpoint(checkpoint, network, solver)
+        progress = load_checkpoint(checkpoint, network, optimizer)
     except BPGError as error:
         _warn(f"{title}: starts over: {error}")
         return Progress()
@@ -214,7 +204,7 @@ def _dead_workers_named(interrupted: Callable[[], bool]) -> Iterator[None]:
             raise KeyboardInterrupt(f"in the midst of a step; {place}") from error
         raise BPGError(
             f"a loading process died ({word.splitlines()[0]}): out of memory? Lower "
-            f"machine.workers or training.batch; {place}"
+            f"machine.num_workers or training.batch_size; {place}"
         ) from error
 
 

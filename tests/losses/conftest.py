@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 
 
 @pytest.fixture(autouse=True)
@@ -25,13 +25,13 @@ class Batch:
     valid: torch.Tensor
     features: torch.Tensor
 
-    def field(self, scores: torch.Tensor | None = None) -> Field:
-        """`make_field` without its single precision."""
+    def field(self, scores: torch.Tensor | None = None) -> Inputs:
+        """`make_inputs` without its single precision."""
         scores = self.scores if scores is None else scores
         unlabelled = self.valid & (self.labels == 255)
-        return Field(scores.softmax(1), self.images, self.valid, unlabelled, self.features)
+        return Inputs(scores.softmax(1), self.images, self.valid, unlabelled, self.features)
 
-    def follow(self, loss: Callable[[Field], torch.Tensor], reduction: int = 1):
+    def follow(self, loss: Callable[[Inputs], torch.Tensor], reduction: int = 1):
         """Return the loss of the reduced field and its derivative by the scores."""
         value = loss(self.field().reduced(reduction))
         return value.detach(), torch.autograd.grad(value, self.scores)[0]
@@ -96,13 +96,13 @@ def make_batch():
     return make
 
 
-def two_pixels(first: list[float], second: list[float]) -> Field:
+def two_pixels(first: list[float], second: list[float]) -> Inputs:
     """A picture of two pixels, the first black and the second grey 15, with these shares."""
     shares = torch.tensor([first, second], dtype=torch.float64).T.reshape(1, -1, 1, 2)
     images = torch.tensor([0.0, 15.0], dtype=torch.float64).expand(1, 3, 1, 2)
     everywhere = torch.ones(1, 1, 2, dtype=torch.bool)
     features = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    return Field(shares.requires_grad_(), images, everywhere, everywhere, features)
+    return Inputs(shares.requires_grad_(), images, everywhere, everywhere, features)
 
 
 @pytest.fixture(name="two_pixels")
@@ -110,11 +110,11 @@ def two_pixels_fixture():
     return two_pixels
 
 
-def constant_picture(shares: list[float], size: tuple[int, int] = (9, 9)) -> Field:
+def constant_picture(shares: list[float], size: tuple[int, int] = (9, 9)) -> Inputs:
     """A picture of noise with the same shares of the classes everywhere."""
     probabilities = torch.tensor(shares, dtype=torch.float64).view(1, -1, 1, 1)
     everywhere = torch.ones(1, *size, dtype=torch.bool)
-    return Field(
+    return Inputs(
         probabilities.expand(1, -1, *size).clone().requires_grad_(),
         255 * torch.rand(1, 3, *size, dtype=torch.float64),
         everywhere,
@@ -128,7 +128,7 @@ def constant_picture_fixture():
     return constant_picture
 
 
-def gaussian_matrices(field: Field, xy: float, rgb: float) -> list[torch.Tensor]:
+def gaussian_matrices(field: Inputs, xy: float, rgb: float) -> list[torch.Tensor]:
     """Each picture's affinities, pair by pair; 0 where one of the two is padding."""
     count, _, height, width = field.images.shape
     matrices = []

@@ -5,12 +5,12 @@ import torch
 
 from bpg.losses.affinity import dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 
 XY, RGB = 5.0, 90.0
 
 
-def loss(field: Field, xy: float = XY, rgb: float = RGB) -> torch.Tensor:
+def loss(field: Inputs, xy: float = XY, rgb: float = RGB) -> torch.Tensor:
     return dense_crf_loss(field, dense_affinity(field, xy=xy, rgb=rgb))
 
 
@@ -86,12 +86,12 @@ def test_checkerboard_by_hand(constant_picture):
     field = constant_picture([1, 0], (10, 10))
     chequered = (torch.arange(10)[:, None] + torch.arange(10)) % 2
     shares = torch.stack([chequered, 1 - chequered])[None].double()
-    field = Field(shares, torch.zeros_like(field.images), field.valid, field.valid, field.features)
+    field = Inputs(shares, torch.zeros_like(field.images), field.valid, field.valid, field.features)
     # All pixels alike: half of the pairs have different labels.
     assert loss(field, xy=1e6).item() == pytest.approx(0.5)
     # None but with itself: no pair has.
     assert loss(field, xy=1e-3).item() == pytest.approx(0, abs=1e-12)
-    halves = Field(shares.sort(3).values, *(getattr(field, n) for n in list(vars(field))[1:]))
+    halves = Inputs(shares.sort(3).values, *(getattr(field, n) for n in list(vars(field))[1:]))
     assert loss(halves, xy=1.0).item() < 0.2 < loss(field, xy=1.0).item()
 
 
@@ -106,5 +106,5 @@ def test_stays_between_zero_and_one(make_batch):
 def test_spacing_keeps_the_kernel_in_pixels_of_the_full_size(make_batch):
     batch = make_batch()
     field = batch.field()
-    wide = Field(*(getattr(field, name) for name in list(vars(field))[:-1]), spacing=4)
+    wide = Inputs(*(getattr(field, name) for name in list(vars(field))[:-1]), spacing=4)
     assert loss(wide, xy=20.0).item() == pytest.approx(loss(field, xy=5.0).item(), rel=1e-12)

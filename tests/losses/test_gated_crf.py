@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from bpg.losses.gated_crf import gated_crf_loss
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 
 RADIUS, XY, RGB = 3, 2.0, 0.5
 
 
-def loss(field: Field, radius: int = RADIUS, xy: float = XY, rgb: float = RGB) -> torch.Tensor:
+def loss(field: Inputs, radius: int = RADIUS, xy: float = XY, rgb: float = RGB) -> torch.Tensor:
     return gated_crf_loss(field, radius=radius, xy=xy, rgb=rgb)
 
 
-def reference(field: Field, radius: int = RADIUS) -> torch.Tensor:
+def reference(field: Inputs, radius: int = RADIUS) -> torch.Tensor:
     """Mean over valid i of the sum over the square around it of K_ij (1 - sum_k S_ik S_jk)."""
     count, _, height, width = field.images.shape
     images, shares = field.images / 255, field.probabilities
@@ -68,7 +68,7 @@ def test_two_pixels_by_hand(two_pixels):
 def test_constant_pictures_by_hand(constant_picture):
     assert loss(constant_picture([0, 1, 0])).item() == pytest.approx(0, abs=1e-12)
     field = constant_picture([0.5, 0.3, 0.2], (5, 9))
-    field = Field(*(getattr(field, n) if n != "images" else 0 * field.images for n in vars(field)))
+    field = Inputs(*(getattr(field, n) if n != "images" else 0 * field.images for n in vars(field)))
     # Every pixel of the square is like the centre: 8 neighbours, 5 on a side, 3 in a corner.
     neighbours = (3 * 7 * 8 + 2 * (3 + 7) * 5 + 4 * 3) / 45
     found = loss(field, radius=1, xy=1e6).item()
@@ -79,7 +79,7 @@ def test_checkerboard_by_hand(constant_picture):
     field = constant_picture([1, 0], (10, 10))
     chequered = (torch.arange(10)[:, None] + torch.arange(10)) % 2
     shares = torch.stack([chequered, 1 - chequered])[None].double()
-    field = Field(shares, torch.zeros_like(field.images), field.valid, field.valid, field.features)
+    field = Inputs(shares, torch.zeros_like(field.images), field.valid, field.valid, field.features)
     # Across and down differ, diagonals agree: four pairs a pixel, less the border's.
     near = math.exp(-1 / (2 * XY**2))
     assert loss(field, radius=1).item() == pytest.approx(near * 4 * 10 * 9 / 100)
@@ -87,7 +87,7 @@ def test_checkerboard_by_hand(constant_picture):
 
 def test_positions_are_counted_in_samples(make_batch):
     field = make_batch().field()
-    wide = Field(*(getattr(field, name) for name in list(vars(field))[:-1]), spacing=4)
+    wide = Inputs(*(getattr(field, name) for name in list(vars(field))[:-1]), spacing=4)
     assert torch.equal(loss(wide), loss(field))
 
 
@@ -96,7 +96,7 @@ def test_windows_larger_than_the_picture(size):
     everywhere = torch.ones(2, *size, dtype=torch.bool)
     shares = torch.rand(2, 3, *size, dtype=torch.float64).softmax(1).requires_grad_()
     images = 255 * torch.rand(2, 3, *size, dtype=torch.float64)
-    field = Field(shares, images, everywhere, everywhere, images)
+    field = Inputs(shares, images, everywhere, everywhere, images)
     for radius in (1, 2, 7):
         torch.testing.assert_close(loss(field, radius), reference(field, radius) + 0.0)
 

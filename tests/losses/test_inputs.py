@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bpg.grid import upsample
-from bpg.losses.inputs import Field, make_field
+from bpg.losses.inputs import Inputs, make_inputs
 
 SIZES = [(9, 9), (9, 17), (17, 25)]
 
@@ -45,7 +45,7 @@ def test_halved_averages_around_every_other_pixel(size, make_batch):
 def test_samples_lie_on_the_pixels_that_spacing_says(reduction, make_batch):
     batch = make_batch(17, 33)
     ramp = torch.arange(33.0, dtype=torch.float64).expand(2, 3, 17, 33)
-    field = Field(batch.field().probabilities, ramp, batch.valid, batch.valid, batch.features)
+    field = Inputs(batch.field().probabilities, ramp, batch.valid, batch.valid, batch.features)
     reduced = field.reduced(reduction)
     assert reduced.spacing == reduction
     assert reduced.images.shape[2:] == (16 // reduction + 1, 32 // reduction + 1)
@@ -60,7 +60,7 @@ def test_a_window_with_padding_is_left_out(size, make_batch):
     field = make_batch(*size).field()
     valid = torch.rand(2, *size) < 0.9
     valid[:, -5:, -5:] = True
-    half = Field(
+    half = Inputs(
         field.probabilities, field.images, valid, field.unlabelled, field.features
     ).halved()
     assert half.valid.dtype == torch.bool
@@ -76,7 +76,7 @@ def test_a_window_with_padding_is_left_out(size, make_batch):
 
 
 def test_all_valid_stays_all_valid_in_single_precision():
-    field = Field(
+    field = Inputs(
         torch.rand(1, 3, 65, 129),
         torch.rand(1, 3, 65, 129),
         torch.ones(1, 65, 129, dtype=torch.bool),
@@ -99,7 +99,7 @@ def test_unlabelled_is_that_of_the_pixel_at_the_centre(make_batch):
 
 @pytest.mark.parametrize("reduction", [1, 2, 4])
 def test_unlabelled_is_valid(reduction, make_batch):
-    """The docstring of `Field`: valid and without a label."""
+    """The docstring of `Inputs`: valid and without a label."""
     reduced = make_batch(17, 25).field().reduced(reduction)
     assert reduced.unlabelled.any()
     assert not (reduced.unlabelled & ~reduced.valid).any()
@@ -120,16 +120,16 @@ def test_probabilities_enlarged_again_follow_a_ramp():
     """Halving and the network's enlargement share their corners."""
     ramp = torch.arange(17.0).expand(1, 3, 9, 17)
     whole = torch.ones(1, 9, 17, dtype=torch.bool)
-    half = Field(ramp, ramp, whole, whole, ramp).halved().images
+    half = Inputs(ramp, ramp, whole, whole, ramp).halved().images
     again = upsample(half, (9, 17))
     torch.testing.assert_close(again[..., 2:-2], ramp[..., 2:-2])
 
 
-def test_make_field(make_batch):
+def test_make_inputs(make_batch):
     batch = make_batch(9, 17)
     scores = batch.scores.detach().bfloat16().requires_grad_()
     features = batch.features.bfloat16().requires_grad_()
-    field = make_field(scores, batch.images.float(), batch.labels, batch.valid, features)
+    field = make_inputs(scores, batch.images.float(), batch.labels, batch.valid, features)
     assert field.spacing == 1
     assert field.probabilities.dtype == field.features.dtype == torch.float32
     expected = scores.detach().double().softmax(1)
@@ -145,5 +145,5 @@ def test_make_field(make_batch):
 def test_padding_is_not_unlabelled(make_batch):
     batch = make_batch()
     labels = torch.full_like(batch.labels, 255)
-    field = make_field(batch.scores, batch.images, labels, batch.valid, batch.features)
+    field = make_inputs(batch.scores, batch.images, labels, batch.valid, batch.features)
     assert torch.equal(field.unlabelled, batch.valid)

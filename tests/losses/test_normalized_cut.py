@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from bpg.losses.affinity import dense_affinity
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 from bpg.losses.normalized_cut import normalized_cut_loss
 
 XY, RGB = 5.0, 90.0
 
 
-def loss(field: Field, xy: float = XY, rgb: float = RGB) -> torch.Tensor:
+def loss(field: Inputs, xy: float = XY, rgb: float = RGB) -> torch.Tensor:
     return normalized_cut_loss(field, dense_affinity(field, xy=xy, rgb=rgb))
 
 
@@ -68,7 +68,7 @@ def test_checkerboard_by_hand(constant_picture):
     field = constant_picture([1, 0], (10, 10))
     chequered = (torch.arange(10)[:, None] + torch.arange(10)) % 2
     shares = torch.stack([chequered, 1 - chequered])[None].double()
-    field = Field(shares, torch.zeros_like(field.images), field.valid, field.valid, field.features)
+    field = Inputs(shares, torch.zeros_like(field.images), field.valid, field.valid, field.features)
     # All pixels alike: each of the two segments cuts half of its affinity.
     assert loss(field, xy=1e6).item() == pytest.approx(1)
     assert loss(field, xy=1e-3).item() == pytest.approx(0, abs=1e-12)
@@ -97,7 +97,7 @@ def test_a_class_that_is_not_there_stays_finite(absent, dtype, make_batch):
     assert torch.isfinite(gradient).all()
     # Its term is bounded, and so is the pull at its scores.
     assert gradient.abs().max() < 1
-    two = Field(field.probabilities[:, ::2], *(getattr(field, n) for n in list(vars(field))[1:]))
+    two = Inputs(field.probabilities[:, ::2], *(getattr(field, n) for n in list(vars(field))[1:]))
     if absent < -10:
         assert value.item() == pytest.approx(loss(two).item(), rel=1e-5)
         assert not gradient[:, 1].abs().gt(1e-5).any()
@@ -114,7 +114,7 @@ def test_each_picture_counts_alike(make_batch):
 
     def one(n):
         fields = (field.probabilities, field.images, valid, valid, field.features)
-        return loss(Field(*(tensor[n] for tensor in fields))).item()
+        return loss(Inputs(*(tensor[n] for tensor in fields))).item()
 
     whole, first, second = one(slice(0, 2)), one(slice(0, 1)), one(slice(1, 2))
     assert abs(first - second) > 1e-3

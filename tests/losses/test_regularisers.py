@@ -7,7 +7,7 @@ import torch
 from bpg.losses import gaussian_filter, regularisers
 from bpg.losses.affinity import dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
-from bpg.losses.inputs import Field, make_field
+from bpg.losses.inputs import Inputs, make_inputs
 from bpg.losses.normalized_cut import normalized_cut_loss
 from bpg.losses.options import DenseOptions, GatedOptions, TreeOptions
 from bpg.losses.regularisers import regularise
@@ -166,7 +166,7 @@ def single(batch, device="cpu"):
     images = batch.images.round().float().to(device)
     images = images.contiguous(memory_format=torch.channels_last)
     parts = (tensor.to(device) for tensor in (batch.labels, batch.valid, batch.features.float()))
-    return make_field(scores, images, *parts), scores
+    return make_inputs(scores, images, *parts), scores
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
@@ -211,7 +211,9 @@ def test_fewer_allocations_than_pairs(term, make_batch, allocations, monkeypatch
     """No tensor of pixels by pixels, whatever the term."""
     monkeypatch.setitem(gaussian_filter.TILE, "cpu", 32)
     field = make_batch(33, 41).field()
-    field = Field(field.probabilities.detach(), *(getattr(field, n) for n in list(vars(field))[1:]))
+    field = Inputs(
+        field.probabilities.detach(), *(getattr(field, n) for n in list(vars(field))[1:])
+    )
     with allocations() as seen:
         one(term)(field)
     # Six maps of places, colours and squares for each picture are the most.

@@ -3,14 +3,14 @@ import math
 import pytest
 import torch
 
-from bpg.losses.inputs import Field
+from bpg.losses.inputs import Inputs
 from bpg.losses.tree_energy import tree_energy_loss
 
 LOW, HIGH = 2.0, 0.8
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
-def loss(field: Field, low: float = LOW, high: float = HIGH) -> torch.Tensor:
+def loss(field: Inputs, low: float = LOW, high: float = HIGH) -> torch.Tensor:
     return tree_energy_loss(field, low=low, high=high)
 
 
@@ -144,7 +144,7 @@ def test_two_pixels_by_hand(two_pixels):
     assert loss(two_pixels([0.6, 0.4], [0.6, 0.4])).item() == pytest.approx(0, abs=1e-12)
     first, second = two_pixels([1, 0], [0, 1]), two_pixels([1, 0], [0, 1])
     features = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]], dtype=torch.float64)
-    apart = Field(first.probabilities, first.images, first.valid, second.valid, features)
+    apart = Inputs(first.probabilities, first.images, first.valid, second.valid, features)
     # Far features: the second filter weighs exp(-2 / HIGH), the first `near`.
     far = math.exp(-2 / HIGH)
     own, other = 1 / (1 + near), near / (1 + near)
@@ -181,7 +181,7 @@ def test_labelled_pixels_are_filtered_but_do_not_count(make_batch):
     labelled = batch.valid & (batch.labels != 255)
     # They have a say in their neighbours' Y.
     assert (gradient.permute(0, 2, 3, 1)[labelled] != 0).any(1).all()
-    nobody = Field(
+    nobody = Inputs(
         field.probabilities, field.images, field.valid, field.valid & False, field.features
     )
     value = loss(nobody)
@@ -194,5 +194,5 @@ def test_features_do_not_learn_from_it(make_batch):
     batch = make_batch()
     features = batch.features.clone().requires_grad_()
     field = batch.field()
-    value = loss(Field(field.probabilities, field.images, field.valid, field.unlabelled, features))
+    value = loss(Inputs(field.probabilities, field.images, field.valid, field.unlabelled, features))
     assert torch.autograd.grad(value, features, allow_unused=True) == (None,)

@@ -140,7 +140,7 @@ def test_every_input_and_parameter_of_a_training_counts(workspace, tools, monkey
     changes = {
         "params.yaml: lambda": lambda: tools.edit(workspace / "params.yaml", {"lambda": 0.5}),
         "params/recipe/tiny.yaml: training": lambda: tools.edit(
-            workspace / "params/recipe/tiny.yaml", {"training.rate": 0.5}
+            workspace / "params/recipe/tiny.yaml", {"training.lr": 0.5}
         ),
         "data/shapes/edges": lambda: min((workspace / "data/shapes/edges").iterdir()).write_bytes(
             b"x"
@@ -159,7 +159,7 @@ def test_a_stage_that_is_started_with_other_inputs_starts_over_and_says_so(works
     assert tools.call(workspace, "train", "scribble", "0").code == 0
     again = tools.call(workspace, "train", "scribble", "0")
     assert "starts over" not in again.out
-    tools.edit(workspace / "params/recipe/tiny.yaml", {"training.rate": 0.003})
+    tools.edit(workspace / "params/recipe/tiny.yaml", {"training.lr": 0.003})
     changed = tools.call(workspace, "train", "scribble", "0")
     place = "params/recipe/tiny.yaml: training"
     assert f"train: starts over: changed since this work was begun: {place}\n" in changed.out
@@ -167,5 +167,5 @@ def test_a_stage_that_is_started_with_other_inputs_starts_over_and_says_so(works
     assert "since this work was begun: machine.threads\n" in (
         tools.call(workspace, "train", "scribble", "0").out
     )
-    tools.edit(workspace / "params/recipe/tiny.yaml", {"machine.workers": 1})
+    tools.edit(workspace / "params/recipe/tiny.yaml", {"machine.num_workers": 1})
     assert "starts over" not in tools.call(workspace, "train", "scribble", "0").out

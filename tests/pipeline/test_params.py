@@ -45,7 +45,7 @@ def test_every_data_set_goes_with_every_recipe(parameter_files, tools, dataset, 
     assert parameters.switches.recipe == recipe
     shipped = yaml.safe_load((ROOT / f"params/recipe/{recipe}.yaml").read_text(encoding="utf-8"))
     assert parameters.recipe.crf.model_dump() == shipped["crf"]
-    assert parameters.recipe.training.rate == float(shipped["training"]["rate"])
+    assert parameters.recipe.training.lr == float(shipped["training"]["lr"])
     shipped = yaml.safe_load((ROOT / f"params/dataset/{dataset}.yaml").read_text(encoding="utf-8"))
     assert parameters.dataset.classes == shipped["classes"]
 
@@ -74,10 +74,10 @@ def test_the_peers_have_the_same_epochs_in_all_in_every_recipe(parameter_files, 
 def test_the_paper_recipe_is_the_published_setting():
     recipe = yaml.safe_load((ROOT / PAPER).read_text(encoding="utf-8"))
     training = recipe["training"]
-    assert (training["epochs"], training["batch"], training["optimizer"]) == (25, 10, "sgd")
-    assert float(training["rate"]) == 2.5e-4
-    assert (training["momentum"], float(training["decay"])) == (0.9, 5e-4)
-    assert (training["head_rate"], training["clip"]) == (10, None)
+    assert (training["epochs"], training["batch_size"], training["optimizer"]) == (25, 10, "sgd")
+    assert float(training["lr"]) == 2.5e-4
+    assert (training["momentum"], float(training["weight_decay"])) == (0.9, 5e-4)
+    assert (training["head_lr_mult"], training["max_grad_norm"]) == (10, None)
     assert training["augmentation"] == {"crop": 321, "low": 0.5, "high": 1.5, "flip": True}
     assert recipe["inference"] == {"scales": [0.5, 0.75, 1, 1.25], "flip": True}
     assert (recipe["model"]["backbone"], recipe["model"]["frozen_norm"]) == ("resnet101", True)
@@ -129,7 +129,7 @@ def test_a_misspelt_key_is_named(parameter_files, tools, file, key):
     assert message == f"{parameter_files / file}: {key}s_: unknown key; check the spelling"
 
 
-@pytest.mark.parametrize(("file", "key"), [k for k in ALL_KEYS if k[1] != "training.clip"])
+@pytest.mark.parametrize(("file", "key"), [k for k in ALL_KEYS if k[1] != "training.max_grad_norm"])
 def test_an_empty_value_is_named(parameter_files, tools, file, key):
     choose(file, parameter_files, tools)
     tools.edit(parameter_files / file, {key: None})
@@ -174,15 +174,15 @@ WRONG_VALUES = [
     (TINY, "model.brn.source", "logits", "'probabilities' or 'scores'"),
     (TINY, "training.epochs", 0, "greater than or equal to 1"),
     (TINY, "training.epochs", 1.5, "integer"),
-    (TINY, "training.batch", 0, "greater than or equal to 1"),
+    (TINY, "training.batch_size", 0, "greater than or equal to 1"),
     (TINY, "training.optimizer", "adam", "'sgd' or 'adamw'"),
-    (TINY, "training.rate", 0, "greater than 0"),
-    (TINY, "training.rate", NAN, "greater than 0|finite"),
-    (TINY, "training.rate", "fast", "number"),
+    (TINY, "training.lr", 0, "greater than 0"),
+    (TINY, "training.lr", NAN, "greater than 0|finite"),
+    (TINY, "training.lr", "fast", "number"),
     (TINY, "training.momentum", 1, "less than 1"),
     (TINY, "training.momentum", NAN, "greater than|less than|finite"),
-    (TINY, "training.decay", NAN, "finite"),
-    (TINY, "training.clip", 0, "greater than 0"),
+    (TINY, "training.weight_decay", NAN, "finite"),
+    (TINY, "training.max_grad_norm", 0, "greater than 0"),
     (TINY, "training.augmentation.flip", "perhaps", "boolean"),
     (TINY, "inference.scales", [], "at least 1"),
     (TINY, "inference.scales", [1.0, 0], "greater than 0"),
@@ -473,7 +473,7 @@ def test_invalid_yaml_is_named_with_its_line(parameter_files, file):
 
 
 @pytest.mark.parametrize(
-    ("file", "key"), [(PARAMS, "lambda"), (TINY, "training.epochs"), (TINY, "training.rate")]
+    ("file", "key"), [(PARAMS, "lambda"), (TINY, "training.epochs"), (TINY, "training.lr")]
 )
 def test_a_truth_value_is_no_number(parameter_files, tools, file, key):
     tools.edit(parameter_files / file, {key: True})
@@ -518,9 +518,9 @@ def test_yamls_words_for_truth_are_words_for_bf16(parameter_files, word, meaning
 def test_every_way_to_write_a_rate_is_read(parameter_files, rate):
     # YAML 1.1 takes 1e-3 for a word.
     path = parameter_files / TINY
-    text = re.sub(r"\n  rate: \S+", f"\n  rate: {rate}", path.read_text(encoding="utf-8"))
+    text = re.sub(r"\n  lr: \S+", f"\n  lr: {rate}", path.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert read(parameter_files).recipe.training.rate == 0.001
+    assert read(parameter_files).recipe.training.lr == 0.001
 
 
 # dvc.yaml against the code
@@ -883,6 +883,15 @@ def test_every_variant_is_trained_by_its_own_stage():
     assert trained.keys() == set(TRAINING)
     for name, variant in VARIANTS.items():
         assert [stage for stage, names in trained.items() if name in names] == [variant.stage]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("training.rate", "lr"), ("machine.workers", "num_workers")]
+)
+def test_a_former_name_is_refused_with_the_new_one(old, new, parameter_files, tools):
+    section = old.partition(".")[0]
+    tools.edit(parameter_files / TINY, {f"{section}.{new}": tools.DELETE, old: 1})
+    assert refusal(parameter_files) == f"{parameter_files / TINY}: {old}: is now called {new}"
 
 
 def test_a_misspelt_key_is_named_as_it_was_written(parameter_files, tools):

@@ -39,7 +39,7 @@ def test_training_starts_from_the_weights_of_the_variant_that_it_goes_on_from(
     assert {name.split(".")[0] for name in kernels} == {"backbone", "head"}
     moved = trained(workspace, tools, variant)
     assert any(np.abs(moved[name] - start[name]).max() > 1e-3 for name in kernels)
-    tools.edit(workspace / TINY, {"training.rate": 1e-9})
+    tools.edit(workspace / TINY, {"training.lr": 1e-9})
     still = trained(workspace, tools, variant)
     assert all(np.abs(still[name] - start[name]).max() < 1e-6 for name in kernels)
     # Otherwise from-scratch weights would pass: those of another training are elsewhere.

@@ -424,7 +424,7 @@ def test_a_spoilt_input_of_the_training_is_named(workspace, refused, command, sp
 
 def test_a_training_that_diverges_is_stopped_and_named(workspace, refused, tools):
     ran_before(workspace, "train")
-    changes = {"training.rate": 1e30, "training.clip": None, "training.epochs": 3}
+    changes = {"training.lr": 1e30, "training.max_grad_norm": None, "training.epochs": 3}
     tools.edit(workspace / "params/recipe/tiny.yaml", changes)
     refused(workspace, "train", "scribble", "0", says=r"epoch \d: the loss is not finite; lower")
 

@@ -53,7 +53,7 @@ from bpg.report.runs import gather_curves, read_runs
 from bpg.resumable import open_work
 from bpg.strict_yaml import read_yaml
 from bpg.training.checkpoint import load_checkpoint
-from bpg.training.optim import make_optimizer, parameter_groups
+from bpg.training.optim import OptimizerOptions, make_optimizer
 from bpg.variants import read_variants
 
 CLASSES = ("background", "stripes", "checks", "dots", "waves", "blotches", "rings")
@@ -259,8 +259,7 @@ def provenance(path: Path) -> None:
 
 def checkpoint(path: Path) -> None:
     network = load_network(checkpoint.model)
-    rates = {"rate": 1e-3, "decay": 0.0, "head_rate": 1.0, "new_rate": 1.0}
-    solver = make_optimizer("adamw", parameter_groups(network, **rates), momentum=0.9)
+    solver = make_optimizer(network, OptimizerOptions("adamw", 1e-3, 0.9, 0.0, 1.0, 1.0, None))
     load_checkpoint(path, network, solver)
 
 

@@ -319,7 +319,7 @@ CHANGES = {
     "strokes": (SHAPES, {"scribbles.line_width": 2}, {"scribbles"}),
     "another draw": (SHAPES, {"source.seed": 1}, {"fetch", "prepare"}),
     "threads": (TINY, {"machine.threads": 2}, set()),
-    "workers": (TINY, {"machine.workers": 1, "machine.cache": False}, set()),
+    "num_workers": (TINY, {"machine.num_workers": 1, "machine.cache": False}, set()),
     "precision": (TINY, {"machine.bf16": "off", "machine.deterministic": False}, set()),
     "device": ("params.yaml", {"device": "auto"}, set()),
     "another recipe's": ("params/recipe/small.yaml", {"training.epochs": 2}, set()),

@@ -1,4 +1,5 @@
 import signal
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from bpg.data.dataset import Augmentation, TrainingPictures
 from bpg.data.masks import write_mask
 from bpg.data.scribbles import rasterise
 from bpg.data.shapes import CLASSES, draw_picture
+from bpg.devices import Execution
 from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
 from bpg.training.objective import Objective
+from bpg.training.optim import OptimizerOptions
 from bpg.training.train import train
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
@@ -103,28 +106,44 @@ def build():
 def fit(tmp_path):
     """Return a function that trains with the given settings, the others being tame.
 
-    `boundary_weight` and `regularisers` make the objective.
+    `boundary_weight` and `regularisers` make the objective; what `OptimizerOptions` and `Execution`
+    have goes there, the rest to `train`.
     """
 
     def fit(network, pictures, *, boundary_weight=1.0, regularisers=None, **settings):
         defaults = {
-            "objective": Objective(boundary_weight, regularisers or {}),
             "epochs": 1,
             "first_epoch": 0,
-            "batch": 4,
+            "batch_size": 4,
             "optimizer": "adamw",
-            "rate": 2e-3,
+            "lr": 2e-3,
             "momentum": 0.9,
-            "decay": 0.01,
-            "head_rate": 1.0,
-            "new_rate": 1.0,
-            "clip": 5.0,
+            "weight_decay": 0.01,
+            "head_lr_mult": 1.0,
+            "new_lr_mult": 1.0,
+            "max_grad_norm": 5.0,
             "device": torch.device("cpu"),
-            "bf16": False,
-            "workers": 0,
+            "num_workers": 0,
             "seed": 0,
             "title": "test, seed 0",
         }
-        return train(network, pictures, tmp_path / "curves", **defaults | settings)
+        rest = defaults | settings
+
+        def made(kind):
+            names = {field.name for field in fields(kind)} & rest.keys()
+            return kind(**{name: rest.pop(name) for name in names})
+
+        options, execution = made(OptimizerOptions), made(Execution)
+        objective = rest.pop("objective", Objective(boundary_weight, regularisers or {}))
+        curves = tmp_path / "curves"
+        return train(
+            network,
+            pictures,
+            curves,
+            objective=objective,
+            options=options,
+            execution=execution,
+            **rest,
+        )
 
     return fit

@@ -23,7 +23,7 @@ from bpg.losses.options import OPTIONS
 from bpg.models.network import save_network
 from bpg.training import train as module
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from bpg.training.optim import make_optimizer, parameter_groups
+from bpg.training.optim import OptimizerOptions, make_optimizer
 from bpg.training.signals import deferred_interrupts
 
 BOTH = {"prn": True, "brn": "foreground"}
@@ -47,7 +47,7 @@ def trained(build, load, fit, tmp_path, monkeypatch):
 
     Returns all that the training leaves: model, summary, curves.
     """
-    solver_step = module.solver_step
+    optimizer_step = module.optimizer_step
 
     def run(name, deaths=(), *, parts=BOTH, pictures=None, **options):
         folder = tmp_path / name
@@ -56,14 +56,14 @@ def trained(build, load, fit, tmp_path, monkeypatch):
             left = [death]
 
             def step(*arguments, left=left):
-                terms = solver_step(*arguments)
+                terms = optimizer_step(*arguments)
                 if left[0] is not None:
                     left[0] -= 1
                     if left[0] == 0:
                         raise Killed
                 return terms
 
-            monkeypatch.setattr(module, "solver_step", step)
+            monkeypatch.setattr(module, "optimizer_step", step)
             network = build(**parts)
             torch.manual_seed(start)  # what a later process has drawn before does not matter
             try:
@@ -72,7 +72,7 @@ def trained(build, load, fit, tmp_path, monkeypatch):
                 )
             except Killed:
                 assert death is not None
-        monkeypatch.setattr(module, "solver_step", solver_step)
+        monkeypatch.setattr(module, "optimizer_step", optimizer_step)
         summary.pop("seconds")
         save_network(network, folder / "model")
         curves = tmp_path / "curves"
@@ -91,9 +91,9 @@ def trained(build, load, fit, tmp_path, monkeypatch):
     [
         ([1], {}),
         ([2], {}),  # at the end of an epoch
-        ([3], {"optimizer": "sgd", "rate": 1e-2}),
+        ([3], {"optimizer": "sgd", "lr": 1e-2}),
         ([1, 2, 2, 3], {}),  # the steps 1, 2, 3, 5
-        ([4], {"workers": 2}),
+        ([4], {"num_workers": 2}),
         ([2, 2], {"bf16": True}),
         ([5], {"parts": {}, "boundary_weight": 0.0, "regularisers": TREE, "first_epoch": 4}),
         ([STEPS], {"parts": {"frozen_norm": True}}),
@@ -141,13 +141,13 @@ def test_random_draws_of_the_network_go_on(trained, monkeypatch):
 def test_seconds_add_up_over_the_starts(build, load, fit, tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    solver_step = module.solver_step
+    optimizer_step = module.optimizer_step
 
     def step(*arguments):
         now[0] += 10
-        return solver_step(*arguments)
+        return optimizer_step(*arguments)
 
-    monkeypatch.setattr(module, "solver_step", step)
+    monkeypatch.setattr(module, "optimizer_step", step)
     options = {"checkpoint": tmp_path / "checkpoint", "checkpoint_seconds": 0.0}
     assert fit(build(), load(), epochs=2, **options)["seconds"] == 40
     now[0] = 1000
@@ -158,17 +158,17 @@ def test_seconds_add_up_over_the_starts(build, load, fit, tmp_path, monkeypatch)
 def test_it_is_kept_as_often_as_asked_and_at_the_end(build, load, fit, tmp_path, monkeypatch):
     now, kept = [0.0], []
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    solver_step, save = module.solver_step, module.save_checkpoint
+    optimizer_step, save = module.optimizer_step, module.save_checkpoint
 
     def step(*arguments):
         now[0] += 10
-        return solver_step(*arguments)
+        return optimizer_step(*arguments)
 
     def note(path, network, solver, progress):
         kept.append(progress.step)
         save(path, network, solver, progress)
 
-    monkeypatch.setattr(module, "solver_step", step)
+    monkeypatch.setattr(module, "optimizer_step", step)
     monkeypatch.setattr(module, "save_checkpoint", note)
     fit(build(), load(), epochs=4, checkpoint=tmp_path / "kept", checkpoint_seconds=25.0)
     assert kept == [3, 6, 8]
@@ -183,15 +183,15 @@ def test_an_interrupt_waits_for_the_step_and_keeps_it(
 ):
     never = {"epochs": EPOCHS, "checkpoint_seconds": 1e9}
     undisturbed = trained("undisturbed", parts={}, **never)
-    solver_step, steps = module.solver_step, []
+    optimizer_step, steps = module.optimizer_step, []
 
     def step(*arguments):
         if len(steps) == 2:
             signal.raise_signal(number)
-        steps.append(solver_step(*arguments))
+        steps.append(optimizer_step(*arguments))
         return steps[-1]
 
-    monkeypatch.setattr(module, "solver_step", step)
+    monkeypatch.setattr(module, "optimizer_step", step)
     (tmp_path / "stopped").mkdir()
     kept = tmp_path / "stopped/checkpoint"
     before = signal.getsignal(number)
@@ -199,21 +199,21 @@ def test_an_interrupt_waits_for_the_step_and_keeps_it(
         fit(build(), load(), checkpoint=kept, **never)
     assert len(steps) == 3
     assert signal.getsignal(number) is before
-    monkeypatch.setattr(module, "solver_step", solver_step)
+    monkeypatch.setattr(module, "optimizer_step", optimizer_step)
     assert trained("stopped", parts={}, **never) == undisturbed
 
 
 def test_an_interrupt_in_the_last_step_ends_the_stage_too(build, load, fit, tmp_path, monkeypatch):
     """DVC would otherwise go on to the next one."""
-    solver_step, steps = module.solver_step, []
+    optimizer_step, steps = module.optimizer_step, []
 
     def step(*arguments):
-        steps.append(solver_step(*arguments))
+        steps.append(optimizer_step(*arguments))
         if len(steps) == 2:
             signal.raise_signal(signal.SIGINT)
         return steps[-1]
 
-    monkeypatch.setattr(module, "solver_step", step)
+    monkeypatch.setattr(module, "optimizer_step", step)
     with pytest.raises(KeyboardInterrupt, match="after step 2 of 2"):
         fit(build(), load(), checkpoint=tmp_path / "kept")
     fit(build(), load(), checkpoint=tmp_path / "kept")
@@ -224,9 +224,9 @@ def test_a_sigterm_to_the_whole_job_waits_for_the_step_and_keeps_it(
     trained, build, load, fit, tmp_path, monkeypatch
 ):
     """Batch systems send it to the loading processes as well."""
-    never = {"epochs": EPOCHS, "checkpoint_seconds": 1e9, "workers": 2}
+    never = {"epochs": EPOCHS, "checkpoint_seconds": 1e9, "num_workers": 2}
     undisturbed = trained("undisturbed", parts={}, **never)
-    solver_step, steps = module.solver_step, []
+    optimizer_step, steps = module.optimizer_step, []
 
     def step(*arguments):
         if len(steps) == 2:
@@ -235,16 +235,16 @@ def test_a_sigterm_to_the_whole_job_waits_for_the_step_and_keeps_it(
                     child.terminate()
             signal.raise_signal(signal.SIGTERM)
             time.sleep(0.5)  # for a child that dies to be noticed
-        steps.append(solver_step(*arguments))
+        steps.append(optimizer_step(*arguments))
         return steps[-1]
 
-    monkeypatch.setattr(module, "solver_step", step)
+    monkeypatch.setattr(module, "optimizer_step", step)
     (tmp_path / "stopped").mkdir()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt, match="after step 3 of 6"):
         fit(build(), load(), checkpoint=tmp_path / "stopped/checkpoint", **never)
     assert time.monotonic() - began < 60
-    monkeypatch.setattr(module, "solver_step", solver_step)
+    monkeypatch.setattr(module, "optimizer_step", optimizer_step)
     assert trained("stopped", parts={}, **never) == undisturbed
 
 
@@ -284,7 +284,7 @@ def test_in_another_thread_nothing_is_noted():
 
 
 def test_a_loading_process_that_dies_is_named_and_the_training_goes_on(trained, load):
-    undisturbed = trained("undisturbed", parts={}, workers=1)
+    undisturbed = trained("undisturbed", parts={}, num_workers=1)
     pictures, parent = load(), os.getpid()
     read, reads = pictures._read, []
 
@@ -296,9 +296,9 @@ def test_a_loading_process_that_dies_is_named_and_the_training_goes_on(trained, 
 
     pictures._read = killed
     with pytest.raises(BPGError, match=r"a loading process died .*workers") as caught:
-        trained("stopped", parts={}, workers=1, pictures=pictures)
+        trained("stopped", parts={}, num_workers=1, pictures=pictures)
     assert "\n" not in str(caught.value)
-    assert trained("stopped", parts={}, workers=1) == undisturbed
+    assert trained("stopped", parts={}, num_workers=1) == undisturbed
 
 
 def test_a_class_that_never_occurs_is_named(build, load, fit, folder, capsys):
@@ -307,12 +307,12 @@ def test_a_class_that_never_occurs_is_named(build, load, fit, folder, capsys):
     missing = [name for label, name in enumerate(CLASSES) if label not in drawn]
     assert 0 < len(missing) < len(CLASSES)
     whole = {"crop": 49, "varied": False, "ids": ids}
-    summary = fit(build(), load(**whole), epochs=2, batch=2)
+    summary = fit(build(), load(**whole), epochs=2, batch_size=2)
     assert summary["unseen_classes"] == missing
     assert f"no crop had a labelled pixel of {', '.join(missing)}: never learnt" in (
         capsys.readouterr().err
     )
-    fit(build(), load(crop=49, varied=False), batch=8)
+    fit(build(), load(crop=49, varied=False), batch_size=8)
     assert "never learnt" not in capsys.readouterr().err
 
 
@@ -325,7 +325,7 @@ def test_batches_without_a_labelled_pixel_are_counted_and_named(
         shutil.copy(folder / f"blank/p{number}.png", tmp_path / f"labels/p{number}.png")
     pictures = load(crop=49, varied=False)
     pictures.folders = (pictures.folders[0], tmp_path / "labels", pictures.folders[2])
-    summary = fit(build(brn="foreground"), pictures, epochs=2, batch=1)
+    summary = fit(build(brn="foreground"), pictures, epochs=2, batch_size=1)
     assert summary["blank_batches"] == 12
     assert "12 of 16 batches had no labelled pixel" in capsys.readouterr().err
     assert summary["semantic"] > 0
@@ -333,7 +333,7 @@ def test_batches_without_a_labelled_pixel_are_counted_and_named(
 
 def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(build, load, fit, tmp_path):
     kept = tmp_path / "checkpoint"
-    wild = {"optimizer": "sgd", "rate": 1e30, "clip": None, "batch": 1, "epochs": 1}
+    wild = {"optimizer": "sgd", "lr": 1e30, "max_grad_norm": None, "batch_size": 1, "epochs": 1}
     with pytest.raises(BPGError, match=r"step \d: the loss is not finite"):
         fit(build(), load(), checkpoint=kept, checkpoint_seconds=0.0, **wild)
     assert load_into(kept, build(), "sgd").step < 8
@@ -343,16 +343,16 @@ def test_a_checkpoint_never_holds_weights_that_are_not_finite(
     build, load, fit, tmp_path, monkeypatch
 ):
     """The loss was computed before the step that spoilt them."""
-    solver_step, steps = module.solver_step, []
+    optimizer_step, steps = module.optimizer_step, []
 
     def step(network, *arguments):
-        steps.append(solver_step(network, *arguments))
+        steps.append(optimizer_step(network, *arguments))
         if len(steps) == 3:
             with torch.no_grad():
                 next(network.parameters())[0] = float("inf")
         return steps[-1]
 
-    monkeypatch.setattr(module, "solver_step", step)
+    monkeypatch.setattr(module, "optimizer_step", step)
     kept = tmp_path / "checkpoint"
     with pytest.raises(BPGError, match="step 3: the weights are not finite"):
         fit(build(), load(), epochs=3, checkpoint=kept, checkpoint_seconds=0.0)
@@ -363,8 +363,7 @@ def test_a_checkpoint_never_holds_weights_that_are_not_finite(
 
 
 def make_solver(network, name="adamw"):
-    rates = {"rate": 1e-3, "decay": 0.0, "head_rate": 1.0, "new_rate": 1.0}
-    return make_optimizer(name, parameter_groups(network, **rates), momentum=0.9)
+    return make_optimizer(network, OptimizerOptions(name, 1e-3, 0.9, 0.0, 1.0, 1.0, None))
 
 
 def load_into(path, network, name="adamw"):
@@ -473,5 +472,5 @@ def test_a_checkpoint_that_cannot_be_read_is_said_and_not_used(
 def test_on_cuda_a_stopped_training_ends_with_the_same_bytes(optimizer, captured, trained):
     device = torch.device("cuda")
     set_up(device, threads=1, seed=0, deterministic=True)
-    options = {"device": device, "optimizer": optimizer, "rate": 1e-3, "captured": captured}
+    options = {"device": device, "optimizer": optimizer, "lr": 1e-3, "captured": captured}
     assert trained("stopped", [3], **options) == trained("undisturbed", **options)

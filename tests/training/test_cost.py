@@ -12,6 +12,7 @@ from torch import nn
 
 import bpg.training.cost
 import stages.cost
+from bpg.devices import Execution
 from bpg.errors import BPGError
 from bpg.losses.options import DenseOptions
 from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
@@ -28,6 +29,7 @@ from bpg.training.cost import (
     training_step,
 )
 from bpg.training.objective import Objective
+from bpg.training.optim import OptimizerOptions
 from bpg.variants import VARIANTS
 from pipeline.params import read_parameters
 from stages.cost import cost
@@ -39,22 +41,13 @@ TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep",
 PLAIN = Objective(boundary_weight=1.0)
 CUT = Objective(1.0, {"normalized_cut": DenseOptions(weight=0.5, reduction=2, xy=20, rgb=15)})
 SMALL = {
-    "batch": 2,
+    "batch_size": 2,
     "crop": 33,
-    "device": CPU,
-    "bf16": False,
+    "execution": Execution(CPU),
     "labelled": 0.03,
     "objective": PLAIN,
 }
-SOLVER = {
-    "optimizer": "adamw",
-    "rate": 1e-3,
-    "momentum": 0.9,
-    "decay": 0.01,
-    "head_rate": 1.0,
-    "new_rate": 1.0,
-    "clip": 5.0,
-}
+OPTIONS = OptimizerOptions("adamw", 1e-3, 0.9, 0.01, 1.0, 1.0, 5.0)
 MIXINGS = ("mixed", "shared", "grouped")
 
 
@@ -267,9 +260,9 @@ def test_what_stays_from_the_first_call_is_there_in_the_second():
     # AdamW keeps two numbers a weight; the gradient of the last step is still there.
     def peak(optimizer, momentum):
         def make():
-            settings = SOLVER | {"optimizer": optimizer, "momentum": momentum, "clip": None}
+            settings = replace(OPTIONS, optimizer=optimizer, momentum=momentum, max_grad_norm=None)
             network = Network(describe())
-            return training_step(network, **SMALL, **settings)
+            return training_step(network, **SMALL, options=settings)
 
         return peak_memory(make, CPU)
 
@@ -281,7 +274,7 @@ def test_what_stays_from_the_first_call_is_there_in_the_second():
 def test_the_peak_of_a_training_step_repeats_to_the_byte_and_prints_nothing(capfd):
     def make():
         network = Network(describe(prn=True, brn="foreground"))
-        return training_step(network, **SMALL, **SOLVER)
+        return training_step(network, **SMALL, options=OPTIONS)
 
     first = peak_memory(make, CPU)
     garbage = [torch.zeros(n) for n in range(1, 3000, 7)]
@@ -329,8 +322,8 @@ def test_a_time_is_that_of_its_own_step():
 def test_a_step_trains_every_part(optimizer):
     network = Network(describe(prn=True, brn="all_channels"))
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
-    settings = SOLVER | {"optimizer": optimizer, "rate": 0.1}
-    step = training_step(network, **SMALL, **settings)
+    settings = replace(OPTIONS, optimizer=optimizer, lr=0.1)
+    step = training_step(network, **SMALL, options=settings)
     step()
     step()
     moved = {n for n, weight in network.named_parameters() if not torch.equal(weight, before[n])}
@@ -343,7 +336,7 @@ def test_a_step_has_the_objectives_regularisers_and_weights():
     def after(objective):
         torch.manual_seed(1)
         network = Network(describe(brn="foreground"))
-        training_step(network, **SMALL | {"objective": objective}, **SOLVER)()
+        training_step(network, **SMALL | {"objective": objective}, options=OPTIONS)()
         return torch.cat([weight.detach().flatten() for weight in network.parameters()])
 
     without = after(PLAIN)
@@ -359,7 +352,9 @@ def weighing(weight):
 def test_a_regulariser_takes_memory():
     def peak(objective):
         settings = SMALL | {"objective": objective}
-        return peak_memory(lambda: training_step(Network(describe()), **settings, **SOLVER), CPU)
+        return peak_memory(
+            lambda: training_step(Network(describe()), **settings, options=OPTIONS), CPU
+        )
 
     assert peak(CUT) > peak(PLAIN)
 
@@ -369,7 +364,7 @@ def test_the_step_follows_from_its_seed_and_leaves_the_global_one():
         torch.manual_seed(1)
         network = Network(describe())
         state = torch.get_rng_state()
-        step = training_step(network, **SMALL, seed=seed, **SOLVER)
+        step = training_step(network, **SMALL, seed=seed, options=OPTIONS)
         assert torch.equal(torch.get_rng_state(), state)
         step()
         return torch.cat([weight.detach().flatten() for weight in network.parameters()])
@@ -411,10 +406,10 @@ def test_equal_networks_are_measured_once_and_listed_each(monkeypatch):
         labelled=dict.fromkeys(architectures, 0.03) | {"mask": 1.0},
         objectives=dict.fromkeys(architectures, PLAIN) | cuts,
         rounds=1,
-        batch=2,
+        batch_size=2,
         crop=33,
-        device=CPU,
-        bf16=False,
+        execution=Execution(CPU),
+        options=OPTIONS,
     )
     assert [item.variant for item in costs] == list(architectures)
     # Twice for the memory, three times in the rounds, the baseline in each of the others' as well;
@@ -442,7 +437,7 @@ def workspace(tmp_path, monkeypatch):
     parameters = read_parameters(Path())
     recipe = parameters.recipe.model_dump()
     recipe["model"]["options"] = TINY
-    recipe["training"]["batch"] = 2
+    recipe["training"]["batch_size"] = 2
     recipe["training"]["augmentation"]["crop"] = 33
     recipe["machine"] = recipe["machine"] | {"bf16": "off", "threads": 1}
     parameters.recipe = type(parameters.recipe).model_validate(recipe)

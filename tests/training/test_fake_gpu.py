@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from bpg.devices import Execution
 from bpg.models.network import Network
 from bpg.training.objective import Objective, losses
 from bpg.variants import VARIANTS
@@ -42,7 +43,7 @@ def test_a_step_forwards_stays_on_the_gpu_and_waits_for_nothing(name, parameters
         items = [torch.zeros(*size, 3, dtype=torch.uint8)]
         items += [torch.zeros(size, dtype=torch.uint8) for _ in range(2)]
         items.append(torch.ones(size, dtype=torch.bool))
-        loss, parts = losses(network, items, Objective(1.0, terms), gpu, bf16=True)
+        loss, parts = losses(network, items, Objective(1.0, terms), Execution(gpu, bf16=True))
     assert (loss.device, loss.dtype, loss.shape) == (gpu, torch.float32, ())
     assert all(part.device == gpu for part in parts.values())
     assert parts.keys() >= terms.keys()

@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from bpg.training.optim import make_optimizer, parameter_groups, poly, set_rates
+from bpg.training.optim import OptimizerOptions, make_optimizer, parameter_groups, poly_lr, set_lrs
 from bpg.training.sampler import EpochSampler
 
-PUBLISHED = {"rate": 2.5e-4, "decay": 5e-4, "head_rate": 10, "new_rate": 10}
+PUBLISHED = OptimizerOptions("sgd", 2.5e-4, 0.9, 5e-4, 10, 10, None)
 
 
 @pytest.mark.parametrize(
@@ -13,11 +15,11 @@ PUBLISHED = {"rate": 2.5e-4, "decay": 5e-4, "head_rate": 10, "new_rate": 10}
     [(0, 20000, 1.0), (10000, 20000, 0.535887), (15000, 20000, 0.287175), (19999, 20000, 1.346e-4)],
 )
 def test_poly_by_hand(step, steps, expected):
-    assert poly(step, steps) == pytest.approx(expected, rel=1e-3)
+    assert poly_lr(step, steps) == pytest.approx(expected, rel=1e-3)
 
 
 def test_poly_falls_to_zero():
-    shares = [poly(step, 50) for step in range(51)]
+    shares = [poly_lr(step, 50) for step in range(51)]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] == 0
 
@@ -26,7 +28,7 @@ def test_poly_falls_to_zero():
 @pytest.mark.parametrize("new", [True, False])
 def test_groups_are_those_of_the_published_solver(frozen_norm, new, build):
     network = build(prn=new, brn="foreground" if new else None, frozen_norm=frozen_norm)
-    groups = {g["name"]: g for g in parameter_groups(network, **PUBLISHED)}
+    groups = {g["name"]: g for g in parameter_groups(network, PUBLISHED)}
     expected = {
         "backbone": (2.5e-4, 5e-4),
         "head": (2.5e-3, 5e-4),
@@ -56,14 +58,13 @@ def test_groups_are_those_of_the_published_solver(frozen_norm, new, build):
 
 def test_a_step_of_sgd_by_hand(build):
     network = build()
-    groups = parameter_groups(network, **PUBLISHED)
-    solver = make_optimizer("sgd", groups, momentum=0.9)
+    solver = make_optimizer(network, PUBLISHED)
     weight, bias = network.head.branches[1].weight, network.head.branches[1].bias
     first = network.backbone.net["conv1"][0].weight
     with torch.no_grad():
         bias.fill_(0.5)
     started = [p.detach().clone() for p in (weight, bias, first)]
-    set_rates(solver, 0.5)
+    set_lrs(solver, 0.5)
     for _ in range(2):
         for parameter in network.parameters():
             parameter.grad = torch.ones_like(parameter)
@@ -79,15 +80,15 @@ def test_a_step_of_sgd_by_hand(build):
 
 
 def test_rates_are_shares_of_the_initial_ones(build):
-    solver = make_optimizer("sgd", parameter_groups(build(prn=True), **PUBLISHED), momentum=0.9)
+    solver = make_optimizer(build(prn=True), PUBLISHED)
     for share in (0.7, 0.1, 1.0):
-        set_rates(solver, share)
+        set_lrs(solver, share)
         found = [g["lr"] for g in solver.param_groups]
         assert found == pytest.approx([share * r for r in (2.5e-4, 2.5e-3, 5e-3, 2.5e-3)])
 
 
 def test_adamw_takes_momentum_as_beta_1(build):
-    solver = make_optimizer("adamw", parameter_groups(build(), **PUBLISHED), momentum=0.8)
+    solver = make_optimizer(build(), replace(PUBLISHED, optimizer="adamw", momentum=0.8))
     assert isinstance(solver, torch.optim.AdamW)
     assert {g["betas"] for g in solver.param_groups} == {(0.8, 0.999)}
     assert [g["weight_decay"] for g in solver.param_groups] == [5e-4, 5e-4, 0.0]
@@ -142,9 +143,22 @@ def test_training_follows_the_published_solver(build, load, fit):
         solver.step()
         schedule.step()
 
-    settings = {"optimizer": "sgd", "rate": rate, "momentum": 0.9, "decay": decay, "clip": None}
+    settings = {
+        "optimizer": "sgd",
+        "lr": rate,
+        "momentum": 0.9,
+        "weight_decay": decay,
+        "max_grad_norm": None,
+    }
     summary = fit(
-        ours, pictures, epochs=epochs, batch=batch, seed=4, head_rate=10, new_rate=10, **settings
+        ours,
+        pictures,
+        epochs=epochs,
+        batch_size=batch,
+        seed=4,
+        head_lr_mult=10,
+        new_lr_mult=10,
+        **settings,
     )
     assert summary["steps"] == steps == 6
     found, moved = ours.state_dict(), set()
@@ -163,4 +177,4 @@ def test_training_follows_the_published_solver(build, load, fit):
 def test_poly_equals_the_formula_of_deeplab_pytorch():
     """lr · (1 - iteration / iter_max) ** power; there every tenth iteration, here every one."""
     for iteration in range(0, 20000, 10):
-        assert poly(iteration, 20000) == (1 - float(iteration) / 20000) ** 0.9
+        assert poly_lr(iteration, 20000) == (1 - float(iteration) / 20000) ** 0.9

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from bpg.data.masks import write_mask
-from bpg.devices import set_up
+from bpg.devices import Execution, set_up
 from bpg.errors import BPGError
 from bpg.losses.affinity import dense_affinity
 from bpg.losses.boundary import boundary_loss, squared_error
 from bpg.losses.dense_crf import dense_crf_loss
 from bpg.losses.gated_crf import gated_crf_loss
-from bpg.losses.inputs import make_field
+from bpg.losses.inputs import make_inputs
 from bpg.losses.normalized_cut import normalized_cut_loss
 from bpg.losses.options import DenseOptions, GatedOptions, TreeOptions
 from bpg.losses.partial_cross_entropy import partial_cross_entropy
@@ -21,8 +21,8 @@ from bpg.losses.tree_energy import tree_energy_loss
 from bpg.models.network import save_network
 from bpg.training import train as module
 from bpg.training.meter import Meter
-from bpg.training.objective import Objective, make_gradients, solver_step
-from bpg.training.optim import poly
+from bpg.training.objective import Objective, make_gradients, optimizer_step
+from bpg.training.optim import poly_lr
 from bpg.training.sampler import EpochSampler
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -134,7 +134,7 @@ def test_boundary_loss_falls_below_what_a_constant_can_reach(build, load, fit):
     network, pictures = build(brn="foreground"), load("masks", crop=49, varied=False)
     edges = stacked(pictures)[2] / 255
     constant = ((edges - edges.mean()).square().sum() / edges.sum()).item()
-    summary = fit(network, pictures, epochs=40, batch=8, rate=1e-2)
+    summary = fit(network, pictures, epochs=40, batch_size=8, lr=1e-2)
     assert summary["boundary"] < 0.9 * constant
 
 
@@ -145,7 +145,7 @@ def test_same_seed_same_bytes_whatever_the_number_of_loading_processes(
     contents = []
     for workers in (0, 0, 2):
         network = build(**parts)
-        fit(network, load(), epochs=2, workers=workers)
+        fit(network, load(), epochs=2, num_workers=workers)
         contents.append(bytes_of(network, tmp_path / "model"))
     assert contents[0] == contents[1], "two runs differ"
     assert contents[0] == contents[2], "loading processes change the result"
@@ -197,16 +197,16 @@ def test_going_on_starts_the_schedule_anew_and_counts_on_in_the_curves(
     build, load, fit, monkeypatch, tmp_path
 ):
     shares = []
-    original = module.set_rates
+    original = module.set_lrs
 
     def record(solver, share):
         original(solver, share)
         shares.append(share)
 
-    monkeypatch.setattr(module, "set_rates", record)
+    monkeypatch.setattr(module, "set_lrs", record)
     summary = fit(build(), load(), epochs=2, first_epoch=3)
     assert (summary["epochs"], summary["steps"]) == (2, 4)
-    assert shares == pytest.approx([poly(step, 4) for step in range(4)])
+    assert shares == pytest.approx([poly_lr(step, 4) for step in range(4)])
     with (tmp_path / "curves/plots/metrics/train/loss.tsv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file, delimiter="\t")]
     assert steps == [4, 5]
@@ -226,7 +226,7 @@ def test_another_seed_is_another_training(what, build, load, fit, tmp_path):
 @pytest.mark.parametrize("prn", [False, True])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_lambda_0_trains_as_if_there_were_no_brn(prn, optimizer, build, load, fit):
-    settings = {"optimizer": optimizer, "epochs": 2, "clip": None, "rate": 1e-3}
+    settings = {"optimizer": optimizer, "epochs": 2, "max_grad_norm": None, "lr": 1e-3}
     states = []
     for brn, weight in ((None, 1.0), ("foreground", 0.0), ("foreground", 1.0)):
         network = build(prn=prn, brn=brn)
@@ -262,7 +262,7 @@ def by_hand(network, items, boundary_weight):
     images, labels, edges = images.permute(0, 3, 1, 2).float(), labels.long(), edges / 255
     scores, logits, features = network(images)
     semantic = partial_cross_entropy(scores, labels)
-    whole = make_field(scores, images, labels, valid, features)
+    whole = make_inputs(scores, images, labels, valid, features)
     halved, quartered = whole.halved(), whole.halved().halved()
     affinity = dense_affinity(halved, xy=20.0, rgb=15.0)
     values = {
@@ -285,8 +285,8 @@ def test_the_loss_is_the_weighted_sum_of_all_terms_and_so_is_what_is_learnt(part
     found, expected = (torch.optim.SGD(n.parameters(), lr=0.1) for n in networks)
     items = stacked(load(crop=57))
     objective = Objective(boundary_weight=0.25, regularisers=REGULARISERS)
-    gradients = make_gradients(networks[0], objective, CPU, bf16=False, captured=True)
-    terms = solver_step(networks[0], items, gradients, found, None)
+    gradients = make_gradients(networks[0], objective, Execution(CPU, captured=True))
+    terms = optimizer_step(networks[0], items, gradients, found, None)
     loss, values = by_hand(networks[1], items, 0.25)
     assert terms["loss"].item() == pytest.approx(loss.item(), rel=1e-5)
     for name, value in values.items():
@@ -359,7 +359,7 @@ def test_summary_of_the_first_epoch_by_hand(build, load, fit):
     scores, logits, _ = network(images.float())
     error, pixels = squared_error(logits, edges, valid)
     semantic = partial_cross_entropy(scores, labels.long()).item()
-    summary = fit(build(brn="foreground"), load(crop=57), batch=8)
+    summary = fit(build(brn="foreground"), load(crop=57), batch_size=8)
     assert summary["steps"] == 1
     assert summary["semantic"] == pytest.approx(semantic, rel=1e-4)
     assert summary["edge_loss"] == pytest.approx((error / pixels).item(), rel=1e-4)
@@ -375,16 +375,16 @@ def test_summary_without_brn_has_no_edge_loss(build, load, fit):
 
 def test_rates_follow_the_poly_schedule(build, load, fit, monkeypatch):
     shares = []
-    original = module.set_rates
+    original = module.set_lrs
 
     def record(solver, share):
         original(solver, share)
         shares.append(solver.param_groups[0]["lr"] / 2e-3)
 
-    monkeypatch.setattr(module, "set_rates", record)
-    summary = fit(build(), load(), epochs=3, batch=3)
+    monkeypatch.setattr(module, "set_lrs", record)
+    summary = fit(build(), load(), epochs=3, batch_size=3)
     assert summary["steps"] == 6, "eight pictures are two batches of three"
-    assert shares == pytest.approx([poly(step, 6) for step in range(6)])
+    assert shares == pytest.approx([poly_lr(step, 6) for step in range(6)])
 
 
 def test_gradients_are_clipped(build, load, fit, monkeypatch):
@@ -398,16 +398,16 @@ def test_gradients_are_clipped(build, load, fit, monkeypatch):
         norms.append(torch.stack(grads).norm().item())
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", record)
-    fit(build(), load(), clip=0.01)
+    fit(build(), load(), max_grad_norm=0.01)
     assert norms == pytest.approx([0.01, 0.01], rel=1e-3)
-    fit(build(), load(), clip=None)
+    fit(build(), load(), max_grad_norm=None)
     assert len(norms) == 2
 
 
 def test_frozen_norm_stays_as_it_was(build, load, fit):
     network = build(frozen_norm=True)
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    fit(network, load(), optimizer="sgd", rate=1e-3)
+    fit(network, load(), optimizer="sgd", lr=1e-3)
     moved = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
     assert "head.branches.0.weight" in moved
     assert not [k for k in moved if "running" in k or "num_batches" in k or ".bn" in k]
@@ -448,21 +448,29 @@ def one_line(caught):
 @pytest.mark.parametrize("parts", [{}, {"prn": True, "brn": "foreground"}])
 def test_a_loss_that_is_not_finite_is_an_error(parts, build, load, fit):
     with pytest.raises(BPGError, match=r"test, seed 0, epoch 1: .*not finite") as caught:
-        fit(build(**parts), load(), optimizer="sgd", rate=1e30, clip=None)
+        fit(build(**parts), load(), optimizer="sgd", lr=1e30, max_grad_norm=None)
     one_line(caught)
 
 
 def test_weights_that_are_not_finite_after_the_last_step_are_an_error(build, load, fit):
     """The loss is computed before the step, so that of the last one says nothing of it."""
     with pytest.raises(BPGError, match="not finite"):
-        fit(build(), load(), batch=8, optimizer="sgd", rate=1e38, decay=1e10, clip=None)
+        fit(
+            build(),
+            load(),
+            batch_size=8,
+            optimizer="sgd",
+            lr=1e38,
+            weight_decay=1e10,
+            max_grad_norm=None,
+        )
 
 
 def test_fewer_pictures_than_a_batch_are_an_error(build, load, fit):
     with pytest.raises(BPGError, match=r"8 training pictures .* batch of 9") as caught:
-        fit(build(), load(), batch=9)
+        fit(build(), load(), batch_size=9)
     one_line(caught)
-    assert fit(build(), load(), batch=8)["steps"] == 1
+    assert fit(build(), load(), batch_size=8)["steps"] == 1
 
 
 def test_no_labelled_pixel_at_all_is_an_error(build, load, fit):
@@ -479,7 +487,7 @@ def test_a_broken_mask_is_one_line_that_names_it(workers, build, load, fit, tmp_
         write_mask(tmp_path / f"labels/{name}.png", np.full((48, 48), 9, np.uint8))
     pictures.folders = (pictures.folders[0], tmp_path / "labels", pictures.folders[2])
     with pytest.raises(BPGError, match=r"p\d\.png: label 9") as caught:
-        fit(build(), pictures, workers=workers)
+        fit(build(), pictures, num_workers=workers)
     one_line(caught)
 
 
@@ -496,7 +504,7 @@ def test_a_training_step_on_cuda_equals_one_on_the_cpu(parts, build, load, fit):
     for device in ("cpu", "cuda"):
         network = build(**parts)
         summary = fit(
-            network, load(), device=torch.device(device), batch=8, optimizer="sgd", rate=1e-2
+            network, load(), device=torch.device(device), batch_size=8, optimizer="sgd", lr=1e-2
         )
         state = {k: v.cpu() for k, v in network.state_dict().items()}
         summary.pop("seconds")
@@ -519,7 +527,13 @@ def test_training_on_cuda_repeats_byte_by_byte(frozen_norm, bf16, build, load, f
     results = []
     for captured in (False, False, True, True):
         network = build(prn=True, brn="foreground", frozen_norm=frozen_norm)
-        options = {"epochs": 3, "device": device, "bf16": bf16, "captured": captured, "workers": 1}
+        options = {
+            "epochs": 3,
+            "device": device,
+            "bf16": bf16,
+            "captured": captured,
+            "num_workers": 1,
+        }
         summary = fit(network, load(), **options)
         summary.pop("seconds")
         results.append((bytes_of(network, tmp_path / "model"), summary))
