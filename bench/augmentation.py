@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from bench.measure import Row, in_turns, photographs, regions, show
-from bpg.data.dataset import Augmentation, TrainingPictures
+from bpg.data.dataset import Augmentation, TrainingImages
 from bpg.data.masks import write_mask
 from bpg.opencv import cv2
 
@@ -57,7 +57,7 @@ def with_pillow(folder: Path, name: str, edges: bool, rng: np.random.Generator) 
 def measure(folder: Path, names: list[str], *, edges: bool) -> Row:
     augmentation = Augmentation(CROP, 0.5, 1.5, True)
     places = [folder / kind for kind in ("images", "labels", "edges")]
-    data = TrainingPictures(
+    data = TrainingImages(
         names,
         *places[:2],
         places[2] if edges else None,

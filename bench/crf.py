@@ -13,7 +13,7 @@ from joblib import Parallel, cpu_count, delayed
 from pydensecrf import densecrf
 
 from bench.measure import Row, copy_bandwidth, in_turns, photographs, probabilities, show
-from bpg.evaluation.iou import confusion_matrix, scores
+from bpg.evaluation.iou import confusion_matrix, iou_metrics
 from bpg.inference.crf import CRFOptions, dense_crf
 from bpg.inference.probabilities import SUFFIX, read_probabilities, write_probabilities
 
@@ -66,7 +66,7 @@ def measure(name: str, sharpness: float, noise: float) -> Row:
         seconds = [taken / len(images) for taken in in_turns(ours, theirs, rounds=3)]
         kept = np.mean([len(read_probabilities(path)[0]) for path in paths])
     miou = {
-        way: scores(sum(map(confusion_matrix, truths, labels, [21] * len(truths))))["miou"]
+        way: iou_metrics(sum(map(confusion_matrix, truths, labels, [21] * len(truths))))["miou"]
         for way, labels in ({k: [m.astype(np.uint8) for m in v] for k, v in found.items()}).items()
     }
     floor = traffic(images[0].shape[0] * images[0].shape[1]) / copy_bandwidth() / cpu_count()

@@ -22,7 +22,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from bench.measure import Row, copy_bandwidth, in_turns, show
 from bpg.constants import IGNORE
 from bpg.evaluation.boundary import RADII, boundary_counts, trimap_counts, true_bands, true_contour
-from bpg.evaluation.iou import confusion_matrix, scores
+from bpg.evaluation.iou import confusion_matrix, iou_metrics
 from bpg.opencv import cv2
 
 CLASSES = 21
@@ -63,7 +63,7 @@ def against_torchmetrics(images: list[tuple[Mask, Mask, Mask]], bandwidth: float
     tensors = [(torch.from_numpy(bad), torch.from_numpy(truth)) for truth, bad, _ in images]
 
     def ours(image: int) -> None:
-        scores(confusion_matrix(*images[image][:2], CLASSES))
+        iou_metrics(confusion_matrix(*images[image][:2], CLASSES))
 
     def theirs(image: int) -> None:
         metric.reset()
@@ -76,7 +76,10 @@ def against_torchmetrics(images: list[tuple[Mask, Mask, Mask]], bandwidth: float
     for pair in tensors:
         metric.update(*pair)
     true = total.sum(axis=1) > 0
-    miou, their_miou = scores(total)["miou"], 100 * float(metric.compute().numpy()[true].mean())
+    miou, their_miou = (
+        iou_metrics(total)["miou"],
+        100 * float(metric.compute().numpy()[true].mean()),
+    )
     assert abs(miou - their_miou) < 1e-4, (miou, their_miou)
     quality = f"mIoU {miou:.4f} %, theirs {their_miou:.4f} %"
     size = sum(mask.nbytes for mask in images[0][:2])

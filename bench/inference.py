@@ -16,8 +16,8 @@ from bench.training_step import read
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, read_mask
 from bpg.devices import choose_bf16, set_up
-from bpg.evaluation.iou import confusion_matrix, scores
-from bpg.inference.multiscale import vote
+from bpg.evaluation.iou import confusion_matrix, iou_metrics
+from bpg.inference.multiscale import multiscale_probabilities
 from bpg.models.network import Network, load_network
 from bpg.training.cost import macs
 from bpg.variants import VARIANTS
@@ -52,7 +52,7 @@ def measure(recipe: str) -> Row:
     set_up(CPU, threads=0, seed=0, deterministic=True)
     bf16 = choose_bf16("auto", CPU)
     times = in_turns(
-        lambda: vote(ours, image, **options, device=CPU, bf16=bf16),
+        lambda: multiscale_probabilities(ours, image, **options, device=CPU, bf16=bf16),
         lambda: separately(network, image, options["scales"]),
         rounds=3,
     )
@@ -81,13 +81,15 @@ def trained() -> str:
             read_mask(data.masks / f"{name}.png"),
         )
         ways = (
-            vote(network, image, **options, device=CPU, bf16=choose_bf16("auto", CPU)),
+            multiscale_probabilities(
+                network, image, **options, device=CPU, bf16=choose_bf16("auto", CPU)
+            ),
             separately(network, image, options["scales"]),
         )
         for way, found in enumerate(ways):
             labels = found.argmax(0).byte().numpy()
             totals[way] = totals[way] + confusion_matrix(truth, labels, len(found))
-    ours, theirs = (scores(total)["miou"] for total in totals)
+    ours, theirs = (iou_metrics(total)["miou"] for total in totals)
     return f"mIoU {ours:.2f}, theirs {theirs:.2f} (trained, the validation pictures)"
 
 

@@ -94,7 +94,7 @@ def kept_files(folder: Path) -> None:
             for picture in range(PICTURES):
                 write_mask(*work.begin(f"masks/{picture}.png"), mask)
                 work.add(f"masks/{picture}.png")
-            work.deliver({"masks": folder / f"kept-{run}"})
+            work.publish({"masks": folder / f"kept-{run}"})
 
     first, second = seconds(alone), seconds(kept)
     print(

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from bpg.atomic import whole_directory, write_json, write_text
 
-_BELONGS_TO, _JOURNAL, _FINISHED = "belongs_to.json", "journal", "finished.json"
+_BELONGS_TO, _JOURNAL, _FINISHED = "fingerprint.json", "journal", "finished.json"
 _CHECKPOINT = "checkpoint"
 _DISCARDED = ".discarded-"
 _OWN = {_BELONGS_TO, _JOURNAL, _FINISHED, _CHECKPOINT}
@@ -74,7 +74,7 @@ class Work:
             journal.write(lines)
         self._done |= digests
 
-    def deliver(self, outputs: Mapping[str, Path]) -> None:
+    def publish(self, outputs: Mapping[str, Path]) -> None:
         """Bring finished folders into place: {folder in the work: output}, each whole.
 
         Their files stay here, too, at no cost in disk space where the file system has hard links:
@@ -119,17 +119,17 @@ class Work:
 @contextmanager
 def open_work(
     folder: Path,
-    belongs_to: Mapping[str, Any],
+    fingerprint: Mapping[str, Any],
     outputs: Iterable[Path],
     say: Callable[[str], None],
 ) -> Iterator[Work]:
     """Open the work kept in `folder`; start over where it belongs to something else.
 
-    `belongs_to` is all that the work follows from, {what: JSON value}: configuration and digests
+    `fingerprint` is all that the work follows from, {what: JSON value}: configuration and digests
     of inputs. `outputs` are what it makes; when the block ends well, it is finished. `say` gets
     one line when the work starts over; it names what has changed. The caller is `alone` with it.
     """
-    wanted = json.loads(json.dumps(belongs_to))
+    wanted = json.loads(json.dumps(fingerprint))
     if folder.exists():
         found = _read_json(folder / _BELONGS_TO)
         if found != wanted:
@@ -180,7 +180,7 @@ def _lock(folder: Path) -> Path:
 
 
 @contextmanager
-def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+def exclusive(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Be the only process at the work in `folder`, be it there or not.
 
     Where another one is, `say` gets a line, and its end is waited for: a killed `dvc repro` leaves

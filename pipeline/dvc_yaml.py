@@ -68,7 +68,7 @@ def declared(
     )
 
 
-def belongs_to(found: Declared) -> dict[str, Any]:
+def fingerprint(found: Declared) -> dict[str, Any]:
     """Return {input: digest, "file: key": value}: what work on a stage follows from."""
     result: dict[str, Any] = {}
     for file, keys in found.parameters.items():

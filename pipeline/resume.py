@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bpg.resumable import Work, alone, discard_served, open_work
-from pipeline.dvc_yaml import belongs_to, declared, is_declared
+from bpg.resumable import Work, discard_served, exclusive, open_work
+from pipeline.dvc_yaml import declared, fingerprint, is_declared
 from pipeline.params import Parameters
 from pipeline.paths import UNFINISHED
 from pipeline.versions import versions
@@ -27,7 +27,7 @@ def unfinished(
     (`pipeline.provenance`) where PyTorch computes.
     """
     found = declared(stage, parameters, variant, seed)
-    origin = {**belongs_to(found), "versions": versions()}
+    origin = {**fingerprint(found), "versions": versions()}
     origin |= {f"machine.{key}": value for key, value in (rounding or {}).items()}
     outputs = map(Path, found.outputs)
     folder = _folder(stage, variant, seed)
@@ -48,7 +48,7 @@ def at_stage(
     if not is_declared(stage):
         yield
         return
-    with alone(_folder(stage, variant, seed), lambda line: _say(stage, line)):
+    with exclusive(_folder(stage, variant, seed), lambda line: _say(stage, line)):
         discard_served(UNFINISHED, map(Path, declared(stage, parameters, variant, seed).inputs))
         yield
 

@@ -42,7 +42,7 @@ def crf(parameters: Parameters, variant: str, seed: int) -> None:
             (path,) = work.begin(file)
             write_mask(path, labels)
             work.add(file)
-        work.deliver({"masks_crf": run.masks_crf})
+        work.publish({"masks_crf": run.masks_crf})
 
 
 def _refine(images: Path, probabilities: Path, name: str, options: CRFOptions) -> np.ndarray:

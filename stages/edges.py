@@ -56,7 +56,7 @@ def edges(parameters: Parameters) -> None:
             (target,) = work.begin(file(name))
             write_grey(target, edge)
             work.add(file(name))
-        work.deliver({"edges": data.edges})
+        work.publish({"edges": data.edges})
 
 
 def _contours(data: DataLayout, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:

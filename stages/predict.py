@@ -5,7 +5,7 @@ from tqdm import tqdm
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
 from bpg.devices import choose_bf16, choose_device, set_up
-from bpg.inference.multiscale import vote
+from bpg.inference.multiscale import multiscale_probabilities
 from bpg.inference.probabilities import SUFFIX, write_probabilities
 from bpg.models.network import load_network
 from pipeline.params import Parameters
@@ -33,7 +33,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
             if work.done(*files):
                 written += work.path(files[1]).stat().st_size
                 continue
-            probabilities = vote(
+            probabilities = multiscale_probabilities(
                 network,
                 read_image(image_path(data.images, name)),
                 **parameters.recipe.inference.model_dump(),
@@ -46,7 +46,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
             write_probabilities(stored, probabilities.cpu().numpy())
             work.add(*files)
             written += stored.stat().st_size
-        work.deliver({"probabilities": run.probabilities, "masks": run.masks})
+        work.publish({"probabilities": run.probabilities, "masks": run.masks})
     print(f"probability files: {written / len(names):,.0f} bytes an image")
 
 

@@ -31,7 +31,7 @@ def prepare(parameters: Parameters) -> None:
                 sbd=dataset.source.sbd.name,
                 scribbles=dataset.source.scribbles.name,
             )
-        work.deliver({"images": data.images, "masks": data.masks, "strokes": data.strokes})
+        work.publish({"images": data.images, "masks": data.masks, "strokes": data.strokes})
         # Last, so that a list never names a picture that is not there.
         for path, ids in ((data.train, train), (data.val, val)):
             write_text(path, "".join(f"{name}\n" for name in ids))

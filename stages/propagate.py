@@ -11,7 +11,7 @@ from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, read_mask, write_mask
 from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.errors import BPGError
-from bpg.inference.multiscale import vote
+from bpg.inference.multiscale import multiscale_probabilities
 from bpg.models.network import Network, load_network
 from bpg.propagation.propagate import PropagationOptions
 from bpg.propagation.propagate import propagate as propagate_strokes
@@ -41,7 +41,7 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
     with unfinished("propagate", parameters, variant, seed, rounding=made_on) as work:
         network = load_network(run_layout(start, seed).model).to(device)
         _propagate(parameters, data, network, work, f"propagate for {variant}, seed {seed}", bf16)
-        work.deliver({"propagated": run_layout(variant, seed).propagated})
+        work.publish({"propagated": run_layout(variant, seed).propagated})
 
 
 def _propagate(
@@ -60,7 +60,9 @@ def _propagate(
             if scribble.shape != image.shape[:2]:
                 raise BPGError(f"{path}: not of its image's size; draw the scribbles anew")
             _check_labels(path, scribble, len(network.architecture.classes))
-            probabilities = vote(network, image, scales=[1.0], flip=False, device=device, bf16=bf16)
+            probabilities = multiscale_probabilities(
+                network, image, scales=[1.0], flip=False, device=device, bf16=bf16
+            )
             yield name, image, scribble, probabilities.float().cpu().numpy()
 
     jobs = (

@@ -9,7 +9,7 @@ from bpg.atomic import whole_directory
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_grey, write_mask
 from bpg.devices import choose_bf16, choose_device, set_up
-from bpg.inference.multiscale import predict_edges, vote
+from bpg.inference.multiscale import multiscale_probabilities, predict_edges
 from bpg.models.network import load_network
 from bpg.report.examples import choose_images
 from pipeline.params import Parameters
@@ -37,7 +37,9 @@ def samples(parameters: Parameters) -> None:
             for name in chosen:
                 image = read_image(image_path(data.images, name))
                 inference = parameters.recipe.inference.model_dump()
-                probabilities = vote(network, image, **inference, device=device, bf16=bf16)
+                probabilities = multiscale_probabilities(
+                    network, image, **inference, device=device, bf16=bf16
+                )
                 labels = probabilities.argmax(0).byte().cpu().numpy()
                 write_mask(folder / "masks" / variant / f"{name}.png", labels)
                 if network.brn is not None:

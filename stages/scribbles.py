@@ -32,7 +32,7 @@ def scribbles(parameters: Parameters) -> None:
                 labels = read_mask(work.path(file))
             labelled += int((labels != IGNORE).sum())
             pixels += labels.size
-        work.deliver({"scribbles": data.scribbles})
+        work.publish({"scribbles": data.scribbles})
     print(f"{100 * labelled / pixels:.1f} % of the pixels are labelled")
 
 

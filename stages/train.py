@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bpg.atomic import write_json
 from bpg.constants import MEAN
-from bpg.data.dataset import Augmentation, TrainingPictures
+from bpg.data.dataset import Augmentation, TrainingImages
 from bpg.data.ids import read_ids
 from bpg.download.weights import BACKBONES
 from bpg.models.backbone import load_imagenet
@@ -37,13 +37,13 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
     with unfinished("train", parameters, name, seed, rounding=made_on) as work:
         network = Network(architecture(parameters, variant))
         if variant.start is not None:
-            network.go_on_from(load_network(run_layout(variant.start, seed).model))
+            network.init_from(load_network(run_layout(variant.start, seed).model))
         elif recipe.model.weights:
             folder = backbone_folder(switches.recipe)
             load_imagenet(network.backbone, BACKBONES[recipe.model.weights].verified(folder))
         epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)
         red, green, blue = (round(255 * mean) for mean in MEAN)
-        pictures = TrainingPictures(
+        pictures = TrainingImages(
             read_ids(data.train),
             data.images,
             _labels(variant, data.masks, data.scribbles, run),

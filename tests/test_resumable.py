@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bpg.resumable import alone, discard_served, file_digest, open_work, tree_digest
+from bpg.resumable import discard_served, exclusive, file_digest, open_work, tree_digest
 
 ORIGIN = {"recipe: training": {"rate": 0.1}, "data/images": "abc"}
 
@@ -118,7 +118,7 @@ def test_with_another_origin_it_starts_over_and_says_why(origin, names, start, s
 
 def test_an_unreadable_origin_starts_over(start, said, tmp_path):
     stop_after(start, one="1")
-    (tmp_path / "works/stage/belongs_to.json").write_text('{"rec')
+    (tmp_path / "works/stage/fingerprint.json").write_text('{"rec')
     with start() as work:
         assert not work.done("a/one")
     assert said == ["starts over: what the kept work belongs to cannot be read"]
@@ -133,7 +133,7 @@ def test_folders_are_delivered_whole_with_nothing_else(start, tmp_path):
         put(work, "a/deep/two", "2")
         put(work, "b/other", "3")
         work.begin("a/half")[0].write_text("not added")
-        work.deliver({"a": out, "none": tmp_path / "empty"})
+        work.publish({"a": out, "none": tmp_path / "empty"})
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == [
         "deep/two",
         "one",
@@ -147,11 +147,11 @@ def test_delivered_files_stay_until_somebody_reads_them(start, tmp_path):
     out = tmp_path / "out"
     with start(outputs=[out]) as work:
         put(work, "a/one", "1")
-        work.deliver({"a": out})
+        work.publish({"a": out})
     shutil.rmtree(out)
     with start(outputs=[out]) as work:
         assert work.done("a/one")
-        work.deliver({"a": out})
+        work.publish({"a": out})
     assert (out / "one").read_text() == "1"
 
 
@@ -160,7 +160,7 @@ def test_a_delivered_file_that_is_then_changed_does_not_count(start, tmp_path):
     out = tmp_path / "out"
     with start() as work:
         put(work, "a/one", "1")
-        work.deliver({"a": out})
+        work.publish({"a": out})
     (out / "one").write_text("spoilt")
     with start() as work:
         assert not work.done("a/one")
@@ -175,7 +175,7 @@ def test_without_hard_links_files_are_copied(start, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     with start() as work:
         put(work, "a/one", "1")
-        work.deliver({"a": tmp_path / "out"})
+        work.publish({"a": tmp_path / "out"})
     assert (tmp_path / "out/one").read_text() == "1"
 
 
@@ -212,7 +212,7 @@ def test_work_that_somebody_is_at_does_not_go(start, tmp_path):
     out = tmp_path / "out"
     with start(outputs=[out]) as work:
         put(work, "a/one")
-    with alone(tmp_path / "works/stage", print), start(outputs=[out]) as work:
+    with exclusive(tmp_path / "works/stage", print), start(outputs=[out]) as work:
         discard_served(tmp_path / "works", [out])
         assert work.path("a/one").read_text() == "content"
 
@@ -236,8 +236,8 @@ def test_a_second_process_waits_and_says_so(start, said, tmp_path):
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from bpg.resumable import alone\n"
-        "with alone(Path(sys.argv[1]), print):\n"
+        "from bpg.resumable import exclusive\n"
+        "with exclusive(Path(sys.argv[1]), print):\n"
         "    print('at it', flush=True)\n"
         "    sys.stdin.readline()\n"
     )
@@ -250,7 +250,7 @@ def test_a_second_process_waits_and_says_so(start, said, tmp_path):
     )
     assert other.stdout.readline() == "at it\n"
     threading.Timer(0.5, other.kill).start()  # killed: the lock goes with the process
-    with alone(folder, said.append):
+    with exclusive(folder, said.append):
         assert other.wait() != 0
     assert len(said) == 1
     assert said[0].startswith("another process is at this stage; waiting for it to end")
@@ -303,6 +303,6 @@ def test_strange_names_in_a_journal_are_not_done(name, start, tmp_path):
 def test_a_file_is_begun_anew_and_its_link_stays_as_it_was(start, tmp_path):
     with start() as work:
         put(work, "a/one", "1")
-        work.deliver({"a": tmp_path / "out"})
+        work.publish({"a": tmp_path / "out"})
         put(work, "a/one", "2")
     assert (tmp_path / "out/one").read_text() == "1"

@@ -26,7 +26,7 @@ class Augmentation:
     flip: bool
 
 
-class TrainingPictures(Dataset):
+class TrainingImages(Dataset):
     """Items: image uint8 (c, c, 3), labels and edges uint8 (c, c), valid bool (c, c).
 
     c is the crop. Bytes, because that is what travels from the loading processes to the device;

@@ -55,7 +55,7 @@ def joint_counts(
     return counts.reshape(size, size)
 
 
-def scores(confusion: NDArray[np.int64]) -> dict[str, Any]:
+def iou_metrics(confusion: NDArray[np.int64]) -> dict[str, Any]:
     """Turn a [truth, prediction] matrix of pixel counts into percentages.
 
     Returns "iou": one intersection over union per class, None for a class without a true pixel;
@@ -122,7 +122,7 @@ def class_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
 
 
 def mean_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
-    """Return the mean IoU in percent, (...), of counts (..., 3, classes), as `scores` defines it.
+    """Return the mean IoU in percent, (...), of counts (..., 3, classes), as `iou_metrics` defines it.
 
     The mean is over the classes that have a true pixel; NaN where no class has one.
     """

@@ -18,7 +18,7 @@ from bpg.evaluation.boundary import (
     true_bands,
     true_contour,
 )
-from bpg.evaluation.iou import class_iou, confusion_matrix, counts_of, mean_iou, scores
+from bpg.evaluation.iou import class_iou, confusion_matrix, counts_of, iou_metrics, mean_iou
 
 Kind = Literal["raw", "crf"]
 KINDS: tuple[Kind, ...] = ("raw", "crf")
@@ -36,7 +36,7 @@ def evaluate(
     `classes` names the labels 0..K, background first. Returns the metrics and the counts.
 
     The metrics are a JSON-able dict: "classes", and under "raw" and "crf" the "confusion" counts
-    (K+1 lists of K+1, [truth][prediction]), the percentages of `scores`, and in percent
+    (K+1 lists of K+1, [truth][prediction]), the percentages of `iou_metrics`, and in percent
     "boundary_iou_by_class" (Boundary IoU, None where a class is absent), "boundary_iou" (their
     mean) and "trimap" (mIoU within 1, 2, ... 40 pixels of the true boundaries); the last two are
     None where no counted pixel is that near to a boundary.
@@ -68,7 +68,7 @@ def evaluate(
         boundary = counts[:, kind, 1].sum(axis=0, dtype=np.int64)
         metrics[key] = {
             "confusion": confusion[kind].tolist(),
-            **scores(confusion[kind]),
+            **iou_metrics(confusion[kind]),
             "boundary_iou": _or_none(mean_iou(boundary)),
             "boundary_iou_by_class": [_or_none(value) for value in class_iou(boundary)],
             "trimap": [_or_none(value) for value in mean_iou(trimap[kind])],

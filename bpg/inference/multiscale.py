@@ -10,7 +10,7 @@ from bpg.models.network import Network
 
 
 @torch.inference_mode()
-def vote(
+def multiscale_probabilities(
     network: Network,
     image: np.ndarray,
     *,

@@ -152,7 +152,7 @@ class Network(nn.Module):
             scores = scores[:, :, :height, :width]
         return scores, features
 
-    def go_on_from(self, start: "Network") -> None:
+    def init_from(self, start: "Network") -> None:
         """Take over the weights of every part that `start` has too; the others stay as they are.
 
         BPGError where the two have different classes or backbones, or parts of different options.

@@ -28,7 +28,7 @@ class Objective:
 
 
 def make_gradients(network: Network, objective: Objective, execution: Execution) -> Gradients:
-    """Return what computes the gradients of a batch of `TrainingPictures`.
+    """Return what computes the gradients of a batch of `TrainingImages`.
 
     Captured where that is asked for, on a GPU, and if the objective never leaves it. Tree energy
     does: its trees are found on the CPU.
@@ -53,7 +53,7 @@ def optimizer_step(
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float | None,
 ) -> dict[str, torch.Tensor]:
-    """Do a step of the optimizer on a batch of `TrainingPictures`; return what `Meter` gathers."""
+    """Do a step of the optimizer on a batch of `TrainingImages`; return what `Meter` gathers."""
     terms = gradients(items)
     if max_grad_norm is not None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), max_grad_norm)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from bpg.atomic import whole_directory
-from bpg.data.dataset import TrainingPictures
+from bpg.data.dataset import TrainingImages
 from bpg.devices import Execution
 from bpg.errors import BPGError
 from bpg.models.network import Network
@@ -30,7 +30,7 @@ SHOWN_EVERY = 20  # steps between two losses on the progress bar
 
 def train(
     network: Network,
-    pictures: TrainingPictures,
+    pictures: TrainingImages,
     curves: Path,
     *,
     objective: Objective,

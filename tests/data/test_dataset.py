@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bpg.data.dataset import Augmentation, TrainingPictures
+from bpg.data.dataset import Augmentation, TrainingImages
 from bpg.data.masks import write_mask
 from bpg.errors import BPGError
 
@@ -39,7 +39,7 @@ def read(path):
     return np.asarray(Image.open(path))
 
 
-class Planar(TrainingPictures):
+class Planar(TrainingImages):
     """The same items, for comparing: image (3, c, c), edges 0..1."""
 
     def __getitem__(self, key):
@@ -71,7 +71,7 @@ def test_shapes_and_types(crop, edges, folders):
     data = pictures(folders, Augmentation(crop, 0.5, 1.5, True), edges=edges)
     assert len(data) == 2
     for key in range(6):
-        image, labels, edge, valid = TrainingPictures.__getitem__(data, key)
+        image, labels, edge, valid = TrainingImages.__getitem__(data, key)
         assert (image.shape, image.dtype) == ((crop, crop, 3), torch.uint8)
         assert (labels.shape, labels.dtype) == ((crop, crop), torch.uint8)
         assert (edge.shape, edge.dtype) == ((crop, crop), torch.uint8)

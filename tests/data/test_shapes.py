@@ -130,7 +130,7 @@ def prepare(folder, seed=3, train=3, val=2):
         ) as work,
     ):
         lists = prepare_shapes(work, size=48, train=train, val=val, seed=seed)
-        work.deliver({name: folder / name for name in ("images", "masks", "strokes")})
+        work.publish({name: folder / name for name in ("images", "masks", "strokes")})
     for name, ids in zip(("train", "val"), lists, strict=True):
         (folder / f"{name}.txt").write_text("".join(f"{i}\n" for i in ids))
     return folder

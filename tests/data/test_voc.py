@@ -102,7 +102,7 @@ def prepared(archives, out, **options):
     origin = {"archives": tree_digest(archives)}
     with open_work(out.with_name("work"), origin, [], print) as work:
         lists = prepare_voc(archives, work, **options)
-        work.deliver({name: out / name for name in ("images", "masks", "strokes")})
+        work.publish({name: out / name for name in ("images", "masks", "strokes")})
     for name, ids in zip(("train", "val"), lists, strict=True):
         (out / f"{name}.txt").write_text("".join(f"{i}\n" for i in ids))
     return lists

@@ -8,7 +8,6 @@ from bpg.evaluation.iou import (
     confusion_matrix,
     mean_iou,
     read_counts,
-    scores,
     write_counts,
 )
 
@@ -55,7 +54,7 @@ def test_no_true_pixel_at_all_has_no_mean(recwarn):
 def test_counts_add_up_to_the_confusion_matrix_of_all_images():
     truth, prediction = _random(1)
     counts = sum(class_counts(t, p, 6) for t, p in zip(truth, prediction, strict=True))
-    whole = scores(confusion_matrix(truth, prediction, 6))
+    whole = iou_metrics(confusion_matrix(truth, prediction, 6))
     assert mean_iou(counts) == pytest.approx(whole["miou"], abs=1e-12)
     assert class_iou(counts)[:4].tolist() == whole["iou"][:4]
 

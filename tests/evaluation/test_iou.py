@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bpg.errors import BPGError
-from bpg.evaluation.iou import confusion_matrix, scores
+from bpg.evaluation.iou import confusion_matrix, iou_metrics
 
 TRUTH = np.array([[0, 0, 0, 1], [1, 1, 255, 255]], np.uint8)
 PREDICTION = np.array([[0, 0, 1, 1], [1, 2, 0, 2]], np.uint8)
@@ -15,7 +15,7 @@ def test_counts_by_hand():
 
 
 def test_scores_by_hand():
-    result = scores(confusion_matrix(TRUTH, PREDICTION, 4))
+    result = iou_metrics(confusion_matrix(TRUTH, PREDICTION, 4))
     # Class 2 is predicted but never true: no score of its own, yet it costs class 1 a pixel.
     assert result["iou"] == [pytest.approx(200 / 3), pytest.approx(50), None, None]
     assert result["miou"] == pytest.approx((200 / 3 + 50) / 2)
@@ -23,7 +23,7 @@ def test_scores_by_hand():
 
 
 def test_a_class_that_is_true_but_never_found_counts_as_zero():
-    result = scores(np.array([[4, 0], [2, 0]]))
+    result = iou_metrics(np.array([[4, 0], [2, 0]]))
     assert result["iou"] == [pytest.approx(400 / 6), 0.0]
     assert result["miou"] == pytest.approx(200 / 6)
 
@@ -50,7 +50,7 @@ def test_a_label_out_of_range_is_refused(truth, prediction, message):
 def test_nothing_to_score_is_refused():
     truth = np.full((2, 2), 255, np.uint8)
     with pytest.raises(BPGError, match="no labelled pixel"):
-        scores(confusion_matrix(truth, np.zeros_like(truth), 3))
+        iou_metrics(confusion_matrix(truth, np.zeros_like(truth), 3))
 
 
 def test_agrees_with_torchmetrics():
@@ -64,7 +64,9 @@ def test_agrees_with_torchmetrics():
     prediction = prediction.astype(np.uint8)
 
     # Six classes: 5 occurs nowhere. Counted over all images at once, as VOC does.
-    ours = scores(sum(confusion_matrix(t, p, 6) for t, p in zip(truth, prediction, strict=True)))
+    ours = iou_metrics(
+        sum(confusion_matrix(t, p, 6) for t, p in zip(truth, prediction, strict=True))
+    )
     metric = classification.MulticlassJaccardIndex(6, average="none", ignore_index=255)
     for t, p in zip(truth, prediction, strict=True):
         metric.update(torch.from_numpy(p[None]).long(), torch.from_numpy(t[None]).long())
@@ -85,6 +87,6 @@ def test_macro_mean_agrees_with_torchmetrics_where_all_classes_occur():
     truth, prediction = rng.integers(0, 7, (2, 60, 60)).astype(np.uint8)
     metric = classification.MulticlassJaccardIndex(7, ignore_index=255)
     expected = metric(torch.from_numpy(prediction).long(), torch.from_numpy(truth).long())
-    assert scores(confusion_matrix(truth, prediction, 7))["miou"] == pytest.approx(
+    assert iou_metrics(confusion_matrix(truth, prediction, 7))["miou"] == pytest.approx(
         100 * float(expected), abs=1e-4
     )

@@ -6,7 +6,7 @@ import pytest
 from bpg.data.masks import write_mask
 from bpg.errors import BPGError
 from bpg.evaluation.boundary import boundary_counts, trimap_counts
-from bpg.evaluation.iou import class_counts, class_iou, confusion_matrix, mean_iou, scores
+from bpg.evaluation.iou import class_counts, class_iou, confusion_matrix, iou_metrics, mean_iou
 from bpg.evaluation.score import evaluate
 
 CLASSES = ["background", "cat", "dog"]
@@ -81,7 +81,7 @@ def test_the_scores_are_those_of_the_parts(larger):
     metrics, counts = evaluate(ids, *folders, CLASSES)
     for kind, key in enumerate(("raw", "crf")):
         pairs = [(labels["masks"][i], labels[key][i]) for i in ids]
-        expected = scores(sum(confusion_matrix(*pair, 3) for pair in pairs))
+        expected = iou_metrics(sum(confusion_matrix(*pair, 3) for pair in pairs))
         assert {name: metrics[key][name] for name in expected} == expected
         for image, pair in enumerate(pairs):
             assert (counts[image, kind, 0] == class_counts(*pair, 3)).all()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bpg.inference.multiscale import vote
+from bpg.inference.multiscale import multiscale_probabilities
 from bpg.models.network import Output
 
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ def picture(height, width, seed=0):
 
 
 def run(network, image, scales=(1.0,), *, flip=False, bf16=False):
-    return vote(network, image, scales=scales, flip=flip, device=CPU, bf16=bf16)
+    return multiscale_probabilities(network, image, scales=scales, flip=flip, device=CPU, bf16=bf16)
 
 
 def pixels(image):

@@ -199,7 +199,7 @@ PAIRS = [
 def test_what_both_have_is_taken_over_and_the_rest_stays(own, given, build, randomise):
     network, start = build(**own), trained(build(**given), randomise)
     before = {name: weights(part) for name, part in network.named_children()}
-    network.go_on_from(start)
+    network.init_from(start)
     theirs = {name: weights(part) for name, part in start.named_children()}
     assert {"backbone", "head"} <= theirs.keys()
     for name, part in network.named_children():
@@ -214,14 +214,14 @@ def test_the_baselines_scores_go_on_where_they_were(build, randomise):
     images = pictures(30, 21)
     scores = start(images).scores
     assert not torch.allclose(network(images).scores, scores, atol=1e-2)
-    network.go_on_from(start)
+    network.init_from(start)
     assert torch.allclose(network(images).scores, scores, rtol=1e-4, atol=1e-4)
 
 
 def test_the_network_that_is_gone_on_from_stays_as_it_was(build, randomise):
     network, start = build(), trained(build(), randomise)
     before = weights(start)
-    network.go_on_from(start)
+    network.init_from(start)
     randomise(network)
     assert same(weights(start), before)
 
@@ -241,7 +241,7 @@ def test_another_kind_of_network_cannot_be_gone_on_from(change, part, build):
     start = Network(replace(network.architecture, **change))
     before = weights(network)
     with pytest.raises(BPGError, match=f"another {part}: ") as caught:
-        network.go_on_from(start)
+        network.init_from(start)
     assert "\n" not in str(caught.value)
     assert same(weights(network), before)
 

@@ -125,14 +125,14 @@ def test_it_is_what_dvc_reads(repository):
 
 
 def test_every_input_and_parameter_of_a_training_counts(workspace, tools, monkeypatch):
-    from pipeline.dvc_yaml import belongs_to, declared  # noqa: PLC0415
+    from pipeline.dvc_yaml import declared, fingerprint  # noqa: PLC0415
     from pipeline.params import read_parameters  # noqa: PLC0415
 
     monkeypatch.chdir(workspace)
 
     def origin():
         parameters = read_parameters(workspace)
-        return belongs_to(declared("train_boundary", parameters, "bpg", 0))
+        return fingerprint(declared("train_boundary", parameters, "bpg", 0))
 
     before = origin()
     assert all(value is not None for key, value in before.items() if key.startswith("bpg/"))

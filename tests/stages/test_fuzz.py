@@ -358,7 +358,7 @@ READERS = [
     ),
     Reader("costs", made("results/cost.csv"), read_costs),
     Reader("journal", journal, kept("journal")),
-    Reader("what the work belongs to", lambda *_: b'{"a": 1}', kept("belongs_to.json")),
+    Reader("what the work belongs to", lambda *_: b'{"a": 1}', kept("fingerprint.json")),
 ]
 
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from bpg.data.dataset import Augmentation, TrainingPictures
+from bpg.data.dataset import Augmentation, TrainingImages
 from bpg.data.masks import write_mask
 from bpg.data.scribbles import rasterise
 from bpg.data.shapes import CLASSES, draw_picture
@@ -68,7 +68,7 @@ def load(folder):
 
     def load(labels="scribbles", crop=33, varied=True, seed=0, edges=True, ids=IDS):
         low, high = (0.75, 1.25) if varied else (1.0, 1.0)
-        return TrainingPictures(
+        return TrainingImages(
             ids,
             folder / "images",
             folder / labels,
