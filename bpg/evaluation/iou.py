@@ -122,7 +122,7 @@ def class_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
 
 
 def mean_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
-    """Return the mean IoU in percent, (...), of counts (..., 3, classes), as `iou_metrics` defines it.
+    """Return the mean IoU in percent, (...), of counts (..., 3, classes), as in `iou_metrics`.
 
     The mean is over the classes that have a true pixel; NaN where no class has one.
     """

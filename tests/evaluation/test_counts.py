@@ -6,6 +6,7 @@ from bpg.evaluation.iou import (
     class_counts,
     class_iou,
     confusion_matrix,
+    iou_metrics,
     mean_iou,
     read_counts,
     write_counts,
