@@ -5,13 +5,15 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # The pins hold inside isolated builds, too (pydensecrf2 is compiled). As a URL, because pip takes
 # these variables for lists and would cut a path at its blanks.
 EMPTY :=
-export PIP_CONSTRAINT := file://$(subst $(EMPTY) $(EMPTY),%20,$(CURDIR))/constraints.txt
+HASH := \#
+AS_URL = $(subst $(EMPTY) $(EMPTY),%20,$(subst $(HASH),%23,$(subst %,%25,$(1))))
+export PIP_CONSTRAINT := file://$(call AS_URL,$(CURDIR))/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 
 # A process a core that may be used, of one thread: two of two threads would wait for each other.
 PYTEST = PYTEST_XDIST_AUTO_NUM_WORKERS=$$(python -c 'import joblib; print(joblib.cpu_count())') \
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
-FAST := $(addprefix --ignore=tests/,pipeline stages studies training)
+FAST := $(addprefix --ignore=tests/,pipeline stages studies training test_cost.py)
 
 .PHONY: help repro check repair test test-fast chaos bench lint clean
 KILLS ?= 200

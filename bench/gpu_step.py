@@ -15,9 +15,9 @@ import torch
 from bench.measure import Row, show
 from bench.resnet_step import Textbook, textbook_step
 from bench.training_step import read
+from bpg.cost import macs, peak_memory, step_times, training_step
 from bpg.devices import Execution, set_up
 from bpg.models.network import Network
-from bpg.training.cost import macs, peak_memory, step_times, training_step
 from bpg.variants import VARIANTS
 from pipeline.build import architecture, objective, optimizer_options
 from stages.cost import LABELLED
@@ -34,13 +34,11 @@ def make(recipe: str, name: str, *, captured: bool, compiled: bool = False):
     training = parameters.recipe.training
     torch.manual_seed(0)
     network = Network(architecture(parameters, variant))
-    if compiled:
-        network.compile(dynamic=False)
     return training_step(
         network,
         batch_size=training.batch_size,
         crop=training.augmentation.crop,
-        execution=Execution(GPU, bf16=True, captured=captured),
+        execution=Execution(GPU, bf16=True, compiled=compiled, captured=captured),
         objective=objective(parameters, variant, boundary_weight=1.0),
         labelled=LABELLED,
         options=optimizer_options(parameters),

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 
 from bench.measure import Row, in_turns, matrix_rate, photographs, show
 from bench.training_step import read
+from bpg.cost import macs
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, read_mask
 from bpg.devices import choose_bf16, set_up
 from bpg.evaluation.iou import confusion_matrix, iou_metrics
 from bpg.inference.multiscale import multiscale_probabilities
 from bpg.models.network import Network, load_network
-from bpg.training.cost import macs
 from bpg.variants import VARIANTS
 from pipeline.build import architecture
 from pipeline.paths import data_layout, run_layout

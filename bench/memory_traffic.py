@@ -19,9 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.training_step import read
+from bpg.cost import affordable_batch, step_times, training_step
 from bpg.devices import Execution, choose_bf16, set_up
 from bpg.models.network import Network
-from bpg.training.cost import affordable_batch, step_times, training_step
 from bpg.variants import VARIANTS
 from pipeline.build import architecture, objective, optimizer_options
 from pipeline.params import Parameters
@@ -41,7 +41,9 @@ class Traffic(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         returned = [one.alias_info for one in func._schema.returns]
         if not any(alias is not None and not alias.is_write for alias in returned):
-            read = {tensor.data_ptr(): tensor for tensor in _tensors((args, kwargs))}
+            # `out` is written, not read.
+            given = {name: value for name, value in (kwargs or {}).items() if name != "out"}
+            read = {tensor.data_ptr(): tensor for tensor in _tensors((args, given))}
             self.bytes += sum(map(_size, read.values())) + sum(map(_size, _tensors(result)))
         return result
 

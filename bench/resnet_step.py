@@ -14,9 +14,9 @@ from torch import nn
 from bench.measure import Row, in_turns, matrix_rate, show
 from bench.memory_traffic import make
 from bench.training_step import read
+from bpg.cost import affordable_batch, macs, peak_memory
 from bpg.devices import set_up
 from bpg.models.network import Network
-from bpg.training.cost import affordable_batch, macs, peak_memory
 from bpg.variants import VARIANTS
 from pipeline.build import architecture
 from stages.cost import LABELLED

@@ -98,7 +98,7 @@ def kept_files(folder: Path) -> None:
 
     first, second = seconds(alone), seconds(kept)
     print(
-        f"a mask of 500x375: {1000 * first / PICTURES:.2f} ms; kept and delivered "
+        f"a mask of 500x375: {1000 * first / PICTURES:.2f} ms; kept and published "
         f"{1000 * second / PICTURES:.2f} ms, × {second / first:.2f}"
     )
 

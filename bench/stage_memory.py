@@ -32,8 +32,8 @@ STAGES = (
     "scribbles",
     "edges",
     "train scribble 0",
-    "train_boundary bpg 0",
-    "warm_up warm 0",
+    "train bpg 0",
+    "train warm 0",
     "propagate scribblesup_1 0",
     "predict scribble 0",
     "predict bpg 0",
@@ -47,7 +47,7 @@ STAGES = (
     "report",
 )
 # Run because others read what they write; or twice, and shown once.
-NOT_SHOWN = {"warm_up warm 0", "predict bpg 0", "crf bpg 0", "evaluate bpg 0", "cost"}
+NOT_SHOWN = {"train warm 0", "predict bpg 0", "crf bpg 0", "evaluate bpg 0", "cost"}
 
 
 def rows() -> list["Row"]:
@@ -90,7 +90,7 @@ def slope(peaks: list[int], images: int) -> float:
 
 def checkout(folder: Path, images: int) -> None:
     """Copy what the stages need, and set parameters with which they are quick."""
-    for part in ("bpg", "stages", "params"):
+    for part in ("bpg", "pipeline", "stages", "params"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / part, folder / part)

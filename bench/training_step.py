@@ -2,7 +2,7 @@
 
     python -m bench.training_step [RECIPE] [ROUNDS] [MIXING]
 
-The stage cost with other recipes, more rounds or another mixing of the PRN; `bpg.training.cost`
+The stage cost with other recipes, more rounds or another mixing of the PRN; `bpg.cost`
 says what the figures are. The data set's classes are VOC's for recipes small and paper.
 """
 

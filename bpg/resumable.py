@@ -20,10 +20,10 @@ from filelock import FileLock, Timeout
 
 from bpg.atomic import whole_directory, write_json, write_text
 
-_BELONGS_TO, _JOURNAL, _FINISHED = "fingerprint.json", "journal", "finished.json"
+_FINGERPRINT, _JOURNAL, _FINISHED = "fingerprint.json", "journal", "finished.json"
 _CHECKPOINT = "checkpoint"
 _DISCARDED = ".discarded-"
-_OWN = {_BELONGS_TO, _JOURNAL, _FINISHED, _CHECKPOINT}
+_OWN = {_FINGERPRINT, _JOURNAL, _FINISHED, _CHECKPOINT}
 
 
 class Work:
@@ -127,18 +127,18 @@ def open_work(
 
     `fingerprint` is all that the work follows from, {what: JSON value}: configuration and digests
     of inputs. `outputs` are what it makes; when the block ends well, it is finished. `say` gets
-    one line when the work starts over; it names what has changed. The caller is `alone` with it.
+    one line when the work starts over; it names what has changed. The caller must be `exclusive`.
     """
     wanted = json.loads(json.dumps(fingerprint))
     if folder.exists():
-        found = _read_json(folder / _BELONGS_TO)
+        found = _read_json(folder / _FINGERPRINT)
         if found != wanted:
             if any(folder.iterdir()):
                 say(f"starts over: {_changes(found, wanted)}")
             _discard(folder)
     if not folder.exists():
         folder.mkdir(parents=True)
-        write_json(folder / _BELONGS_TO, wanted)
+        write_json(folder / _FINGERPRINT, wanted)
     try:
         yield Work(folder)
     except OSError as error:

@@ -347,7 +347,7 @@ class Propagation(Section):
 
 
 class Inference(Section):
-    """Scales and flip of the average voting."""
+    """Scales and flips that are averaged."""
 
     scales: Annotated[list[Positive], Field(min_length=1)]
     flip: bool

@@ -18,7 +18,10 @@ from pipeline.paths import PROVENANCE
 from pipeline.versions import versions
 
 # What decides a run's numbers; DVC itself touches dvc.lock and results/ while it runs.
-CODE = ("bpg", "stages", "setup.py", "params", "params.yaml", "dvc.yaml", "constraints.txt")
+CODE = (
+    *("bpg", "pipeline", "stages", "setup.py"),
+    *("params", "params.yaml", "dvc.yaml", "constraints.txt"),
+)
 
 
 def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:

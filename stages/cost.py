@@ -2,9 +2,9 @@
 
 import torch
 
+from bpg.cost import Cost, affordable_batch, measure
 from bpg.devices import precision
 from bpg.report.runs import write_rows
-from bpg.training.cost import Cost, affordable_batch, measure
 from bpg.variants import VARIANTS
 from pipeline.build import architecture, objective, optimizer_options, start_execution
 from pipeline.params import Parameters
@@ -28,7 +28,7 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
 
     Weights are from scratch and the data made up: nothing is read. Ratios are to the variant
     `scribble`, to the first one where that is not among them. On the CPU a batch of large crops
-    is cut down (`bpg.training.cost.affordable_batch`); the rows hold the batch that was used.
+    is cut down (`bpg.cost.affordable_batch`); the rows hold the batch that was used.
     """
     baseline = BASELINE if BASELINE in names else names[0]
     training = parameters.recipe.training

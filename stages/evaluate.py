@@ -8,7 +8,7 @@ from bpg.atomic import write_json
 from bpg.data.ids import read_ids
 from bpg.errors import BPGError
 from bpg.evaluation.iou import write_counts
-from bpg.evaluation.score import evaluate as score
+from bpg.evaluation.score import score
 from pipeline.params import Parameters
 from pipeline.paths import data_layout, run_layout
 from pipeline.run_stage import run_stage

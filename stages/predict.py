@@ -1,4 +1,4 @@
-"""Segment the validation pictures by voting over scales and flips."""
+"""Segment the validation images, averaging over scales and flips."""
 
 from tqdm import tqdm
 

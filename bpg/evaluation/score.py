@@ -24,7 +24,7 @@ Kind = Literal["raw", "crf"]
 KINDS: tuple[Kind, ...] = ("raw", "crf")
 
 
-def evaluate(
+def score(
     ids: Sequence[str],
     masks: Path,
     predictions: Path,

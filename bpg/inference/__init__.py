@@ -1,1 +1,1 @@
-"""Multi-scale voting, probability files, dense CRF."""
+"""Multi-scale averaging, probability files, dense CRF."""

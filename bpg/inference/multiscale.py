@@ -53,7 +53,7 @@ def predict_edges(
 ) -> np.ndarray:
     """Return the BRN's edge map uint8 (H, W), 255 = certainly an edge, of an image (H, W, 3).
 
-    At the picture's own size, without voting: averaged over scales, lines would blur.
+    At the image's own size alone: averaged over scales, lines would blur.
     """
     pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None].float()
     pixels = pixels.contiguous(memory_format=torch.channels_last)

@@ -84,9 +84,12 @@ class PointwiseConv2d(FoldedConv2d):
         # A compiler knows this by itself; where only shapes are followed, it makes no difference.
         if torch.compiler.is_compiling() or maps.is_meta:
             return super().forward(maps)
-        weight, bias = self.weight_and_bias()
         device = maps.device.type
-        if torch.is_autocast_enabled(device):
+        autocast = torch.is_autocast_enabled(device)
+        if device == "cuda" and not autocast:
+            return super().forward(maps)  # in TF32, which `set_up` leaves to convolutions alone
+        weight, bias = self.weight_and_bias()
+        if autocast:
             dtype = torch.get_autocast_dtype(device)
             maps, weight = maps.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)

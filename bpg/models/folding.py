@@ -47,6 +47,7 @@ def _pairs(network: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Module]]:
         if (
             isinstance(norm, _BatchNorm)
             and norm.affine
+            and norm.track_running_stats
             and type(conv) is nn.Conv2d
             and len(node.args[0].users) == 1
             and calls[node.target] == calls[node.args[0].target] == 1

@@ -17,7 +17,7 @@ class CostRow(BaseModel):
     """One variant's row of results/cost.csv: its cost, then the setting that all rows share.
 
     Counts are of one network, MACs of one picture's forward pass, memory (bytes) and time
-    (seconds) of a training step; ratios are to the variant `baseline`. See `bpg.training.cost`.
+    (seconds) of a training step; ratios are to the variant `baseline`. See `bpg.cost`.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from bpg.errors import BPGError
+
 Gradients = Callable[[Sequence[torch.Tensor]], dict[str, torch.Tensor]]
 """Leaves the gradients of a batch in the network's parameters; returns the terms of the loss."""
 
@@ -29,7 +31,7 @@ class Captured:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, items: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the terms, 0-d on the device."""
+        """Return the terms, 0-d on the device. BPGError where the step cannot be captured."""
         if self.graph is None:
             self.graph = self._capture(items)
         else:
@@ -40,8 +42,10 @@ class Captured:
 
     def _capture(self, items: Sequence[torch.Tensor]) -> torch.cuda.CUDAGraph:
         self.items = [item.to(self.device, copy=True) for item in items]
-        # The calls before the first replay must leave nothing behind: batch norm counts batches.
+        # The calls before the first replay must leave nothing behind: batch norm counts batches,
+        # dropout draws.
         buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        random = torch.cuda.get_rng_state(self.device)
         aside = torch.cuda.Stream(self.device)
         aside.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(aside):
@@ -51,9 +55,18 @@ class Captured:
         # The gradients are made anew, in the graph's own memory.
         self.network.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
-        # Other threads pin memory meanwhile, which is not theirs to record.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self.terms = self.gradients(self.items)
+        torch.cuda.set_rng_state(random, self.device)
+        try:
+            # Other threads pin memory meanwhile, which is not theirs to record.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.terms = self.gradients(self.items)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise BPGError(
+                f"this network's step cannot be captured ({reason}); set machine.capture to false"
+            ) from error
         for buffer, before in buffers:
             buffer.copy_(before)
         return graph

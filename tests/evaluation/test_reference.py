@@ -21,7 +21,7 @@ from bpg.evaluation.boundary import (
     true_contour,
 )
 from bpg.evaluation.iou import confusion_matrix, counts_of
-from bpg.evaluation.score import evaluate
+from bpg.evaluation.score import score
 
 CLASSES = 21
 
@@ -254,7 +254,7 @@ def test_an_evaluation_adds_up_the_slow_counts(tmp_path):
             write_mask(tmp_path / kind / f"{image_id}.png", found)
             pairs[kind].append((truth, found))
     folders = [tmp_path / name for name in ("masks", "raw", "crf")]
-    metrics, counts = evaluate(ids, *folders, [f"class {k}" for k in range(CLASSES)])
+    metrics, counts = score(ids, *folders, [f"class {k}" for k in range(CLASSES)])
     for kind, key in enumerate(("raw", "crf")):
         matrices = [slow_confusion(*pair) for pair in pairs[key]]
         assert metrics[key]["confusion"] == sum(matrices).tolist()

@@ -7,7 +7,7 @@ from bpg.data.masks import write_mask
 from bpg.errors import BPGError
 from bpg.evaluation.boundary import boundary_counts, trimap_counts
 from bpg.evaluation.iou import class_counts, class_iou, confusion_matrix, iou_metrics, mean_iou
-from bpg.evaluation.score import evaluate
+from bpg.evaluation.score import score
 
 CLASSES = ["background", "cat", "dog"]
 
@@ -25,7 +25,7 @@ def folders(tmp_path):
 
 
 def test_scores_both_kinds_over_all_images(folders):
-    result, _ = evaluate(["a", "b"], *folders, CLASSES)
+    result, _ = score(["a", "b"], *folders, CLASSES)
     assert result == json.loads(json.dumps(result, allow_nan=False))
     assert result["classes"] == CLASSES
     assert result["raw"]["confusion"] == [[2, 0, 1], [1, 1, 0], [0, 0, 1]]
@@ -36,14 +36,14 @@ def test_scores_both_kinds_over_all_images(folders):
 
 
 def test_only_the_listed_images_count(folders):
-    result, counts = evaluate(["a"], *folders, CLASSES)
+    result, counts = score(["a"], *folders, CLASSES)
     assert result["raw"]["iou"] == [50.0, 50.0, None]
     assert result["raw"]["boundary_iou_by_class"][2] is None
     assert counts.shape == (1, 2, 2, 3, 3)
 
 
 def test_the_counts_by_hand(folders):
-    _, counts = evaluate(["a", "b"], *folders, CLASSES)
+    _, counts = score(["a", "b"], *folders, CLASSES)
     assert counts.dtype == np.int32
     assert counts.shape == (2, 2, 2, 3, 3)
     assert counts[0, 0, 0].tolist() == [[1, 1, 0], [1, 2, 0], [2, 1, 0]]
@@ -78,7 +78,7 @@ def larger(tmp_path):
 def test_the_scores_are_those_of_the_parts(larger):
     folders, labels = larger
     ids = ["c", "a", "b"]
-    metrics, counts = evaluate(ids, *folders, CLASSES)
+    metrics, counts = score(ids, *folders, CLASSES)
     for kind, key in enumerate(("raw", "crf")):
         pairs = [(labels["masks"][i], labels[key][i]) for i in ids]
         expected = iou_metrics(sum(confusion_matrix(*pair, 3) for pair in pairs))
@@ -102,7 +102,7 @@ def test_what_has_no_boundary_has_no_score(tmp_path):
         (tmp_path / name).mkdir()
         write_mask(tmp_path / name / "a.png", np.zeros((9, 9), np.uint8))
     folders = [tmp_path / name for name in ("masks", "raw", "crf")]
-    metrics, _ = evaluate(["a"], *folders, CLASSES)
+    metrics, _ = score(["a"], *folders, CLASSES)
     # The frame is contour for the one measure, but no boundary for the other.
     assert metrics["raw"]["boundary_iou"] == 100.0
     assert metrics["raw"]["trimap"] == [None] * 40
@@ -111,7 +111,7 @@ def test_what_has_no_boundary_has_no_score(tmp_path):
     truth = np.full((9, 9), 255, np.uint8)
     truth[4, 4] = 1
     write_mask(tmp_path / "masks" / "a.png", truth)
-    metrics, _ = evaluate(["a"], *folders, CLASSES)
+    metrics, _ = score(["a"], *folders, CLASSES)
     assert metrics["raw"]["boundary_iou"] is None
     assert metrics["raw"]["boundary_iou_by_class"] == [None] * 3
     json.dumps(metrics, allow_nan=False)
@@ -121,7 +121,7 @@ def test_another_size_names_both_files(folders):
     masks, raw, crf = folders
     write_mask(crf / "b.png", np.zeros((2, 3), np.uint8))
     with pytest.raises(BPGError) as error:
-        evaluate(["a", "b"], masks, raw, crf, CLASSES)
+        score(["a", "b"], masks, raw, crf, CLASSES)
     assert str(crf / "b.png") in str(error.value)
     assert str(masks / "b.png") in str(error.value)
     assert "3x2 and 3x1" in str(error.value)
@@ -130,16 +130,16 @@ def test_another_size_names_both_files(folders):
 def test_a_wrong_label_names_the_file(folders):
     masks, _, crf = folders
     with pytest.raises(BPGError, match=r"b\.png.*label 2"):
-        evaluate(["a", "b"], masks, crf, crf, CLASSES[:2])
+        score(["a", "b"], masks, crf, crf, CLASSES[:2])
 
 
 def test_a_missing_prediction_names_the_file(folders):
     masks, raw, crf = folders
     (raw / "b.png").unlink()
     with pytest.raises(BPGError, match=r"raw/b\.png"):
-        evaluate(["a", "b"], masks, raw, crf, CLASSES)
+        score(["a", "b"], masks, raw, crf, CLASSES)
 
 
 def test_no_image_is_an_error(folders):
     with pytest.raises(BPGError, match="empty"):
-        evaluate([], *folders, CLASSES)
+        score([], *folders, CLASSES)

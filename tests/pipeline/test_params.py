@@ -586,7 +586,9 @@ def start_of(name: str) -> str:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_code_that_a_stage_depends_on_exists(name):
-    code = [path for path in entries(name, "deps") if path.startswith(("bpg", "stages"))]
+    code = [
+        path for path in entries(name, "deps") if path.startswith(("bpg", "pipeline", "stages"))
+    ]
     assert code
     assert not [path for path in code if not (ROOT / path).exists()]
 

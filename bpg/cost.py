@@ -31,7 +31,7 @@ Key = TypeVar("Key", bound=Hashable)
 DROPPED = 2  # rounds: the first ones choose kernels and build the optimizer's state
 # Of a step. ResNet-101 with PRN and BRN then peaks at 2.3 GB (3.7 GB for the whole process).
 PIXELS_ON_CPU = 2 * 321**2
-_MARK = "bpg.training.cost: the measured step"
+_MARK = "bpg.cost: the measured step"
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ def training_step(
         items = [item.pin_memory() for item in items]
     # The stub has no overload for both at once.
     network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    if execution.compiled:
+        network.compile(dynamic=False)
     optimizer = make_optimizer(network, options)
     gradients = make_gradients(network, objective, execution)
 

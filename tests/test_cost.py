@@ -10,15 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-import bpg.training.cost
+import bpg.cost
 import stages.cost
-from bpg.devices import Execution
-from bpg.errors import BPGError
-from bpg.losses.options import DenseOptions
-from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
-from bpg.models.prn import PRN
-from bpg.report.costs import CostRow, read_costs
-from bpg.training.cost import (
+from bpg.cost import (
     affordable_batch,
     macs,
     measure,
@@ -28,13 +22,19 @@ from bpg.training.cost import (
     step_times,
     training_step,
 )
+from bpg.devices import Execution
+from bpg.errors import BPGError
+from bpg.losses.options import DenseOptions
+from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
+from bpg.models.prn import PRN
+from bpg.report.costs import CostRow, read_costs
 from bpg.training.objective import Objective
 from bpg.training.optim import OptimizerOptions
 from bpg.variants import VARIANTS
 from pipeline.params import read_parameters
 from stages.cost import cost
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 CLASSES = ("background", "bird", "cat")
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
@@ -385,7 +385,7 @@ def test_large_crops_cut_the_batch_on_the_cpu_alone(batch, crop, expected):
 def test_equal_networks_are_measured_once_and_listed_each(monkeypatch):
     made = []
     monkeypatch.setattr(
-        bpg.training.cost,
+        bpg.cost,
         "training_step",
         lambda network, objective, **_: lambda: made.append(objective.regularisers.keys()),
     )
