@@ -14,7 +14,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchvision import models
 
-from bpg.evaluation.score import evaluate
+from bpg.evaluation.score import score
 from bpg.inference.crf import CRFOptions, dense_crf
 from bpg.models.backbone import load_imagenet
 from bpg.models.network import Architecture, Network
@@ -136,7 +136,7 @@ def test_miou_of_files_equals_torchmetrics(tmp_path):
         truth[rng.random(size) < 0.1] = 255
         Image.fromarray(truth.astype(np.uint8)).save(tmp_path / "masks" / f"{name}.png")
     folders = [tmp_path / folder for folder in ("masks", "raw", "crf")]
-    found, _ = evaluate(names, *folders, CLASSES)
+    found, _ = score(names, *folders, CLASSES)
     for kind in ("raw", "crf"):
         metric = MulticlassJaccardIndex(7, average="none", ignore_index=255)
         for name in names:
