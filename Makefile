@@ -22,16 +22,16 @@ KILLS ?= 200
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-repro: check repair ## run the pipeline, JOBS=N trainings side by side (default: one a core or GPU); print what holds
+repro: check repair ## run the pipeline, JOBS=N trainings side by side (default: one per core or GPU); print what holds
 	@python -c 'from pipeline.jobs import main; main()' $(JOBS)
 	dvc repro
 	@echo; cat results/summary.md
 	@echo; echo "All tables and figures: $(CURDIR)/results/report/index.html"
 
-check: $(READY) ## read the parameter files and name what is wrong in them
+check: $(READY) ## read the parameter files in use and name what is wrong in them
 	@python -c 'from pipeline.run_stage import run_stage; run_stage("parameters", lambda parameters: None)'
 
-repair: $(READY) ## after a crash: delete what DVC itself left cut off or locked
+repair: $(READY) ## after a crash: delete truncated files and stale locks left by DVC
 	@python -c 'from pipeline.repair import main; main()'
 
 test: $(READY) ## all tests, a file at a time on each core

@@ -113,11 +113,12 @@ class VariantLists(Section):
             raise ValueError("a variant is listed twice")
         # What is only there to be gone on from needs no row of its own, but may have one.
         needed = names - {VARIANTS[name].start for name in names}
-        if wrong := (needed - rows) | (rows - names):
-            raise ValueError(
-                "`all` must list every variant that is trained (one that others go on from may be "
-                f"left out) and no other: {', '.join(sorted(wrong))}"
-            )
+        for name in sorted(rows - names):
+            place = _list_of(VARIANTS[name].stage)
+            raise ValueError(f"{name!r} is in `all`, but no stage trains it; add it to {place}")
+        for name in sorted(needed - rows):
+            place = _list_of(VARIANTS[name].stage)
+            raise ValueError(f"{name!r} is trained (in {place}), but missing from `all`; add it")
         return self
 
 
