@@ -29,7 +29,7 @@ from pipeline.params import Dataset, Parameters, Recipe, Switches, read_section
 from pipeline.paths import ROOT
 
 ROUNDS = 5
-PICTURES = 300
+IMAGES = 300
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -85,21 +85,21 @@ def kept_files(folder: Path) -> None:
     def alone() -> None:
         target = folder / f"alone-{next(number)}"
         target.mkdir()
-        for picture in range(PICTURES):
-            write_mask(target / f"{picture}.png", mask)
+        for image in range(IMAGES):
+            write_mask(target / f"{image}.png", mask)
 
     def kept() -> None:
         run = next(number)
         with open_work(folder / f"work-{run}", {}, [], print) as work:
-            for picture in range(PICTURES):
-                write_mask(*work.begin(f"masks/{picture}.png"), mask)
-                work.add(f"masks/{picture}.png")
+            for image in range(IMAGES):
+                write_mask(*work.begin(f"masks/{image}.png"), mask)
+                work.add(f"masks/{image}.png")
             work.publish({"masks": folder / f"kept-{run}"})
 
     first, second = seconds(alone), seconds(kept)
     print(
-        f"a mask of 500x375: {1000 * first / PICTURES:.2f} ms; kept and published "
-        f"{1000 * second / PICTURES:.2f} ms, × {second / first:.2f}"
+        f"a mask of 500x375: {1000 * first / IMAGES:.2f} ms; kept and published "
+        f"{1000 * second / IMAGES:.2f} ms, × {second / first:.2f}"
     )
 
 

@@ -92,7 +92,7 @@ def training_step(
     """Return a function that does one whole step of `bpg.training.train` on made-up data.
 
     Whole: forward pass, all losses, backward pass, clipping, optimizer. The data are `batch_size`
-    noise pictures of `crop` pixels from `seed`, of which a share `labelled` in 0..1 has labels. The
+    noise images of `crop` pixels from `seed`, of which a share `labelled` in 0..1 has labels. The
     step trains `network`, which is moved to the device; the rest is as in `train`.
     """
     random = torch.Generator().manual_seed(seed)

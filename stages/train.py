@@ -43,7 +43,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             load_imagenet(network.backbone, BACKBONES[recipe.model.weights].verified(folder))
         epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)
         red, green, blue = (round(255 * mean) for mean in MEAN)
-        pictures = TrainingImages(
+        images = TrainingImages(
             read_ids(data.train),
             data.images,
             _labels(variant, data.masks, data.scribbles, run),
@@ -56,7 +56,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
         )
         summary = train(
             network,
-            pictures,
+            images,
             run.curves,
             objective=objective(parameters, variant, boundary_weight),
             options=optimizer_options(parameters),

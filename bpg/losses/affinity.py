@@ -23,7 +23,7 @@ class Affinity:
 
 @torch.no_grad()
 def dense_affinity(inputs: Inputs, *, xy: float, rgb: float) -> Affinity:
-    """Sum the Gaussian affinities between all pixels of each picture of `inputs`.
+    """Sum the Gaussian affinities between all pixels of each image of `inputs`.
 
     `xy` is the deviation of the kernel in pixels of the full size, `rgb` in 0..255 (Tang et al.,
     CVPR and ECCV 2018). Time grows with the square of the number of pixels, memory does not: see

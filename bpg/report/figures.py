@@ -260,13 +260,13 @@ def _strokes(images: Path, scribbles: Path) -> Callable[[str], Image.Image | Non
     return read
 
 
-def _fit(picture: Image.Image) -> Image.Image:
-    """Scale to the tile's width, or to its height where the picture is taller than wide."""
-    scale = TILE / max(picture.size)
-    width, height = (max(1, round(side * scale)) for side in picture.size)
+def _fit(image: Image.Image) -> Image.Image:
+    """Scale to the tile's width, or to its height where the image is taller than wide."""
+    scale = TILE / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
     # Small label maps keep their hard pixels; large ones would lose thin parts without smoothing.
     how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
-    return picture.resize((width, height), how)
+    return image.resize((width, height), how)
 
 
 def _left(column: int) -> int:

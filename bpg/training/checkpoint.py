@@ -21,7 +21,7 @@ _DIGEST = 64  # hexadecimal digits of the SHA-256 in front, so that a flipped bi
 class Progress:
     """Where a training stands: steps done, epochs measured, the sums of the epoch under way.
 
-    The schedule, the order of the pictures and what is drawn for each follow from `step`.
+    The schedule, the order of the images and what is drawn for each follow from `step`.
     `epochs` are the mean losses of each epoch that is over; `labelled` counts, over these epochs,
     the labelled pixels by class and `blank` the batches without any; `sums` are those of the epoch
     under way (`Meter`, float64), over `summed` steps. `seconds` is the time spent.
@@ -45,7 +45,7 @@ def save_checkpoint(
     """Write the state of a training between two steps: whole, flushed to the disk, or not at all.
 
     It holds weights and buffers, the optimizer's state, PyTorch's random states (nothing else
-    draws: pictures draw from seed, epoch and item) and `progress`. No pickles: tensors are
+    draws: images draw from seed, epoch and item) and `progress`. No pickles: tensors are
     safetensors, the rest JSON. The learning rates are not in it: they follow from the step.
     """
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}

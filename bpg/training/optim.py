@@ -25,7 +25,7 @@ class OptimizerOptions:
 
 
 def parameter_groups(network: Network, options: OptimizerOptions) -> list[dict]:
-    """Group the trained parameters as the published solver does.
+    """Group the trained parameters as the published optimizer does.
 
     Backbone: `lr`; ASPP weights `head_lr_mult` times that, ASPP biases twice as much again and
     without decay (×10 and ×20 with the published `head_lr_mult` of 10). PRN and BRN, on which the

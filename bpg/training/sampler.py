@@ -26,7 +26,7 @@ class EpochSampler:
 
     def _all(self) -> Iterator[list[int]]:
         for epoch in range(self.first, self.first + self.epochs):
-            # Pictures draw from [seed, epoch, item] with item < items: this stream is another.
+            # Images draw from [seed, epoch, item] with item < items: this stream is another.
             order = np.random.default_rng([self.seed, epoch, self.items]).permutation(self.items)
             for first in range(0, self.items - self.batch + 1, self.batch):
                 yield [epoch * self.items + int(i) for i in order[first : first + self.batch]]

@@ -30,7 +30,7 @@ SHOWN_EVERY = 20  # steps between two losses on the progress bar
 
 def train(
     network: Network,
-    pictures: TrainingImages,
+    images: TrainingImages,
     curves: Path,
     *,
     objective: Objective,
@@ -47,7 +47,7 @@ def train(
 ) -> dict:
     """Minimise the objective over `epochs` epochs and return a summary.
 
-    Every epoch sees each picture once, in an order that follows from the seed; an incomplete last
+    Every epoch sees each image once, in an order that follows from the seed; an incomplete last
     batch is dropped. `first_epoch` counts the epochs that the network has been trained before, so
     that these go on in the same sequence of random draws; the schedule starts anew. The curves
     (one point an epoch) go to the folder `curves` in DVCLive's layout.
@@ -55,7 +55,7 @@ def train(
     The file `checkpoint` gets the state every `checkpoint_seconds`, at an interrupt and at the
     end. Where it is there at the start, training goes on from it, to the same result on the CPU
     as without the stop; one that cannot be read is said and not used. That it belongs to the same
-    settings and pictures is the caller's to know. A first interrupt (Ctrl-C, SIGTERM) ends the
+    settings and images is the caller's to know. A first interrupt (Ctrl-C, SIGTERM) ends the
     training after the step under way with KeyboardInterrupt, a second one at once.
 
     The summary holds the number of steps and of epochs, the mean losses of the last epoch (a
@@ -65,12 +65,12 @@ def train(
     The two kinds of trouble are said on standard error as well.
 
     Raises BPGError when the loss or a weight stops being finite, when no crop of an epoch has a
-    labelled pixel, when there are fewer pictures than a batch, and when a loading process dies.
+    labelled pixel, when there are fewer images than a batch, and when a loading process dies.
     """
     device = execution.device
-    steps = len(pictures) // batch_size
+    steps = len(images) // batch_size
     if steps == 0:
-        raise BPGError(f"{len(pictures)} training pictures do not fill one batch of {batch_size}")
+        raise BPGError(f"{len(images)} training images do not fill one batch of {batch_size}")
     # The stub has no overload for both at once.
     network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if execution.compiled:
@@ -80,9 +80,9 @@ def train(
     progress = _start(checkpoint, network, optimizer, title)
     meter = Meter(progress.sums, progress.summed)
     loader = DataLoader(
-        pictures,
+        images,
         batch_sampler=EpochSampler(
-            len(pictures), batch_size, epochs, seed, first_epoch, progress.step
+            len(images), batch_size, epochs, seed, first_epoch, progress.step
         ),
         num_workers=num_workers,
         persistent_workers=False,

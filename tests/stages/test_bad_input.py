@@ -326,7 +326,7 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "too few pictures": (
         "train scribble 0",
         lambda f: (f / DATA / "train.txt").write_text(f"{TRAIN}\n"),
-        "1 training pictures do not fill one batch of 4",
+        "1 training images do not fill one batch of 4",
     ),
 }
 
