@@ -466,8 +466,8 @@ def test_weights_that_are_not_finite_after_the_last_step_are_an_error(build, loa
         )
 
 
-def test_fewer_pictures_than_a_batch_are_an_error(build, load, fit):
-    with pytest.raises(BPGError, match=r"8 training pictures .* batch of 9") as caught:
+def test_fewer_images_than_a_batch_are_an_error(build, load, fit):
+    with pytest.raises(BPGError, match=r"8 training images .* batch of 9") as caught:
         fit(build(), load(), batch_size=9)
     one_line(caught)
     assert fit(build(), load(), batch_size=8)["steps"] == 1
