@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from bench.measure import Row, in_turns, photographs, regions, show
-from bpg.data.dataset import Augmentation, TrainingImages
+from bpg.data.dataset import TrainingImages
 from bpg.data.masks import write_mask
+from bpg.data.options import Augmentation
 from bpg.opencv import cv2
 
 CROP, FILL = 321, (124, 116, 104)

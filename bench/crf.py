@@ -14,7 +14,8 @@ from pydensecrf import densecrf
 
 from bench.measure import Row, copy_bandwidth, in_turns, photographs, probabilities, show
 from bpg.evaluation.iou import confusion_matrix, iou_metrics
-from bpg.inference.crf import CRFOptions, dense_crf
+from bpg.inference.crf import dense_crf
+from bpg.inference.options import CRFOptions
 from bpg.inference.probabilities import SUFFIX, read_probabilities, write_probabilities
 
 OPTIONS = CRFOptions(10, 3, 1, 4, 67, 3)

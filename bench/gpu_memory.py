@@ -22,8 +22,7 @@ from bpg.losses import partial_cross_entropy
 from bpg.models.network import Network
 from bpg.training.objective import make_gradients, optimizer_step
 from bpg.training.optim import make_optimizer
-from bpg.variants import VARIANTS
-from pipeline.build import architecture, objective, optimizer_options
+from pipeline.build import architecture, objective
 
 CPU = torch.device("cpu")
 
@@ -59,12 +58,13 @@ class Live(TorchDispatchMode):
 
 def peak(recipe: str, name: str) -> int:
     """Return the most bytes alive during the second step."""
-    parameters, variant = read(recipe, None), VARIANTS[name]
+    parameters = read(recipe)
+    variant = parameters.variants[name]
     training = parameters.recipe.training
     size = (training.batch_size, *[training.augmentation.crop] * 2)
     with FakeTensorMode(), Live() as live:
         network = Network(architecture(parameters, variant)).train()
-        optimizer = make_optimizer(network, optimizer_options(parameters))
+        optimizer = make_optimizer(network, parameters.recipe.training)
         items = [torch.zeros(*size, 3, dtype=torch.uint8)]
         items += [torch.zeros(size, dtype=torch.uint8) for _ in range(2)]
         items.append(torch.ones(size, dtype=torch.bool))
@@ -80,7 +80,7 @@ def rows(recipe: str = "paper") -> list[Row]:
     # As on a GPU; the other form needs values.
     partial_cross_entropy._over_labelled = partial_cross_entropy._over_all
     baseline, bpg = (peak(recipe, name) / 1e6 for name in ("scribble", "bpg"))
-    batch = read(recipe, None).recipe.training.batch_size
+    batch = read(recipe).recipe.training.batch_size
     path = f"baseline's step beside BPG's, recipe {recipe}, batch {batch}: tensors alive"
     return [Row(path, baseline, bpg, "≤ 1.10", "1", "counted on fake tensors", unit="MB")]
 

@@ -18,8 +18,7 @@ from bench.training_step import read
 from bpg.cost import macs, peak_memory, step_times, training_step
 from bpg.devices import Execution, set_up
 from bpg.models.network import Network
-from bpg.variants import VARIANTS
-from pipeline.build import architecture, objective, optimizer_options
+from pipeline.build import architecture, objective
 from stages.cost import LABELLED
 
 GPU = torch.device("cuda")
@@ -30,7 +29,8 @@ OTHERS = ("prn", "brn", "bpg_all_channels", "gatedcrf", "kernelcut", "treeenergy
 
 
 def make(recipe: str, name: str, *, captured: bool, compiled: bool = False):
-    parameters, variant = read(recipe, None), VARIANTS[name]
+    parameters = read(recipe)
+    variant = parameters.variants[name]
     training = parameters.recipe.training
     torch.manual_seed(0)
     network = Network(architecture(parameters, variant))
@@ -41,7 +41,7 @@ def make(recipe: str, name: str, *, captured: bool, compiled: bool = False):
         execution=Execution(GPU, bf16=True, compiled=compiled, captured=captured),
         objective=objective(parameters, variant, boundary_weight=1.0),
         labelled=LABELLED,
-        options=optimizer_options(parameters),
+        options=parameters.recipe.training,
     )
 
 
@@ -51,10 +51,10 @@ def milliseconds(step) -> float:
 
 
 def report(recipe: str, name: str, form: str, step) -> float:
-    training = read(recipe, None).recipe.training
+    training = read(recipe).recipe.training
     taken = milliseconds(step)
     crop = training.augmentation.crop
-    forward = 2 * macs(Network(architecture(read(recipe, None), VARIANTS[name])), crop)
+    forward = 2 * macs(Network(architecture(read(recipe), read(recipe).variants[name])), crop)
     images = 1000 * training.batch_size / taken
     print(
         f"{name:18}{form:34}{taken:8.2f} ms{images:8.1f} images/s, MFU "
@@ -70,7 +70,7 @@ def rows(recipe: str = "paper", *, compiled: bool = False) -> list[Row]:
     if not torch.cuda.is_available():
         print("no GPU here: nothing is measured", file=sys.stderr)
         return []
-    times, training = {}, read(recipe, None).recipe.training
+    times, training = {}, read(recipe).recipe.training
     for deterministic in (True, False):
         set_up(GPU, threads=0, seed=0, deterministic=deterministic, fixed_size=True)
         word = "repeats" if deterministic else "does not repeat"

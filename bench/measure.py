@@ -15,7 +15,7 @@ import torch
 
 from bpg.opencv import cv2
 
-WIDTH, HEIGHT, CLASSES = 500, 375, 21  # a VOC picture
+WIDTH, HEIGHT, CLASSES = 500, 375, 21  # a VOC image
 
 
 @dataclass(frozen=True)

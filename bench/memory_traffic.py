@@ -22,8 +22,7 @@ from bench.training_step import read
 from bpg.cost import affordable_batch, step_times, training_step
 from bpg.devices import Execution, choose_bf16, set_up
 from bpg.models.network import Network
-from bpg.variants import VARIANTS
-from pipeline.build import architecture, objective, optimizer_options
+from pipeline.build import architecture, objective
 from pipeline.params import Parameters
 from stages.cost import LABELLED
 
@@ -75,18 +74,18 @@ def make(parameters: Parameters, name: str):
     crop = training.augmentation.crop
     torch.manual_seed(0)
     return training_step(
-        Network(architecture(parameters, VARIANTS[name])),
+        Network(architecture(parameters, parameters.variants[name])),
         batch_size=affordable_batch(training.batch_size, crop, CPU),
         crop=crop,
         execution=Execution(CPU, choose_bf16(parameters.recipe.machine.bf16, CPU)),
-        objective=objective(parameters, VARIANTS[name], boundary_weight=1.0),
+        objective=objective(parameters, parameters.variants[name], boundary_weight=1.0),
         labelled=LABELLED,
-        options=optimizer_options(parameters),
+        options=parameters.recipe.training,
     )
 
 
 def main() -> None:
-    parameters = read(sys.argv[1] if len(sys.argv) > 1 else "tiny", None)
+    parameters = read(sys.argv[1] if len(sys.argv) > 1 else "tiny")
     threads = parameters.recipe.machine.threads
     set_up(CPU, threads=threads, seed=0, deterministic=True, fixed_size=True)
     steps = {n: make(parameters, n) for n in sys.argv[2:] or ("scribble", "prn", "brn", "bpg")}

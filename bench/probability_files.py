@@ -1,6 +1,6 @@
 """Probability files against 8-bit PNGs by Pillow: `python -m bench.probability_files`.
 
-The same codes of the same classes, one picture below the other. Floor: the bytes of the kept
+The same codes of the same classes, one image below the other. Floor: the bytes of the kept
 classes, read once, at the bandwidth of a copy.
 """
 

@@ -24,7 +24,8 @@ from bench.measure import Row, in_turns, show
 from bpg.constants import IGNORE
 from bpg.opencv import cv2
 from bpg.propagation.graph_cut import expand
-from bpg.propagation.propagate import SMALLEST, UNIT, PropagationOptions, propagate
+from bpg.propagation.options import PropagationOptions
+from bpg.propagation.propagate import SMALLEST, UNIT, propagate
 
 CLASSES = 21
 ROUNDS = 5

@@ -2,8 +2,8 @@
 
 TAR is VOCtrainval_11-May-2012.tar, the official one or a sample in its layout. The published loss
 (rloss) sums the energy over the pairs of pixels of crops of 513x513, taken at half size, and
-divides by the number of pictures; ours divides by the sum of the affinities instead. So
-ours = published · (mean over pictures of the sum of the affinities), which is measured here.
+divides by the number of images; ours divides by the sum of the affinities instead. So
+ours = published · (mean over images of the sum of the affinities), which is measured here.
 """
 
 import io
@@ -34,12 +34,12 @@ def main() -> None:
             seconds = time.monotonic() - started
             print(f"{name}: {total:.3e}, {seconds:.1f} s", flush=True)
     mean, deviation = np.mean(sums), np.std(sums, ddof=1)
-    print(f"sum of the affinities: {mean:.3e} ± {deviation:.1e} ({len(sums)} pictures)")
+    print(f"sum of the affinities: {mean:.3e} ± {deviation:.1e} ({len(sums)} images)")
     print(f"published {PUBLISHED:g} is {PUBLISHED * mean:.3f} ± {PUBLISHED * deviation:.3f} here")
 
 
 def affinity_sum(picture: Image.Image) -> float:
-    """Sum of A over all pairs of the picture's middle square, at half size."""
+    """Sum of A over all pairs of the image's middle square, at half size."""
     scale = CROP / min(picture.size)
     size = [max(CROP, round(side * scale)) for side in picture.size]
     left, top = ((side - CROP) // 2 for side in size)

@@ -25,7 +25,7 @@ def main() -> None:
     torch.manual_seed(0)
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 97
     cells = (side - 1) // 8 + 1
-    scores = torch.randn(BATCH, CLASSES, side, side, requires_grad=True)
+    logits = torch.randn(BATCH, CLASSES, side, side, requires_grad=True)
     images = torch.rand(BATCH, 3, side, side) * 255
     labels = torch.full((BATCH, side, side), 255)
     valid = torch.ones(BATCH, side, side, dtype=torch.bool)
@@ -41,8 +41,8 @@ def main() -> None:
     }.items():
 
         def step(options: dict = options) -> None:
-            field = make_inputs(scores, images, labels, valid, features)
-            torch.autograd.grad(sum(regularise(options, field).values()), scores)
+            field = make_inputs(logits, images, labels, valid, features)
+            torch.autograd.grad(sum(regularise(options, field).values()), logits)
 
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             step()

@@ -1,7 +1,7 @@
 """A training step of ResNet-101 at 321 pixels: `python -m bench.resnet_step`.
 
 Against the loop as deeplab-pytorch has it (fp32, contiguous, four dilated convolutions, labels
-brought to the scores' size; without its three input scales), and BPG's step against the
+brought to the logits' size; without its three input scales), and BPG's step against the
 baseline's. Floor: three times the forward pass's multiply-accumulates at the rate of a large bf16
 matrix product.
 """
@@ -17,7 +17,6 @@ from bench.training_step import read
 from bpg.cost import affordable_batch, macs, peak_memory
 from bpg.devices import set_up
 from bpg.models.network import Network
-from bpg.variants import VARIANTS
 from pipeline.build import architecture
 from stages.cost import LABELLED
 
@@ -64,7 +63,7 @@ def textbook_step(batch: int, device: torch.device = CPU):
 
 
 def our_step(variant: str):
-    return make(read("paper", None), variant)
+    return make(read("paper"), variant)
 
 
 def rows() -> list[Row]:
@@ -73,7 +72,9 @@ def rows() -> list[Row]:
     baseline = our_step("scribble")
     ours, theirs = in_turns(baseline, textbook_step(batch), rounds=3)
     with torch.device("meta"):
-        forward = macs(Network(architecture(read("paper", None), VARIANTS["scribble"])), CROP)
+        forward = macs(
+            Network(architecture(read("paper"), read("paper").variants["scribble"])), CROP
+        )
     floor = 3 * batch * forward / matrix_rate(torch.bfloat16)
     found = [
         Row(

@@ -18,15 +18,13 @@ from statistics import median
 import numpy as np
 import torch
 
+from bench.training_step import read
 from bpg.data.masks import write_mask
 from bpg.models.network import Network
 from bpg.resumable import open_work
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bpg.training.optim import make_optimizer
-from bpg.variants import VARIANTS
-from pipeline.build import architecture, optimizer_options
-from pipeline.params import Dataset, Parameters, Recipe, Switches, read_section
-from pipeline.paths import ROOT
+from pipeline.build import architecture
 
 ROUNDS = 5
 IMAGES = 300
@@ -41,20 +39,11 @@ def seconds(work: Callable[[], object]) -> float:
     return median(times)
 
 
-def read(recipe: str) -> Parameters:
-    dataset = "shapes" if recipe == "tiny" else "voc"
-    return Parameters(
-        switches=read_section(ROOT / "params.yaml", Switches).model_copy(update={"recipe": recipe}),
-        dataset=read_section(ROOT / f"params/dataset/{dataset}.yaml", Dataset),
-        recipe=read_section(ROOT / f"params/recipe/{recipe}.yaml", Recipe),
-    )
-
-
 def checkpoints(folder: Path) -> None:
     for recipe in ("tiny", "small", "paper"):
         parameters = read(recipe)
-        network = Network(architecture(parameters, VARIANTS["bpg"]))
-        optimizer = make_optimizer(network, optimizer_options(parameters))
+        network = Network(architecture(parameters, parameters.variants["bpg"]))
+        optimizer = make_optimizer(network, parameters.recipe.training)
         for parameter in network.parameters():
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
@@ -68,7 +57,7 @@ def checkpoints(folder: Path) -> None:
                 os.fsync(file.fileno())
 
         lowest = seconds(floor)
-        fresh = make_optimizer(network, optimizer_options(parameters))
+        fresh = make_optimizer(network, parameters.recipe.training)
         loaded = seconds(lambda: load_checkpoint(path, network, fresh))  # noqa: B023
         every = parameters.recipe.machine.checkpoint_seconds
         print(

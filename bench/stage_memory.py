@@ -95,7 +95,7 @@ def checkout(folder: Path, images: int) -> None:
     for part in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / part, folder / part)
     # Two rows of the tables; warm start and round run beside them, for what they take.
-    unused = ("warm_up", "fine_tune", "fine_tune_boundary", "rounds")
+    unused = ("fine_tune", "fine_tune_boundary", "rounds")
     variants = {"train": ["scribble"], "train_boundary": ["bpg"], **{name: [] for name in unused}}
     variants["all"] = ["scribble", "bpg"]
     edit(folder / "params.yaml", {"variants": variants, "device": "cpu"})
@@ -105,7 +105,6 @@ def checkout(folder: Path, images: int) -> None:
     recipe = {
         "model.options": {**options, "stem_width": 8},
         "training.epochs": 2,  # one of them warm
-        "fine_tuning.warm_epochs": 1,
         "training.augmentation.crop": 65,
         "inference.scales": [1.0],
         "machine.cache": False,

@@ -7,31 +7,31 @@ says what the figures are. The data set's classes are VOC's for recipes small an
 """
 
 import sys
+from dataclasses import replace
 
-from bpg.variants import VARIANTS
-from pipeline.params import Dataset, Parameters, Recipe, Switches, read_section
+from bpg.models.options import Mixing
+from pipeline.params import Parameters, read_parameters
 from pipeline.paths import ROOT
 from stages.cost import measure_variants
 
 
-def read(recipe: str, mixing: str | None) -> Parameters:
+def read(recipe: str, mixing: Mixing | None = None) -> Parameters:
+    """Read a recipe with the data set that it is for."""
     dataset = "shapes" if recipe == "tiny" else "voc"
-    values = read_section(ROOT / f"params/recipe/{recipe}.yaml", Recipe).model_dump()
-    if mixing is not None:
-        values["model"]["prn"]["mixing"] = mixing
-    switches = read_section(ROOT / "params.yaml", Switches)
-    return Parameters(
-        switches=switches.model_copy(update={"recipe": recipe, "device": "auto"}),
-        dataset=read_section(ROOT / f"params/dataset/{dataset}.yaml", Dataset),
-        recipe=Recipe.model_validate(values),
-    )
+    parameters = read_parameters(ROOT, recipe=recipe, dataset=dataset, device="auto")
+    if mixing is None:
+        return parameters
+    model = parameters.recipe.model
+    model = model.model_copy(update={"prn": replace(model.prn, mixing=mixing)})
+    return replace(parameters, recipe=parameters.recipe.model_copy(update={"model": model}))
 
 
 def main() -> None:
     recipe = sys.argv[1] if len(sys.argv) > 1 else "tiny"
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 15
     parameters = read(recipe, sys.argv[3] if len(sys.argv) > 3 else None)
-    names = [name for name, variant in VARIANTS.items() if variant.supervision == "scribbles"]
+    variants = parameters.variants
+    names = [name for name in variants if variants[name].supervision == "scribbles"]
     print(f"measuring {len(names)} variants of recipe {recipe} ...", flush=True)
     rows = measure_variants(parameters, names, rounds)
     mixing = parameters.recipe.model.prn.mixing

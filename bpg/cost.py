@@ -62,7 +62,7 @@ def parameters_at_test(network: Network) -> int:
 
 
 def macs(network: nn.Module, size: int) -> int:
-    """Multiply-accumulates of one forward pass, in training mode, of one `size`×`size` picture.
+    """Multiply-accumulates of one forward pass, in training mode, of one `size`×`size` image.
 
     Exact, and the same everywhere: it follows from the shapes, and nothing is computed. Counted
     are convolutions (a padded border like any other pixel, but no tap of the ASPP that meets
@@ -218,7 +218,7 @@ def _wait() -> None:
 
 
 def affordable_batch(batch: int, crop: int, device: torch.device) -> int:
-    """Return `batch`, on the CPU at most what fills two pictures of 321×321 pixels; at least 1."""
+    """Return `batch`, on the CPU at most what fills two images of 321×321 pixels; at least 1."""
     return batch if device.type == "cuda" else max(1, min(batch, PIXELS_ON_CPU // crop**2))
 
 

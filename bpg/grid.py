@@ -11,7 +11,7 @@ def upsample(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
     In at least float32, autocast or not; the layout of the result is `channels_last`. Done by two
     small matrix products: on CUDA the backward pass of PyTorch's own enlargement does not repeat,
-    and at a DeepLab's scores of 13×13 this is three times as fast on a CPU.
+    and at a DeepLab's logits of 13×13 this is three times as fast on a CPU.
     """
     batch, channels, height, width = maps.shape
     device = maps.device.type

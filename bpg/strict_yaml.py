@@ -1,54 +1,50 @@
 """YAML files that people edit: what is wrong in them is named."""
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import yaml
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.events import AliasEvent
 
 from bpg.errors import BPGError
 
 FILE_LIMIT = 2**20
 """Larger files are refused unread: people write kilobytes."""
 
+Kind = TypeVar("Kind")
 
-class _Strict(yaml.SafeLoader):
-    """YAML's safe loader lets a second key overwrite the first; here it is an error.
 
-    So is an alias: nested ones make a few lines stand for billions.
-    """
+class _NoAliases(Composer):
+    """Nested aliases make a few lines stand for billions."""
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(problem="aliases are not read", problem_mark=mark)
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.parser.check_event(AliasEvent):
+            mark = self.parser.peek_event().start_mark
+            raise ComposerError(problem="aliases are not read", problem_mark=mark)
         return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    problem="a key must be a word", problem_mark=key.start_mark
-                )
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file; BPGError names the file and the line of what is wrong, a double key too."""
+    """Read a YAML file with DVC's own parser; a key that is given twice is an error.
+
+    Raises:
+        BPGError: It names the file and the line of what is wrong.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _NoAliases
     try:
         with path.open("rb") as file:
             data = file.read(FILE_LIMIT + 1)
         if len(data) > FILE_LIMIT:
             raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no parameter file")
-        return yaml.load(data.decode(), _Strict)  # noqa: S506
+        return yaml.load(data.decode())
     except OSError as error:
         raise BPGError(f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", "")
@@ -58,5 +54,47 @@ def read_yaml(path: Path) -> Any:
     except RecursionError as error:
         raise BPGError(f"{path}: nested too deeply") from error
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        # PyYAML's words for impossible dates, times and numbers.
+        # The parser's words for impossible dates, times and numbers.
         raise BPGError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def read_as(path: Path, kind: type[Kind], renamed: Mapping[str, str] | None = None) -> Kind:
+    """Read a YAML file as `kind`, which pydantic validates.
+
+    Args:
+        path: The file.
+        kind: What its content must be, such as a pydantic model.
+        renamed: {key with its sections, "a.b.c": what to say of it}, for keys that are no more.
+
+    Raises:
+        BPGError: It names the file and the key of what is wrong.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
+        raise BPGError(f"{path}: no such parameter file; there are: {known or 'none'}")
+    values = read_yaml(path)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise BPGError(f"{path}: {first_error(error, renamed or {})}") from error
+
+
+def first_error(error: ValidationError, renamed: Mapping[str, str] | None = None) -> str:
+    """Describe the first of the validation errors in one line, its key first."""
+    found = error.errors()
+    # A misspelt key is missing, too, under its right name: the user looks for what they wrote.
+    unknown = ("extra_forbidden", "unexpected_keyword_argument")
+    first = next((one for one in found if one["type"] in unknown), found[0])
+    *above, key = map(str, first["loc"] or ("",))
+    place = ".".join([*above, key])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in unknown:
+        missing = [str(one["loc"][-1]) for one in found if one["type"] == "missing"]
+        close = get_close_matches(key, missing, n=1)
+        message = f"unknown key; did you mean {close[0]}?" if close else "unknown key"
+        message = (renamed or {}).get(place, message)
+    elif first["type"] == "missing":
+        message = "missing key"
+    elif first["type"] != "value_error":
+        message = f"{message} (found {first['input']!r})"
+    return f"{place}: {message}" if place else message

@@ -1,155 +1,91 @@
-"""The rows of the paper's tables and their peers: what is trained on which supervision."""
+"""Variants: what is trained on which supervision, from which start, until when."""
 
-from pathlib import Path
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from math import floor
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from bpg.errors import BPGError
-from bpg.losses.options import Term
-from bpg.strict_yaml import read_yaml
-
-Stage = Literal[
-    "train",
-    "train_boundary",
-    "warm_up",
-    "fine_tune",
-    "fine_tune_boundary",
-    "train_propagated",
-]
+from bpg.losses.options import OPTIONS
+from bpg.options import Share
 
 
 class Variant(BaseModel):
-    """One way to train the network; a new ablation is one more entry in `variants.yaml`.
+    """One way to train the network.
 
     `supervision` is the label that cross-entropy sees: full masks, strokes, or strokes that a
     graph cut has propagated to all pixels. `prn` adds the Prediction Refinement Network; `brn`
     adds the Boundary Regression Network on foreground/background channels (C = 2) or on all
     class channels (C = K + 1). `regularisers` are further losses (`bpg.losses.regularisers`).
 
-    `start` names the variant whose network is gone on from; without one, training starts from the
-    backbone's published weights or from scratch. `warm_up` marks a variant that is there to be
-    started from. `rounds`: into how many equal parts the epochs after the warm-up are divided,
-    of which this variant takes one.
+    `init_from` names the variant that this one is fine-tuned from; without one, training starts
+    from the backbone's published weights or from scratch. `until` is the share of all epochs at
+    which this training ends; it begins where that of `init_from` ends.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-    label: str
     supervision: Literal["masks", "scribbles", "propagated"]
     prn: bool = False
     brn: Literal["foreground", "all_channels"] | None = None
-    regularisers: tuple[Term, ...] = ()
-    start: str | None = None
-    warm_up: bool = False
-    rounds: int = Field(default=1, ge=1)
+    regularisers: tuple[str, ...] = ()
+    init_from: str | None = None
+    until: Share = 1.0
 
     @model_validator(mode="after")
     def _agree(self) -> "Variant":
-        if self.start is None:
-            for needing in ("regularisers", "rounds"):
-                if needing in self.model_fields_set:
-                    raise ValueError(f"{needing} needs a start: such variants go on from another")
-            if self.supervision == "propagated":
-                raise ValueError("propagated labels need a start: a network propagates them")
-        elif self.warm_up:
-            raise ValueError("a warm-up has no start")
-        elif self.rounds > 1 and self.supervision != "propagated":
-            raise ValueError("rounds are for propagated labels: other losses take one part")
-        if self.supervision == "masks" and (self.brn or self.start):
-            raise ValueError("full masks go without brn and start")
-        if self.warm_up and (self.supervision != "scribbles" or self.brn):
-            raise ValueError("a warm-up is trained on scribbles alone, without brn")
+        for name in self.regularisers:
+            if name not in OPTIONS:
+                raise ValueError(f"regularisers: unknown {name!r}; known: {', '.join(OPTIONS)}")
         if len(set(self.regularisers)) < len(self.regularisers):
             raise ValueError("regularisers: one is listed twice")
+        if self.init_from is None:
+            if self.regularisers:
+                raise ValueError("regularisers need init_from: they are for fine-tuning")
+            if self.supervision == "propagated":
+                raise ValueError("propagated labels need init_from: a network propagates them")
+        if self.supervision == "masks" and (self.brn or self.init_from):
+            raise ValueError("full masks go without brn and init_from")
         if self.supervision == "propagated" and (self.brn or self.regularisers):
             raise ValueError("propagated labels go without brn and regularisers")
         return self
 
-    @property
-    def stage(self) -> Stage:
-        """The stage that trains it; they differ in what DVC lets them read."""
-        if self.supervision == "propagated":
-            return "train_propagated"
-        if self.warm_up:
-            return "warm_up"
-        if self.start is None:
-            return "train" if self.brn is None else "train_boundary"
-        return "fine_tune" if self.brn is None else "fine_tune_boundary"
 
-    def epochs(self, total: int, warm_up: int) -> int:
-        """How many of the `total` epochs it trains, when the warm-up takes `warm_up` of them.
-
-        Together with the variants that it goes on from, every variant trains `total` epochs.
-        BPGError where they cannot be divided into its rounds.
-        """
-        if self.warm_up:
-            return warm_up
-        if self.start is None:
-            return total
-        if warm_up >= total:
-            raise BPGError(
-                f"{self.name}: fine_tuning.warm_epochs ({warm_up}) leaves none of training.epochs "
-                f"({total})"
-            )
-        part, left = divmod(total - warm_up, self.rounds)
-        if left or part < 1:
-            raise BPGError(
-                f"{self.name}: the {total - warm_up} epochs after the warm-up cannot be divided "
-                f"into {self.rounds} rounds; change training.epochs or fine_tuning.warm_epochs"
-            )
-        return part
+Variants = Mapping[str, Variant]
 
 
-def read_variants(path: Path) -> dict[str, Variant]:
-    """Read {name: entry}; BPGError names the file, the entry and the key of what is wrong."""
-    entries = read_yaml(path)
-    if not isinstance(entries, dict):
-        raise BPGError(f"{path}: entries of the form NAME: {{ label: ..., ... }} are wanted")
-    found: dict[str, Variant] = {}
-    for name, entry in entries.items():
-        if isinstance(entry, dict) and "name" in entry:
-            raise BPGError(f"{path}: {name}.name: the entry's key is its name; leave this out")
-        try:
-            values = {**entry, "name": name} if isinstance(entry, dict) else entry
-            found[name] = Variant.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, (name, *first["loc"])))
-            message = first["msg"].removeprefix("Value error, ")
-            if first["type"] == "extra_forbidden":
-                message = f"unknown key; known: {', '.join(Variant.model_fields)}"
-            raise BPGError(f"{path}: {place}: {message}") from error
-    for variant in found.values():
-        started_from(variant, found, path)
-    return found
+def lineage(name: str, variants: Variants) -> list[str]:
+    """Return `name` and all that it is fine-tuned from, the first training first.
 
-
-def started_from(variant: Variant, variants: dict[str, Variant], path: Path) -> list[Variant]:
-    """Return the chain of variants that `variant` goes on from, the first one first.
-
-    BPGError, naming `path`, where one is missing, stands in a circle or is no warm-up.
+    Raises:
+        ValueError: A variant is missing, or leads back to itself, or ends no later than its start.
     """
-    chain: list[Variant] = []
-    name = variant.start
-    while name is not None:
-        if name not in variants:
-            raise BPGError(f"{path}: {variant.name}.start: unknown variant {name!r}")
-        if name == variant.name or variants[name] in chain:
-            raise BPGError(f"{path}: {variant.name}.start: leads back to itself")
-        chain.insert(0, variants[name])
-        name = variants[name].start
-    if chain and not chain[0].warm_up:
-        raise BPGError(f"{path}: {variant.name}.start: {chain[0].name} is no warm_up")
+    chain = [name]
+    while (start := variants[chain[0]].init_from) is not None:
+        if start not in variants:
+            raise ValueError(f"init_from: unknown variant {start!r}; known: {', '.join(variants)}")
+        if start in chain:
+            raise ValueError(f"init_from: {start!r} leads back to itself")
+        if variants[start].until >= variants[chain[0]].until:
+            raise ValueError(
+                f"until: {variants[chain[0]].until:g}, but {start!r}, which it is fine-tuned from, "
+                f"trains until {variants[start].until:g}"
+            )
+        chain.insert(0, start)
     return chain
 
 
-FILE = Path(__file__).with_suffix(".yaml")
-VARIANTS = read_variants(FILE)
+def epochs(name: str, variants: Variants, total: int) -> list[int]:
+    """Return how many of `total` epochs each training in the `lineage` of `name` takes.
 
+    They add up to `until` times `total`, rounded half up.
 
-def budget(variant: Variant, total: int, warm_up: int) -> list[int]:
-    """Return the epochs of each training that made `variant`, the shared warm-up first."""
-    chain = [*started_from(variant, VARIANTS, FILE), variant]
-    return [one.epochs(total, warm_up) for one in chain]
+    Raises:
+        ValueError: One of them has no epoch left, or as for `lineage`.
+    """
+    ends = [floor(variants[one].until * total + 0.5) for one in lineage(name, variants)]
+    parts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    if min(parts) < 1:
+        listed = " + ".join(map(str, parts))
+        raise ValueError(f"{name} would train {listed} epochs; raise training.epochs")
+    return parts

@@ -1,12 +1,11 @@
 """From parameters to the library's objects: a variant's network and objective."""
 
-from dataclasses import fields
+from dataclasses import asdict
 
 from bpg.devices import Execution, choose_bf16, choose_device, set_up
-from bpg.losses.options import OPTIONS
-from bpg.models.network import Architecture, BRNOptions, PRNOptions
+from bpg.models.network import Architecture
+from bpg.models.options import BRNArchitecture
 from bpg.training.objective import Objective
-from bpg.training.optim import OptimizerOptions
 from bpg.variants import Variant
 from pipeline.params import Parameters
 
@@ -16,17 +15,8 @@ def objective(parameters: Parameters, variant: Variant, boundary_weight: float) 
     sections = parameters.recipe.regularisers
     return Objective(
         boundary_weight,
-        {
-            term: OPTIONS[term](**getattr(sections, term).model_dump())
-            for term in variant.regularisers
-        },
+        {name: getattr(sections, name) for name in variant.regularisers},
     )
-
-
-def optimizer_options(parameters: Parameters) -> OptimizerOptions:
-    """Return the recipe's optimizer."""
-    names = {field.name for field in fields(OptimizerOptions)}
-    return OptimizerOptions(**parameters.recipe.training.model_dump(include=names))
 
 
 def start_execution(parameters: Parameters, seed: int) -> Execution:
@@ -53,6 +43,6 @@ def architecture(parameters: Parameters, variant: Variant) -> Architecture:
         backbone_options=model.options,
         frozen_norm=model.frozen_norm,
         aspp_rates=tuple(model.aspp_rates),
-        prn=PRNOptions(**model.prn.model_dump()) if variant.prn else None,
-        brn=BRNOptions(channels=variant.brn, **model.brn.model_dump()) if variant.brn else None,
+        prn=model.prn if variant.prn else None,
+        brn=BRNArchitecture(**asdict(model.brn), channels=variant.brn) if variant.brn else None,
     )

@@ -12,9 +12,9 @@ from typing import Any
 
 from bpg.resumable import tree_digest
 from bpg.strict_yaml import read_yaml
-from bpg.variants import VARIANTS
 from pipeline.params import Parameters
 from pipeline.paths import ROOT
+from pipeline.variants import stage_of
 
 # The code that runs, wherever the data are: here stand dvc.yaml, stages/, pipeline/ and bpg/.
 CODE = Path(__file__).parents[1]
@@ -47,19 +47,21 @@ def declared(
             "item.variant": variant,
             "item.seed": str(seed),
             "item.round.name": variant,
-            "item.round.start": str(VARIANTS[variant].start),
+            "item.round.init_from": str(parameters.variants[variant].init_from),
         }
 
     def fill(text: str) -> str:
         return re.sub(r"\$\{([\w.]+)\}", lambda match: names[match[1]], text)
 
-    entry = _entries()[stage if variant is None or stage != "train" else VARIANTS[variant].stage]
+    if stage == "train" and variant is not None:
+        stage = stage_of(parameters.variants[variant])
+    entry = _entries()[stage]
     files: dict[str, tuple[str, ...]] = {}
     for item in entry.get("params", []):
         # A plain word is a key of params.yaml.
         listed = item if isinstance(item, dict) else {"params.yaml": [item]}
         for file, keys in listed.items():
-            files[fill(file)] = (*files.get(fill(file), ()), *map(fill, keys))
+            files[fill(file)] = (*files.get(fill(file), ()), *map(fill, keys or ()))
     outputs = [*entry.get("outs", []), *entry.get("metrics", [])]
     return Declared(
         tuple(map(fill, entry["deps"])),
@@ -75,6 +77,8 @@ def fingerprint(found: Declared) -> dict[str, Any]:
         values = read_yaml(_place(file))
         for key in keys:
             result[f"{file}: {key}"] = _value(values, key)
+        if not keys:
+            result[file] = values
     for name in found.inputs:
         path = _place(name)
         # What a stage misses, it names itself, where it opens it.

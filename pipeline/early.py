@@ -1,12 +1,10 @@
-"""What happens before anything large is imported: threads, Ctrl-C, a mistake in the variants."""
+"""What happens before anything large is imported: threads, Ctrl-C."""
 
 import os
 import signal
 import sys
 import warnings
 from types import TracebackType
-
-from bpg.errors import BPGError
 
 # Read when PyTorch loads: idle threads sleep instead of spinning, which costs a factor of 2 to 15
 # wherever another job runs beside this one.
@@ -39,9 +37,3 @@ if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int
 
 # Of a stage that stops, joblib would report the tasks that it gave up; the stop has its own line.
 warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")
-
-# Every stage reads the variants, and a user edits their file: a mistake there is one line, too.
-try:
-    import bpg.variants  # noqa: F401
-except BPGError as error:
-    sys.exit(f"error: {error}")

@@ -25,9 +25,10 @@ from typing import IO, cast
 import joblib
 
 from bpg.errors import BPGError
-from bpg.variants import VARIANTS, budget
+from bpg.variants import epochs
 from pipeline.params import Parameters, read_parameters
 from pipeline.paths import ROOT
+from pipeline.variants import stage_of
 
 DVC = (sys.executable, "-m", "dvc")
 BEFORE = ("fetch", "prepare", "scribbles", "edges")
@@ -63,15 +64,15 @@ def plan(parameters: Parameters) -> list[Job]:
     jobs = []
     for seed in parameters.switches.seeds:
         for name in lists.trained():
-            variant = VARIANTS[name]
+            variant = parameters.variants[name]
             if name in rounds:
                 place = f"@round{rounds.index(name)}-{seed}"
                 stages = [f"propagate{place}", f"train_propagated{place}"]
             else:
-                stages = [f"{variant.stage}@{name}-{seed}"]
+                stages = [f"{stage_of(variant)}@{name}-{seed}"]
             if name in lists.all:
                 stages += [f"{stage}@{name}-{seed}" for stage in TEST]
-            start = None if variant.start is None else f"{variant.start} {seed}"
+            start = None if variant.init_from is None else f"{variant.init_from} {seed}"
             jobs.append(Job(f"{name} {seed}", tuple(stages), start, _work(parameters, name)))
     needed = {job.needs for job in jobs}
     return sorted(jobs, key=lambda job: (job.name not in needed, -job.work))
@@ -84,9 +85,9 @@ def stage_names(parameters: Parameters) -> set[str]:
 
 def _work(parameters: Parameters, name: str) -> int:
     """Epochs, times one for the baseline's step and one for each part or loss beside it."""
-    recipe, variant = parameters.recipe, VARIANTS[name]
-    epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)[-1]
-    return epochs * (1 + variant.prn + (variant.brn is not None) + len(variant.regularisers))
+    variant = parameters.variants[name]
+    own = epochs(name, parameters.variants, parameters.recipe.training.epochs)[-1]
+    return own * (1 + variant.prn + (variant.brn is not None) + len(variant.regularisers))
 
 
 def stale() -> set[str]:

@@ -13,9 +13,8 @@ from pathlib import Path
 import psutil
 
 from bpg.errors import BPGError
-from bpg.variants import VARIANTS
 from pipeline.early import leave_at_once
-from pipeline.params import read_parameters
+from pipeline.params import Parameters, read_parameters
 from pipeline.paths import ROOT
 from pipeline.resume import at_stage
 
@@ -31,8 +30,8 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
     started = time.monotonic()
     try:
         with _terminated_as_interrupted(), _ending_with_dvc(name):
-            arguments = _run_arguments(name) if of_run else _no_arguments(name)
             parameters = read_parameters(ROOT)
+            arguments = _run_arguments(name, parameters) if of_run else _no_arguments(name)
             with at_stage(name, parameters, *arguments):
                 work(parameters, *arguments)
     except BPGError as error:
@@ -122,13 +121,14 @@ def _no_arguments(name: str) -> tuple[()]:
     return ()
 
 
-def _run_arguments(name: str) -> tuple[str, int]:
+def _run_arguments(name: str, parameters: Parameters) -> tuple[str, int]:
     usage = f"usage: python -m stages.{name} VARIANT SEED"
     if len(sys.argv) != 3:
         raise BPGError(usage)
     variant, seed = sys.argv[1:]
-    if variant not in VARIANTS:
-        raise BPGError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}; {usage}")
+    if variant not in parameters.variants:
+        known = ", ".join(parameters.variants)
+        raise BPGError(f"unknown variant {variant!r}; known: {known}; {usage}")
     if not seed.isdecimal():
         raise BPGError(f"seed {seed!r} is not a whole number from 0; {usage}")
     return variant, int(seed)

@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 
 from bpg.data.ids import read_ids
 from bpg.evaluation.iou import read_counts
+from bpg.report.claims import Claim, check_claims, claim_notes, claims_table
+from bpg.report.columns import Table
 from bpg.report.costs import read_costs
-from bpg.report.differences import Difference, differences
-from bpg.report.evidence import boundary_table, cost_table, difference_notes, difference_table
-from bpg.report.gains import Gain, gains, gains_table
+from bpg.report.gains import Gain, gains_table, measure_gains
 from bpg.report.ranking import Ranked, rank, ranking_table
 from bpg.report.runs import Runs
-from bpg.report.tables import Setting, Table, table1, table2, table3
-from bpg.variants import VARIANTS, budget
+from bpg.report.setting import Setting
+from bpg.report.tables import boundary_table, cost_table, table1, table2, table3
+from bpg.variants import epochs
 from pipeline.params import Parameters
 from pipeline.paths import COSTS, data_layout, run_layout
 
@@ -32,13 +33,13 @@ def make_setting(parameters: Parameters) -> Setting:
         boundary_weight=switches.boundary_weight,
         edges=parameters.dataset.edges.source,
         budgets={name: _budget(parameters, name) for name in switches.variants.all},
+        labels=parameters.labels,
     )
 
 
 def _budget(parameters: Parameters, variant: str) -> str:
-    recipe = parameters.recipe
-    epochs = budget(VARIANTS[variant], recipe.training.epochs, recipe.fine_tuning.warm_epochs)
-    return " + ".join(map(str, epochs))
+    trained = epochs(variant, parameters.variants, parameters.recipe.training.epochs)
+    return " + ".join(map(str, trained))
 
 
 def read_all_counts(parameters: Parameters) -> dict[str, list[NDArray[np.int32]]]:
@@ -56,33 +57,35 @@ def read_all_counts(parameters: Parameters) -> dict[str, list[NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The paper's pairs, all rows with one, and the pairs that differ in one thing."""
+class Comparisons:
+    """The paper's pairs, every row with BPG, and the pairs that differ in one thing."""
 
-    differences: list[Difference]
+    claims: list[Claim]
     ranking: list[Ranked]
     gains: list[Gain]
 
 
-def compare(parameters: Parameters, runs: Runs) -> Evidence:
-    """Compare the runs' counts, pair by pair as the paper does, and rank them."""
+def compare_runs(parameters: Parameters, runs: Runs) -> Comparisons:
+    """Compare the runs' counts."""
     counts = read_all_counts(parameters)
-    return Evidence(differences(counts), rank(runs, counts), gains(counts))
+    return Comparisons(
+        check_claims(counts), rank(runs, counts), measure_gains(counts, parameters.variants)
+    )
 
 
-def make_tables(parameters: Parameters, runs: Runs, found: Evidence) -> list[Table]:
-    """Return the paper's Tables 1 to 3, with intervals as notes, and those of the evidence."""
+def make_tables(parameters: Parameters, runs: Runs, found: Comparisons) -> list[Table]:
+    """Return the paper's Tables 1 to 3, with intervals as notes, and those of the comparisons."""
     setting = make_setting(parameters)
-    first, second, third = (make(runs, setting) for make in (table1, table2, table3))
-    steps = difference_notes(found.differences, ("prn", "brn", "bpg"))
-    against = difference_notes(found.differences, ("bpg_all_channels",))
+    first, second = table1(runs, setting), table2(runs, setting)
+    steps = claim_notes(found.claims, ("prn", "brn", "bpg"), setting)
+    against = claim_notes(found.claims, ("bpg_all_channels",), setting)
     return [
         replace(first, notes=(*first.notes, *steps)),
         replace(second, notes=(*second.notes, *against)),
-        third,
+        table3(runs, setting, parameters.variants),
         ranking_table(found.ranking, runs, setting),
         gains_table(found.gains, setting),
-        difference_table(found.differences, setting),
+        claims_table(found.claims, setting),
         boundary_table(runs, setting),
-        cost_table(read_costs(COSTS)),
+        cost_table(read_costs(COSTS), setting),
     ]

@@ -5,8 +5,7 @@ import torch
 from bpg.cost import Cost, affordable_batch, measure
 from bpg.devices import precision
 from bpg.report.runs import write_rows
-from bpg.variants import VARIANTS
-from pipeline.build import architecture, objective, optimizer_options, start_execution
+from pipeline.build import architecture, objective, start_execution
 from pipeline.params import Parameters
 from pipeline.paths import RESULTS
 from pipeline.provenance import hardware
@@ -31,25 +30,25 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
     is cut down (`bpg.cost.affordable_batch`); the rows hold the batch that was used.
     """
     baseline = BASELINE if BASELINE in names else names[0]
-    training = parameters.recipe.training
+    training, variants = parameters.recipe.training, parameters.variants
     execution = start_execution(parameters, seed=0)
     device = execution.device
     crop = training.augmentation.crop
     batch_size = affordable_batch(training.batch_size, crop, device)
     costs = measure(
-        {name: architecture(parameters, VARIANTS[name]) for name in names},
+        {name: architecture(parameters, variants[name]) for name in names},
         baseline=baseline,
         labelled={
-            name: LABELLED if VARIANTS[name].supervision == "scribbles" else 1.0 for name in names
+            name: LABELLED if variants[name].supervision == "scribbles" else 1.0 for name in names
         },
         objectives={
-            name: objective(parameters, VARIANTS[name], boundary_weight=1.0) for name in names
+            name: objective(parameters, variants[name], boundary_weight=1.0) for name in names
         },
         rounds=rounds,
         batch_size=batch_size,
         crop=crop,
         execution=execution,
-        options=optimizer_options(parameters),
+        options=training,
     )
     setting = {
         "baseline": baseline,
@@ -70,7 +69,6 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
 def _row(item: Cost, reference: Cost) -> dict:
     return {
         "variant": item.variant,
-        "label": VARIANTS[item.variant].label,
         "parameters": item.parameters,
         "parameters_at_test": item.parameters_at_test,
         "macs": item.macs,

@@ -9,7 +9,8 @@ from tqdm import tqdm
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
 from bpg.errors import BPGError
-from bpg.inference.crf import CRFOptions, dense_crf
+from bpg.inference.crf import dense_crf
+from bpg.inference.options import CRFOptions
 from bpg.inference.probabilities import SUFFIX, read_probabilities
 from pipeline.params import Parameters
 from pipeline.paths import data_layout, run_layout
@@ -21,7 +22,7 @@ def crf(parameters: Parameters, variant: str, seed: int) -> None:
     """Write `runs/<variant>/<seed>/masks_crf`."""
     data = data_layout(parameters.switches.dataset)
     run = run_layout(variant, seed)
-    options = CRFOptions(**parameters.recipe.crf.model_dump())
+    options = parameters.recipe.crf
     names = read_ids(data.val)
     with unfinished("crf", parameters, variant, seed) as work:
         left = [name for name in names if not work.done(f"masks_crf/{name}.png")]

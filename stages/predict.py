@@ -36,7 +36,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
             probabilities = multiscale_probabilities(
                 network,
                 read_image(image_path(data.images, name)),
-                **parameters.recipe.inference.model_dump(),
+                parameters.recipe.inference,
                 device=device,
                 bf16=bf16,
             )

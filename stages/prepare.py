@@ -32,10 +32,10 @@ def prepare(parameters: Parameters) -> None:
                 scribbles=dataset.source.scribbles.name,
             )
         work.publish({"images": data.images, "masks": data.masks, "strokes": data.strokes})
-        # Last, so that a list never names a picture that is not there.
+        # Last, so that a list never names an image that is not there.
         for path, ids in ((data.train, train), (data.val, val)):
             write_text(path, "".join(f"{name}\n" for name in ids))
-    print(f"{len(train):,} training and {len(val):,} validation pictures")
+    print(f"{len(train):,} training and {len(val):,} validation images")
 
 
 if __name__ == "__main__":

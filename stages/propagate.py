@@ -12,11 +12,11 @@ from bpg.data.masks import image_path, read_image, read_mask, write_mask
 from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.errors import BPGError
 from bpg.inference.multiscale import multiscale_probabilities
+from bpg.inference.options import PLAIN
 from bpg.models.network import Network, load_network
-from bpg.propagation.propagate import PropagationOptions
+from bpg.propagation.options import PropagationOptions
 from bpg.propagation.propagate import propagate as propagate_strokes
 from bpg.resumable import Work
-from bpg.variants import VARIANTS
 from pipeline.params import Parameters
 from pipeline.paths import DataLayout, data_layout, run_layout
 from pipeline.provenance import rounding
@@ -25,12 +25,12 @@ from pipeline.run_stage import run_stage
 
 
 def propagate(parameters: Parameters, variant: str, seed: int) -> None:
-    """Write `runs/<variant>/<seed>/propagated`: a label for every pixel of the training pictures.
+    """Write `runs/<variant>/<seed>/propagated`: a label for every pixel of the training images.
 
-    The network is that of the variant which `variant` goes on from; it sees each picture once.
+    The network is that of the variant which this one is fine-tuned from; it sees each image once.
     """
-    start = VARIANTS[variant].start
-    if VARIANTS[variant].supervision != "propagated" or start is None:
+    start = parameters.variants[variant].init_from
+    if parameters.variants[variant].supervision != "propagated" or start is None:
         raise BPGError(f"{variant} is not trained on propagated labels")
     data = data_layout(parameters.switches.dataset)
     machine = parameters.recipe.machine
@@ -50,7 +50,7 @@ def _propagate(
     names = read_ids(data.train)
     left = [name for name in names if not work.done(f"propagated/{name}.png")]
     device = next(network.parameters()).device
-    options = PropagationOptions(**parameters.recipe.propagation.model_dump())
+    options = parameters.recipe.propagation
 
     def problems():
         for name in left:
@@ -61,7 +61,7 @@ def _propagate(
                 raise BPGError(f"{path}: not of its image's size; draw the scribbles anew")
             _check_labels(path, scribble, len(network.architecture.classes))
             probabilities = multiscale_probabilities(
-                network, image, scales=[1.0], flip=False, device=device, bf16=bf16
+                network, image, PLAIN, device=device, bf16=bf16
             )
             yield name, image, scribble, probabilities.float().cpu().numpy()
 

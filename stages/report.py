@@ -5,15 +5,15 @@ from typing import Any
 
 from bpg.atomic import whole_directory
 from bpg.data.ids import read_ids
-from bpg.report.charts import bar_chart, curve_chart, difference_chart, trimap_chart
-from bpg.report.differences import MEASURES
+from bpg.evaluation.comparison import MEASURES
+from bpg.evaluation.score import KINDS
+from bpg.report.charts import Bar, bar_chart, curve_chart, difference_chart, trimap_chart
+from bpg.report.claims import pair_label
 from bpg.report.examples import choose_images, rule
 from bpg.report.figures import figure1, figure4, figure5, figure6, propagated_figure
-from bpg.report.page import Picture, write_page
+from bpg.report.page import Figure, write_page
 from bpg.report.provenance import lines, read_records
-from bpg.report.ranking import bars
 from bpg.report.runs import Runs, gather_curves, read_runs
-from bpg.variants import VARIANTS
 from pipeline.params import Parameters
 from pipeline.paths import (
     PROVENANCE,
@@ -26,25 +26,25 @@ from pipeline.paths import (
     run_layout,
 )
 from pipeline.run_stage import run_stage
-from pipeline.tables import Evidence, compare, make_setting, make_tables
+from pipeline.tables import Comparisons, compare_runs, make_setting, make_tables
 
 ROWS = 6  # of Figures 4 and 6
 
 
 def report(parameters: Parameters) -> None:
-    """Write `results/report`: index.html and its pictures."""
+    """Write `results/report`: index.html and its images."""
     switches = parameters.switches
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
     made_with = lines(read_records(PROVENANCE, models(switches.variants.all, switches.seeds)))
-    found = compare(parameters, runs)
+    found = compare_runs(parameters, runs)
     with whole_directory(RESULTS / "report") as folder:
-        pictures = [*_grids(folder, parameters), *_charts(folder, parameters, runs, found)]
+        figures = [*_grids(folder, parameters), *_charts(folder, parameters, runs, found)]
         tables = make_tables(parameters, runs, found)
-        write_page(folder, make_setting(parameters), tables, pictures, made_with)
+        write_page(folder, make_setting(parameters), tables, figures, made_with)
     print(f"the page: {RESULTS / 'report' / 'index.html'}")
 
 
-def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
+def _grids(folder: Path, parameters: Parameters) -> list[Figure]:
     """Draw the paper's Figures 1, 4, 5 and 6, and ScribbleSup's labels."""
     switches = parameters.switches
     data = data_layout(switches.dataset)
@@ -58,47 +58,45 @@ def _grids(folder: Path, parameters: Parameters) -> list[Picture]:
     trained = read_ids(SAMPLES / "train.txt")
     ids = read_ids(data.val)
     rows = min(ROWS, len(ids))
-    # Other pictures in Figure 6 than in Figure 4; the same where there are too few for that.
+    # Other images in Figure 6 than in Figure 4; the same where there are too few for that.
     others = choose_images(ids, data.masks, rows, nth=1)
     nth = 1 if others else 0
     shown = choose_images(ids, data.masks, rows)
     samples = {**common, "samples": SAMPLES}
     predictions = {**common, "runs": RUNS, "seed": seed}
     figure1(folder / "figure1.png", trained, **samples, scribbles=data.scribbles)
-    figure4(folder / "figure4.png", shown, **predictions)
+    figure4(folder / "figure4.png", shown, **predictions, labels=parameters.labels)
     figure5(folder / "figure5.png", trained, **samples, edges=data.edges)
     figure6(folder / "figure6.png", others or shown, **predictions)
     runs = min(SAMPLE_IMAGES, len(read_ids(data.train)))
-    on_train = f"Training pictures, by rule: {rule(runs)}. Seed {seed}."
-    pictures = [
-        Picture("figure1.png", "Figure 1: what is learnt from what", on_train),
-        Picture(
+    on_train = f"Training images, by rule: {rule(runs)}. Seed {seed}."
+    figures = [
+        Figure("figure1.png", "Figure 1: what is learnt from what", on_train),
+        Figure(
             "figure4.png",
             "Figure 4: what each part adds",
-            f"Validation pictures, by rule: {rule(rows)}. Seed {seed}.",
+            f"Validation images, by rule: {rule(rows)}. Seed {seed}.",
         ),
-        Picture(
+        Figure(
             "figure5.png",
             "Figure 5: edge predictions of the two BRN settings",
             f"Edge label: {parameters.dataset.edges.source}. {on_train}",
         ),
-        Picture(
+        Figure(
             "figure6.png",
             "Figure 6: masks, baseline, BPG and CRF",
-            f"Validation pictures, by rule: {rule(rows, nth)}. Seed {seed}.",
+            f"Validation images, by rule: {rule(rows, nth)}. Seed {seed}.",
         ),
     ]
-    return pictures + _propagated(folder, parameters, trained, on_train)
+    return figures + _propagated(folder, parameters, trained, on_train)
 
 
-def _propagated(
-    folder: Path, parameters: Parameters, ids: list[str], caption: str
-) -> list[Picture]:
+def _propagated(folder: Path, parameters: Parameters, ids: list[str], caption: str) -> list[Figure]:
     """Draw the labels that ScribbleSup's rounds are trained on, if there are any."""
     switches = parameters.switches
     data = data_layout(switches.dataset)
     rounds = [
-        (VARIANTS[one.name].label, run_layout(one.name, switches.seeds[0]).propagated)
+        (parameters.labels[one.name], run_layout(one.name, switches.seeds[0]).propagated)
         for one in switches.variants.rounds
     ]
     if not rounds:
@@ -114,44 +112,56 @@ def _propagated(
     )
     title = "ScribbleSup: strokes propagated to all pixels"
     text = f"What each round's network is trained on. {caption}"
-    return [Picture("propagated.png", title, text)]
+    return [Figure("propagated.png", title, text)]
 
 
-def _charts(folder: Path, parameters: Parameters, runs: Runs, found: Evidence) -> list[Picture]:
+def _charts(folder: Path, parameters: Parameters, runs: Runs, found: Comparisons) -> list[Figure]:
     switches = parameters.switches
-    bar_chart(folder / "miou.png", runs)
+    setting, labels = make_setting(parameters), parameters.labels
+    bar_chart(folder / "miou.png", runs, labels)
     groups = {
         title: [
-            one for one in found.differences if one.measure == measure and one.value is not None
+            Bar(pair_label(one, setting), one.found, one.printed)
+            for one in found.claims
+            if one.measure == measure and one.found is not None
         ]
         for measure, title in MEASURES.items()
     }
-    pictures = [Picture("miou.png", "mIoU by variant", "Before and after the dense CRF.")]
+    figures = [Figure("miou.png", "mIoU by variant", "Before and after the dense CRF.")]
     if all(groups.values()):
-        difference_chart(folder / "differences.png", groups)
-        pictures.append(
-            Picture("differences.png", "What each step gains", "With 95 % intervals, in points.")
+        difference_chart(folder / "claims.png", groups)
+        figures.append(
+            Figure("claims.png", "What each step gains", "With 95 % intervals, in points.")
         )
     if len(found.ranking) > 1:
-        difference_chart(folder / "ranking.png", bars(found.ranking))
-        reference = VARIANTS[found.ranking[0].reference].label
-        pictures.append(
-            Picture(
+        against = {
+            f"mIoU, {'with' if kind == 'crf' else 'without'} CRF": [
+                Bar(setting.label(one.variant), one.differences[kind])
+                for one in found.ranking
+                if kind in one.differences
+            ]
+            for kind in KINDS
+        }
+        difference_chart(folder / "ranking.png", against)
+        reference = setting.label(found.ranking[0].reference)
+        figures.append(
+            Figure(
                 "ranking.png",
                 "The ranking",
                 f"Each variant's mIoU minus that of {reference}, with 95 % intervals, in points.",
             )
         )
-    trimap_chart(folder / "trimap.png", runs)
-    curve_chart(folder / "curves.png", gather_curves(RUNS, switches.variants.all, switches.seeds))
+    trimap_chart(folder / "trimap.png", runs, labels)
+    curves = gather_curves(RUNS, switches.variants.all, switches.seeds)
+    curve_chart(folder / "curves.png", curves, labels)
     return [
-        *pictures,
-        Picture(
+        *figures,
+        Figure(
             "trimap.png",
             "mIoU near the boundaries",
             "Over the pixels within so many pixels of a true boundary.",
         ),
-        Picture(
+        Figure(
             "curves.png",
             "Training",
             "By epoch, averaged over the seeds: loss = semantic + lambda * boundary + each "

@@ -1,6 +1,6 @@
-"""Run the first seed's networks on a few training pictures, for Figures 1 and 5.
+"""Run the first seed's networks on a few training images, for Figures 1 and 5.
 
-Only training pictures have strokes and HED maps to show beside the predictions.
+Only training images have strokes and HED maps to show beside the predictions.
 """
 
 from tqdm import tqdm
@@ -36,9 +36,8 @@ def samples(parameters: Parameters) -> None:
                     (folder / kind / variant).mkdir(parents=True)
             for name in chosen:
                 image = read_image(image_path(data.images, name))
-                inference = parameters.recipe.inference.model_dump()
                 probabilities = multiscale_probabilities(
-                    network, image, **inference, device=device, bf16=bf16
+                    network, image, parameters.recipe.inference, device=device, bf16=bf16
                 )
                 labels = probabilities.argmax(0).byte().cpu().numpy()
                 write_mask(folder / "masks" / variant / f"{name}.png", labels)

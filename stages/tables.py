@@ -1,7 +1,7 @@
 """Gather all runs into the small text results that git keeps."""
 
 from bpg.atomic import whole_directory, write_json, write_text
-from bpg.report.evidence import trimap_rows
+from bpg.report.columns import write_markdown, write_table
 from bpg.report.provenance import document, read_records
 from bpg.report.runs import (
     class_iou_rows,
@@ -9,14 +9,14 @@ from bpg.report.runs import (
     mean_curves,
     read_runs,
     summarise,
+    trimap_rows,
     write_rows,
 )
 from bpg.report.summary import summary
-from bpg.report.tables import write_markdown, write_table
 from pipeline.params import Parameters
 from pipeline.paths import COSTS, PROVENANCE, RESULTS, RUNS, models
 from pipeline.run_stage import run_stage
-from pipeline.tables import compare, make_setting, make_tables
+from pipeline.tables import compare_runs, make_setting, make_tables
 
 
 def tables(parameters: Parameters) -> None:
@@ -25,11 +25,11 @@ def tables(parameters: Parameters) -> None:
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
     records = read_records(PROVENANCE, models(switches.variants.all, switches.seeds))
     curves = mean_curves(gather_curves(RUNS, switches.variants.all, switches.seeds))
-    found = compare(parameters, runs)
+    found = compare_runs(parameters, runs)
     made = make_tables(parameters, runs, found)
     # All input is read: from here on a fault can only be the disk's.
     write_json(RESULTS / "metrics.json", summarise(runs))
-    text = summary(found.differences, found.ranking, runs, make_setting(parameters))
+    text = summary(found.claims, found.ranking, runs, make_setting(parameters))
     write_text(RESULTS / "summary.md", text)
     for table in made:
         if table.name == COSTS.stem:

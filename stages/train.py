@@ -4,14 +4,14 @@ from pathlib import Path
 
 from bpg.atomic import write_json
 from bpg.constants import MEAN
-from bpg.data.dataset import Augmentation, TrainingImages
+from bpg.data.dataset import TrainingImages
 from bpg.data.ids import read_ids
 from bpg.download.weights import BACKBONES
 from bpg.models.backbone import load_imagenet
 from bpg.models.network import Network, load_network, save_network
 from bpg.training.train import train
-from bpg.variants import VARIANTS, Variant, budget
-from pipeline.build import architecture, objective, optimizer_options, start_execution
+from bpg.variants import Variant, epochs
+from pipeline.build import architecture, objective, start_execution
 from pipeline.params import Parameters
 from pipeline.paths import RunLayout, backbone_folder, data_layout, run_layout
 from pipeline.provenance import file_provenance, provenance, rounding
@@ -24,7 +24,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
 
     Only a variant with a BRN reads the edge maps and lambda.
     """
-    variant = VARIANTS[name]
+    variant = parameters.variants[name]
     data = data_layout(parameters.switches.dataset)
     run = run_layout(name, seed)
     switches = parameters.switches
@@ -36,19 +36,19 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
     boundary_weight = switches.boundary_weight if variant.brn else 0.0
     with unfinished("train", parameters, name, seed, rounding=made_on) as work:
         network = Network(architecture(parameters, variant))
-        if variant.start is not None:
-            network.init_from(load_network(run_layout(variant.start, seed).model))
+        if variant.init_from is not None:
+            network.init_from(load_network(run_layout(variant.init_from, seed).model))
         elif recipe.model.weights:
             folder = backbone_folder(switches.recipe)
             load_imagenet(network.backbone, BACKBONES[recipe.model.weights].verified(folder))
-        epochs = budget(variant, recipe.training.epochs, recipe.fine_tuning.warm_epochs)
+        *before, own = epochs(name, parameters.variants, recipe.training.epochs)
         red, green, blue = (round(255 * mean) for mean in MEAN)
         images = TrainingImages(
             read_ids(data.train),
             data.images,
             _labels(variant, data.masks, data.scribbles, run),
             data.edges if variant.brn else None,
-            Augmentation(**recipe.training.augmentation.model_dump()),
+            recipe.training.augmentation,
             classes=len(parameters.dataset.classes),
             seed=seed,
             fill=(red, green, blue),
@@ -59,9 +59,9 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             images,
             run.curves,
             objective=objective(parameters, variant, boundary_weight),
-            options=optimizer_options(parameters),
-            epochs=epochs[-1],
-            first_epoch=sum(epochs[:-1]),
+            options=recipe.training,
+            epochs=own,
+            first_epoch=sum(before),
             batch_size=recipe.training.batch_size,
             execution=execution,
             num_workers=machine.num_workers,

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 from bpg.errors import BPGError
-from pipeline.params import Switches, read_section
+from bpg.strict_yaml import read_as
+from pipeline.params import Switches
 from pipeline.paths import RESULTS, ROOT
+from pipeline.variants import read_labels, read_variants
 from studies.results import write_study
 from studies.run import is_untracked, read_study, refuse_overlap, run_setting, with_changes
 
@@ -33,8 +35,10 @@ def main() -> None:
         raise BPGError(f"after the name only -S KEY=VALUE is understood; {usage}")
     if not (FOLDER / f"{name}.yaml").is_file():
         raise BPGError(f"unknown study {name!r}; {usage}")
-    study = read_study(FOLDER / f"{name}.yaml")
-    switches = with_changes(read_section(ROOT / "params.yaml", Switches), extra)
+    variants = read_variants(ROOT / "params/variants.yaml")
+    labels = read_labels(ROOT / "params/labels.yaml", variants)
+    study = read_study(FOLDER / f"{name}.yaml", variants)
+    switches = with_changes(read_as(ROOT / "params.yaml", Switches), extra)
     refuse_overlap(study, switches, extra)
     if is_untracked(ROOT / "dvc.lock"):
         print(
@@ -44,8 +48,8 @@ def main() -> None:
     found = {}
     for number, setting in enumerate(study.settings, start=1):
         print(f"{name} {setting} ({number} of {len(study.settings)})", flush=True)
-        found[setting] = run_setting(study, setting, f"{name}-{number}", switches, extra)
-    path = write_study(RESULTS / "studies", name, study, found, switches, extra)
+        found[setting] = run_setting(study, setting, f"{name}-{number}", switches, variants, extra)
+    path = write_study(RESULTS / "studies", name, study, found, switches, extra, labels)
     print(path.read_text(encoding="utf-8"))
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from bpg.atomic import write_text
 from bpg.report.charts import study_chart
 from bpg.report.runs import write_rows
-from bpg.variants import VARIANTS
 from pipeline.params import Switches
 from studies.run import Found, Study
 
@@ -27,6 +26,7 @@ def write_study(
     found: Mapping[str, Found],
     switches: Switches,
     extra: Sequence[str],
+    labels: Mapping[str, str],
 ) -> Path:
     """Write `folder`/NAME.{csv,md,png} from what the settings gave; return the table."""
     rows = [
@@ -40,9 +40,9 @@ def write_study(
         variant: [(row["miou"], row.get("miou_std")) for row in rows if row["variant"] == variant]
         for variant in study.variants
     }
-    study_chart(folder / f"{name}.png", study.title, list(study.settings), series)
+    study_chart(folder / f"{name}.png", study.title, list(study.settings), series, labels)
     path = folder / f"{name}.md"
-    write_text(path, _markdown(name, study, rows, found, switches, extra))
+    write_text(path, _markdown(name, study, rows, found, switches, extra, labels))
     return path
 
 
@@ -53,6 +53,7 @@ def _markdown(
     found: Mapping[str, Found],
     switches: Switches,
     extra: Sequence[str],
+    labels: Mapping[str, str],
 ) -> str:
     command = " ".join([f"python -m studies {name}", *(f"-S '{change}'" for change in extra)])
     seeds = f"seed {switches.seeds[0]}"
@@ -64,7 +65,7 @@ def _markdown(
         ["---", "---", *(["---:"] * len(MEASURES))],
     ]
     for row in rows:
-        label = VARIANTS[row["variant"]].label
+        label = labels[row["variant"]]
         lines.append([row["setting"], label, *(_show(row, key) for key in MEASURES)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (

@@ -5,16 +5,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 import yaml
 from dvc.api import metrics_show, read
 from dvc.exceptions import DvcException
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from bpg.errors import BPGError
-from bpg.variants import FILE, VARIANTS, Stage, Variant, started_from
-from pipeline.params import Section, Switches, read_section
+from bpg.strict_yaml import read_as
+from bpg.variants import Variants
+from pipeline.params import Section, Switches
+from pipeline.variants import make_lists
 
 Value = int | float | bool | str
 DVC = (sys.executable, "-m", "dvc")
@@ -38,18 +40,16 @@ class Study(Section):
     variants: Annotated[list[str], Field(min_length=1)]
     settings: Annotated[dict[str, dict[str, Value]], Field(min_length=2)]
 
-    @field_validator("variants")
-    @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in VARIANTS:
-                raise ValueError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
-        return names
 
-
-def read_study(path: Path) -> Study:
+def read_study(path: Path, variants: Variants) -> Study:
     """Read a study; BPGError names the file and the key of what is wrong."""
-    return read_section(path, Study)
+    study = read_as(path, Study)
+    for name in study.variants:
+        if name not in variants:
+            raise BPGError(
+                f"{path}: variants: unknown variant {name!r}; known: {', '.join(variants)}"
+            )
+    return study
 
 
 def with_changes(switches: Switches, extra: Sequence[str]) -> Switches:
@@ -71,16 +71,21 @@ def refuse_overlap(study: Study, switches: Switches, extra: Sequence[str]) -> No
     own = {
         change.partition("=")[0]
         for setting in study.settings
-        for change in overrides(study, setting, switches)
+        for change in _changes(study, setting, switches)
     }
     for change in extra:
         key = change.partition("=")[0]
-        if key in own or key == "variants":
+        if key in own or key.partition(".")[0] == "variants":
             raise BPGError(f"-S {change}: the study itself sets {key}; leave it out")
 
 
 def run_setting(
-    study: Study, setting: str, label: str, switches: Switches, extra: Sequence[str]
+    study: Study,
+    setting: str,
+    label: str,
+    switches: Switches,
+    variants: Variants,
+    extra: Sequence[str],
 ) -> Found:
     """Run one setting as the experiment `study-LABEL`; return what it wrote.
 
@@ -90,7 +95,7 @@ def run_setting(
     # An earlier experiment of this name is in the way; what it computed stays in the cache.
     subprocess.run([*DVC, "exp", "remove", "--quiet", name], capture_output=True, check=False)
     command = [*DVC, "exp", "run", "--temp", "--name", name]
-    for change in overrides(study, setting, switches) + list(extra):
+    for change in overrides(study, setting, switches, variants) + list(extra):
         command += ["--set-param", change]
     if subprocess.run([*command, "tables"], check=False).returncode:
         raise BPGError(f"the setting {setting!r} failed; see above. It was: {' '.join(command)}")
@@ -104,37 +109,29 @@ def is_untracked(path: Path) -> bool:
     return path.exists() and tracked.returncode != 0
 
 
-def overrides(study: Study, setting: str, switches: Switches) -> list[str]:
+def overrides(study: Study, setting: str, switches: Switches, variants: Variants) -> list[str]:
     """Return the setting as `dvc exp run -S` takes it, the study's variants included."""
+    lists = make_lists(study.variants, variants)
+    chosen = [f"variants.{key}={_hydra(listed)}" for key, listed in lists.items()]
+    return chosen + _changes(study, setting, switches)
+
+
+def _hydra(listed: list) -> str:
+    """Write a list as `-S` takes it: like JSON, but without quotation marks."""
+    return json.dumps(listed, separators=(",", ": ")).replace('"', "")
+
+
+def _changes(study: Study, setting: str, switches: Switches) -> list[str]:
     files = {
         "recipe": f"params/recipe/{switches.recipe}.yaml",
         "dataset": f"params/dataset/{switches.dataset}.yaml",
     }
-    lists = variant_lists(study.variants)
-    changes = [f"variants.{key}=[{','.join(entries)}]" for key, entries in lists.items()]
+    changes = []
     for key, value in study.settings[setting].items():
         file, _, inside = key.rpartition(":")
         place = f"{files[file]}:{inside}" if file else inside
         changes.append(f"{place}={json.dumps(value)}")
     return changes
-
-
-def variant_lists(rows: Sequence[str]) -> dict[str, list[str]]:
-    """Return the lists of params.yaml for the variants `rows`, as `-S` takes their entries.
-
-    What the rows go on from is trained, too, each once, and is no row.
-    """
-    lists: dict[str, list[str]] = {stage: [] for stage in get_args(Stage)}
-    trained: dict[str, Variant] = {}
-    for row in rows:
-        for one in (*started_from(VARIANTS[row], VARIANTS, FILE), VARIANTS[row]):
-            trained[one.name] = one
-    for one in trained.values():
-        round_of = one.stage == "train_propagated"
-        entry = f"{{name: {one.name}, start: {one.start}}}" if round_of else one.name
-        lists[one.stage].append(entry)
-    lists["rounds"] = lists.pop("train_propagated")
-    return lists | {"all": list(rows)}
 
 
 def read_experiment(name: str) -> Found:

@@ -15,10 +15,11 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from torchvision import models
 
 from bpg.evaluation.score import score
-from bpg.inference.crf import CRFOptions, dense_crf
+from bpg.inference.crf import dense_crf
 from bpg.models.backbone import load_imagenet
 from bpg.models.network import Architecture, Network
-from pipeline.params import Recipe, read_section
+from bpg.strict_yaml import read_as
+from pipeline.params import Recipe
 
 PAPER_RECIPE = Path(__file__).parents[1] / "params/recipe/paper.yaml"
 CLASSES = tuple("abcdefg")
@@ -37,12 +38,12 @@ def one_thread_and_seed():
 
 
 def pictures(batch: int, size: tuple[int, int]) -> torch.Tensor:
-    """Patches of random colours: noise would be averaged out on the way to the scores."""
+    """Patches of random colours: noise would be averaged out on the way to the logits."""
     return F.interpolate(255 * torch.rand(batch, 3, 5, 4), size=size)
 
 
 def published_trunk(name: str) -> nn.Module:
-    """torchvision's ResNet at stride 8, with statistics that let pictures through to the end."""
+    """torchvision's ResNet at stride 8, with statistics that let images through to the end."""
     trunk = getattr(models, name)(weights=None, replace_stride_with_dilation=[False, True, True])
     for module in trunk.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -114,12 +115,12 @@ def test_scores_equal_torchvisions_trunk_with_aspp_by_hand(name, suffix, size, t
     assert edges is None
     assert found.shape == expected.shape == (2, 7, *size)
     assert (found - expected).abs().max() <= 1e-4
-    # Scores that differ by picture and by pixel: otherwise 1e-4 would say little.
+    # Logits that differ by image and by pixel: otherwise 1e-4 would say little.
     assert expected.std(dim=(2, 3)).min() > 0.2
     assert (expected[0] - expected[1]).abs().mean() > 0.2
 
 
-# Scores against torchmetrics, from files that Pillow alone writes and reads
+# Logits against torchmetrics, from files that Pillow alone writes and reads
 
 
 def test_miou_of_files_equals_torchmetrics(tmp_path):
@@ -156,15 +157,15 @@ def test_miou_of_files_equals_torchmetrics(tmp_path):
 
 def test_crf_of_the_papers_recipe_agrees_with_the_published_calls():
     """DeepLab's constants and pydensecrf's own unary, as deeplab-pytorch has them."""
-    recipe = read_section(PAPER_RECIPE, Recipe)
+    recipe = read_as(PAPER_RECIPE, Recipe)
     rng = np.random.default_rng(7)
     image = np.full((45, 60, 3), 70)
     image[:, 25:] = (160, 120, 90)
     image = (image + rng.normal(0, 4, image.shape)).clip(0, 255).astype(np.uint8)
-    scores = rng.normal(0, 1, (4, 45, 60))
-    scores[1, :, :25] += 1
-    scores[2, :, 25:] += 1
-    probabilities = torch.tensor(scores).softmax(0).numpy().astype(np.float32)
+    logits = rng.normal(0, 1, (4, 45, 60))
+    logits[1, :, :25] += 1
+    logits[2, :, 25:] += 1
+    probabilities = torch.tensor(logits).softmax(0).numpy().astype(np.float32)
 
     crf = densecrf.DenseCRF2D(60, 45, 4)
     crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
@@ -172,7 +173,7 @@ def test_crf_of_the_papers_recipe_agrees_with_the_published_calls():
     crf.addPairwiseBilateral(sxy=67, srgb=3, rgbim=np.ascontiguousarray(image), compat=4)
     expected = np.array(crf.inference(10)).reshape(4, 45, 60).argmax(0)
 
-    options = CRFOptions(**recipe.crf.model_dump())
+    options = recipe.crf
     found = dense_crf(image, [0, 1, 2, 3], probabilities, options)
     assert (found == expected).mean() > 0.995
     assert (expected != probabilities.argmax(0)).mean() > 0.05, "the CRF must do something"

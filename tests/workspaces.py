@@ -27,6 +27,8 @@ from scipy.io import savemat
 
 from bpg.data.masks import PALETTE, read_mask
 from bpg.download import weights
+from bpg.variants import Variant
+from pipeline.variants import read_labels, read_variants
 
 ROOT = Path(__file__).parents[1]
 # The scripts are run from the repository root and installed nowhere; importlib mode adds no path.
@@ -48,7 +50,7 @@ DELETE = object()
 
 # These stages of dvc.yaml have one script.
 SCRIPTS = dict.fromkeys(
-    ("train_boundary", "warm_up", "fine_tune", "fine_tune_boundary", "train_propagated"), "train"
+    ("train_boundary", "fine_tune", "fine_tune_boundary", "train_propagated"), "train"
 )
 
 
@@ -84,7 +86,7 @@ def _copy(target: Path, parts: tuple[str, ...]) -> Path:
     return target
 
 
-TRAINED = ("train", "train_boundary", "warm_up", "fine_tune", "fine_tune_boundary", "rounds")
+TRAINED = ("train", "train_boundary", "fine_tune", "fine_tune_boundary", "rounds")
 
 
 def _variants(rows: list[str], **trained: list) -> dict[str, list]:
@@ -103,7 +105,6 @@ def _shrink(folder: Path) -> None:
     changes = {
         "model.options": {**options, "stem_type": "deep", "stem_width": 8},
         "training.epochs": 10,
-        "fine_tuning.warm_epochs": 4,
         "training.batch_size": 4,
         "training.lr": 0.01,
         "training.augmentation.crop": 65,
@@ -206,6 +207,18 @@ def checkout() -> Callable[[Path], Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def shipped() -> dict[str, Variant]:
+    """The variants of params/variants.yaml."""
+    return read_variants(ROOT / "params/variants.yaml")
+
+
+@pytest.fixture(scope="session")
+def shipped_labels(shipped) -> dict[str, str]:
+    """What they are called."""
+    return read_labels(ROOT / "params/labels.yaml", shipped)
+
+
 @pytest.fixture
 def parameter_files(tmp_path: Path) -> Path:
     """A folder with copies of the shipped parameter files."""
@@ -271,8 +284,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = _copy(tmp_path_factory.mktemp("finished"), PARAMETERS)
     _shrink(folder)
-    few = {"training.epochs": 3, "fine_tuning.warm_epochs": 1}
-    _edit(folder / "params/recipe/tiny.yaml", few)
+    _edit(folder / "params/recipe/tiny.yaml", {"training.epochs": 4})
     for name in ("prepare", "scribbles"):
         assert _call(folder, name).code == 0
     edges = folder / "data/shapes/edges"
@@ -283,7 +295,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for variant, train in (("scribble", "train"), ("bpg", "train_boundary")):
         for name in (train, "predict", "crf", "evaluate"):
             assert _call(folder, name, variant, "0").code == 0
-    assert _call(folder, "warm_up", "warm", "0").code == 0
+    assert _call(folder, "train", "warm", "0").code == 0
     assert _call(folder, "propagate", "scribblesup_1", "0").code == 0
     for name in ("cost", "samples", "tables"):
         assert _call(folder, name).code == 0
@@ -429,7 +441,6 @@ def voc(tmp_path: Path) -> Iterator[VOC]:
     variants = _variants(["scribble"], train=["scribble"])
     changes = {"dataset": "voc", "mirror": str(mirror.folder), "variants": variants}
     _edit(folder / "params.yaml", changes)
-    few = {"training.epochs": 2, "fine_tuning.warm_epochs": 1}
-    _edit(folder / "params/recipe/tiny.yaml", few)
+    _edit(folder / "params/recipe/tiny.yaml", {"training.epochs": 2})
     with mock.patch("bpg.download.weights.HED"):
         yield VOC(folder, mirror)

@@ -1,6 +1,5 @@
-"""Training pictures with their labels and edge maps, augmented."""
+"""Training images with their labels and edge maps, augmented."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,30 +9,21 @@ from torch.utils.data import Dataset
 
 from bpg.constants import IGNORE
 from bpg.data.masks import image_path, read_grey, read_image, read_mask
+from bpg.data.options import Augmentation
 from bpg.errors import BPGError
 from bpg.opencv import cv2
 
 _LONGEST = 32_766  # what OpenCV's warp takes
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Random scale in [low, high], a square crop of `crop` pixels, a flip in every other case."""
-
-    crop: int
-    low: float
-    high: float
-    flip: bool
-
-
 class TrainingImages(Dataset):
     """Items: image uint8 (c, c, 3), labels and edges uint8 (c, c), valid bool (c, c).
 
     c is the crop. Bytes, because that is what travels from the loading processes to the device;
-    255 is a certain edge. Outside the picture the image is the mean colour, the label 255, and
+    255 is a certain edge. Outside the image the image is the mean colour, the label 255, and
     `valid` False. Without an `edges` folder the edge map is zero. What is drawn for an item
     follows from (seed, epoch, item) alone, so that the number of loading processes changes nothing.
-    `cache` keeps the decoded pictures in memory.
+    `cache` keeps the decoded images in memory.
     """
 
     def __init__(
@@ -88,24 +78,24 @@ class TrainingImages(Dataset):
                     f"{other}: {plane.shape[1]}x{plane.shape[0]} pixels, its image {path.name} "
                     f"{image.shape[1]}x{image.shape[0]}; they must agree"
                 )
-        pictures = tuple(planes.values())
+        maps = tuple(planes.values())
         if self.cache is not None:
-            self.cache[index] = pictures
-        return pictures
+            self.cache[index] = maps
+        return maps
 
     def __getitem__(self, key: int) -> tuple[torch.Tensor, ...]:
         # The key carries the epoch, because loading processes hold copies of this object.
         epoch, index = divmod(key, len(self.ids))
         rng = np.random.default_rng([self.seed, epoch, index])
-        pictures = self._read(index)
+        maps = self._read(index)
         crop = self.augmentation.crop
         scale = rng.uniform(self.augmentation.low, self.augmentation.high)
         flip = self.augmentation.flip and rng.random() < 0.5
-        window = _window(rng, pictures[0].shape, scale, crop)
+        window = _window(rng, maps[0].shape, scale, crop)
         fills: tuple[int | tuple[int, int, int], ...] = (self.fill, IGNORE, 0)
         planes = [
             _warp(picture, window, crop, fill, flip=flip, nearest=number == 1)
-            for number, (picture, fill) in enumerate(zip(pictures, fills, strict=False))
+            for number, (picture, fill) in enumerate(zip(maps, fills, strict=False))
         ]
         edges = planes[2] if len(planes) > 2 else np.zeros((crop, crop), np.uint8)
         valid = np.zeros((crop, crop), bool)
@@ -132,7 +122,7 @@ class _Side(NamedTuple):
 def _window(
     rng: np.random.Generator, shape: tuple[int, ...], scale: float, crop: int
 ) -> tuple[_Side, _Side]:
-    """Choose what to cut from a image (height, width, ...): rows and columns."""
+    """Choose what to cut from an image (height, width, ...): rows and columns."""
     sides = []
     # The width is drawn first.
     for extent in (shape[1], shape[0]):

@@ -1,4 +1,4 @@
-"""Lists of picture names."""
+"""Lists of image names."""
 
 from pathlib import Path, PurePosixPath
 
@@ -9,7 +9,7 @@ FILE_LIMIT = 64 * 2**20
 
 
 def read_ids(path: Path) -> list[str]:
-    """Read a list of picture names, one a line.
+    """Read a list of image names, one a line.
 
     BPGError where it is missing, no text, empty, or has a name that is a path.
     """
@@ -24,8 +24,8 @@ def read_ids(path: Path) -> list[str]:
     if len(data) > FILE_LIMIT:
         raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no list of names")
     if not names:
-        raise BPGError(f"{path}: lists no picture")
+        raise BPGError(f"{path}: lists no image")
     for name in names:
         if name == ".." or "\0" in name or PurePosixPath(name).name != name:
-            raise BPGError(f"{path}: {name[:40]!r} is no picture's name")
+            raise BPGError(f"{path}: {name[:40]!r} is no image's name")
     return names

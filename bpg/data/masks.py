@@ -12,10 +12,10 @@ from bpg.errors import BPGError
 from bpg.opencv import cv2
 
 PIXEL_LIMIT = 40_000_000
-"""Pictures of more pixels are refused before they are decoded (VOC's have at most 0.25 million)."""
+"""Images of more pixels are refused before they are decoded (VOC's have at most 0.25 million)."""
 
 FILE_LIMIT = 200 * 2**20
-"""Files of more bytes are refused unread: a picture of PIXEL_LIMIT has fewer."""
+"""Files of more bytes are refused unread: an image of PIXEL_LIMIT has fewer."""
 
 # Pillow promises no closed list; a broken PNG may raise any of these.
 _BROKEN = (
@@ -108,7 +108,7 @@ def write_grey(path: Path, values: np.ndarray) -> None:
     long.
     """
     if values.dtype != np.uint8 or values.ndim != 2:
-        raise ValueError(f"a grey picture is uint8 (H, W), not {values.dtype} {values.shape}")
+        raise ValueError(f"a grey image is uint8 (H, W), not {values.dtype} {values.shape}")
     done, png = cv2.imencode(".png", values, _SMOOTH)
     if not done:
         raise BPGError(f"{path}: OpenCV cannot write a PNG of {values.shape} pixels")
@@ -154,7 +154,7 @@ def _read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
     if len(data) > FILE_LIMIT:
-        raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no picture")
+        raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no image")
     return data
 
 
@@ -164,7 +164,7 @@ def _open(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BPGError(f"{name}: {error}") from error
     except _BROKEN as error:
-        raise BPGError(f"{name}: no {' or '.join(formats)} picture, or cut off") from error
+        raise BPGError(f"{name}: no {' or '.join(formats)} image, or cut off") from error
     width, height = picture.size
     if width * height > PIXEL_LIMIT:
         raise BPGError(

@@ -19,7 +19,7 @@ _MATRIX, _COMPRESSED = 14, 15  # types of elements
 _STRUCT, _UINT8 = 2, 9  # classes of arrays
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4"}  # whole numbers, by element type
 _UNPACKED_LIMIT = PIXEL_LIMIT + 2**24
-"""Bytes of all unpacked variables: a mask of the largest picture, and outlines beside it."""
+"""Bytes of all unpacked variables: a mask of the largest image, and outlines beside it."""
 
 _ELEMENTS_LIMIT = 1000  # side by side, and fields of a struct; SBD's have five and three
 _AXES_LIMIT = 32

@@ -1,8 +1,8 @@
-"""The embedded data set: generated pictures with full masks and strokes, hard as scribbles are.
+"""The embedded data set: generated images with full masks and strokes, hard as scribbles are.
 
 Textured objects on textured ground (so HED's edges are noisy), told apart by texture with hue
 only a hint, in colours that they share with the ground (so colour alone separates nothing),
-with occlusion, thin limbs and holes. Everything follows from the seed and the picture's number.
+with occlusion, thin limbs and holes. Everything follows from the seed and the image's number.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True)
-class Picture:
+class Sample:
     """image uint8 (H, W, 3) RGB; mask uint8 (H, W) in 0..6; its strokes."""
 
     image: np.ndarray
@@ -42,8 +42,8 @@ def prepare_shapes(
 ) -> tuple[list[str], list[str]]:
     """Draw `images`, `masks` and `strokes` (training only) into the work; return both id lists.
 
-    `size` is a picture's side in pixels; `train` and `val` are numbers of pictures. Another
-    `seed` is another draw from the same distribution. Pictures that the work has are not drawn
+    `size` is an image's side in pixels; `train` and `val` are numbers of images. Another
+    `seed` is another draw from the same distribution. Images that the work has are not drawn
     again; raises OSError where they can't be written.
     """
     splits = {"train": train, "val": val}
@@ -61,7 +61,7 @@ def prepare_shapes(
 
 
 def _write(files: list[str], paths: list[Path], seed: list[int], size: int) -> list[str]:
-    picture = draw_picture(seed, size)
+    picture = draw_sample(seed, size)
     Image.fromarray(picture.image).save(paths[0], compress_level=4)
     write_mask(paths[1], picture.mask)
     if len(paths) > 2:
@@ -69,8 +69,8 @@ def _write(files: list[str], paths: list[Path], seed: list[int], size: int) -> l
     return files
 
 
-def draw_picture(seed: list[int], size: int) -> Picture:
-    """Draw one picture: ground, then one to three objects on top of each other, light, noise.
+def draw_sample(seed: list[int], size: int) -> Sample:
+    """Draw one image: ground, then one to three objects on top of each other, light, noise.
 
     `seed` is what NumPy's generator takes, here (draw, split, number); `size` the side in pixels.
     Bodies are 0.28 to 0.48 of the side across (27 to 46 of 96 pixels), limbs 3 to 5 pixels wide.
@@ -98,7 +98,7 @@ def draw_picture(seed: list[int], size: int) -> Picture:
         for number, label in enumerate(labels)
         for stroke in _strokes(rng, instances == number, CLASSES[label])
     )
-    return Picture(
+    return Sample(
         (image.clip(0, 1) * 255).round().astype(np.uint8), mask, Strokes(size, size, strokes)
     )
 
@@ -172,7 +172,7 @@ def _silhouette(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nda
 
 
 def _colours(rng: np.random.Generator, canvas: np.ndarray, label: int) -> np.ndarray:
-    """Two colours out of the picture itself, drawn apart in brightness, with a hint of hue."""
+    """Two colours out of the image itself, drawn apart in brightness, with a hint of hue."""
     rows, columns = rng.integers(0, canvas.shape[0], (2, 2))
     angle = 2 * np.pi * (label - 1) / (len(CLASSES) - 1)
     hue = 0.5 + 0.5 * np.cos(angle + np.array([0, -2, 2]) * np.pi / 3)
@@ -211,7 +211,7 @@ def _surface(
 
 
 def _light(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Illumination that falls off across the picture by up to 30 % to either side."""
+    """Illumination that falls off across the image by up to 30 % to either side."""
     rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     return 1 + rng.uniform(0, 0.3) * (rows * np.cos(angle) + columns * np.sin(angle)) / 1.4

@@ -41,11 +41,11 @@ def true_edges(mask: np.ndarray) -> np.ndarray:
 
 
 def shuffled(ids: Sequence[str], seed: int = 0) -> dict[str, str]:
-    """Return {picture: the picture that gets its map}: another one, each once, by chance."""
+    """Return {image: the image that gets its map}: another one, each once, by chance."""
     order = np.random.default_rng(seed).permutation(len(ids))
     return {ids[a]: ids[b] for a, b in zip(order, np.roll(order, 1), strict=True)}
 
 
 def fit(edge: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch an edge map uint8 (H, W) to the (width, height) of another picture."""
+    """Stretch an edge map uint8 (H, W) to the (width, height) of another image."""
     return np.asarray(Image.fromarray(edge).resize(size, Image.Resampling.BILINEAR))

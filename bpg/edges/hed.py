@@ -57,15 +57,15 @@ class HED(nn.Module):
 
         Returns:
             (N, 1, H, W) float32, 0..1 (Y_fuse of Section 3.2, without the average over the side
-            outputs). Under autocast the scores are still upsampled and fused in float32.
+            outputs). Under autocast the sides are still upsampled and fused in float32.
         """
         features = (images - self.mean).flip(1)  # the trunk was trained on BGR
-        scores = []
+        sides = []
         for block, side in zip(self.blocks, self.sides, strict=True):
             features = block(features)
-            scores.append(F.interpolate(side(features).float(), images.shape[-2:], mode="bilinear"))
+            sides.append(F.interpolate(side(features).float(), images.shape[-2:], mode="bilinear"))
         with torch.autocast(images.device.type, enabled=False):
-            return self.fuse(torch.cat(scores, 1)).sigmoid()
+            return self.fuse(torch.cat(sides, 1)).sigmoid()
 
     def convolutions(self) -> dict[str, nn.Conv2d]:
         """Return the convolutions by their names in the Keras file."""
@@ -118,9 +118,9 @@ def edge_map(
         model: as `load_hed` returns it, moved to a device or not.
         image: (H, W, 3) uint8 RGB.
         upscale: enlarge the image this many times (bicubically) before the detection and average
-            the result over squares of that side. HED was trained on pictures of 321 x 481 and
-            draws lines some 5 pixels wide: too wide for a picture of 96 x 96. On the reference
-            picture at a quarter of its size, the correlation with the authors' map rises from
+            the result over squares of that side. HED was trained on images of 321 x 481 and
+            draws lines some 5 pixels wide: too wide for an image of 96 x 96. On the reference
+            image at a quarter of its size, the correlation with the authors' map rises from
             0.54 to 0.77 (2) and 0.87 (4).
         precision: `bf16` runs the convolutions under autocast, about twice as fast on a CPU with
             bf16 instructions; the map then differs by a few of the 255 levels.

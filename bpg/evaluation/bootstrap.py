@@ -30,6 +30,11 @@ class Difference:
     high: float
     std: float | None
 
+    @property
+    def side(self) -> int:
+        """The side of 0 on which the whole interval lies: 1, -1, or 0 where it contains 0."""
+        return (self.low > 0) - (self.high < 0)
+
 
 def paired_bootstrap(
     first: NDArray[np.integer],

@@ -69,7 +69,7 @@ def boundary_counts(
 
     Boundary IoU (Cheng et al., CVPR 2021): of each class's mask, only the pixels within
     d = max(1, round(`ratio` x image diagonal)) of the mask's own contour count, in chessboard
-    distance; as in the authors' code, the picture's frame is contour. `truth` and `prediction`
+    distance; as in the authors' code, the image's frame is contour. `truth` and `prediction`
     are labels (H, W) as in `confusion_matrix`, and BPGError as there. Add the counts of all
     images before dividing, as for mIoU.
 
@@ -120,7 +120,7 @@ def trimap_counts(
 
     Entry r - 1 has the scored pixels whose Euclidean distance to the nearest pixel of another
     label in `truth` is at most r, for r = 1..`radii`. 255 is another label, since VOC's ring of
-    it is where the boundaries are; the picture's frame is none. An image of one label has no
+    it is where the boundaries are; the image's frame is none. An image of one label has no
     such pixel. Labels (H, W) and errors as in `confusion_matrix`. The measure of Kohli et al.
     (IJCV 2009) and DeepLab (Chen et al., PAMI 2018); as for mIoU, add the images' counts first.
 
@@ -190,7 +190,7 @@ def _labels_apart(truth: NDArray[np.uint8]) -> list[list[int]]:
         meet = one != other
         touch[one[meet], other[meet]] = True
     touch |= touch.T
-    # A label that touches none is alone in the picture.
+    # A label that touches none is alone in the image.
     present = np.flatnonzero(touch.any(axis=0)) if touch.any() else np.unique(truth)
     groups: list[list[int]] = []
     for label in present[present != IGNORE].tolist():
@@ -216,7 +216,7 @@ def _nearest_labelled(labelled: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ND
     """Return the flat indices of the pixels not labelled, and of the labelled one nearest to each.
 
     At least one must be labelled. Of equally near pixels it is the one that SciPy's transform
-    takes. That transform goes through the whole picture and takes several times as long.
+    takes. That transform goes through the whole image and takes several times as long.
     """
     width = labelled.shape[1]
     wide = width + 2 * _REACH

@@ -1,40 +1,15 @@
 """Fully connected CRF (Krähenbühl and Koltun, NIPS 2011); its mean field is `mean_field.cpp`."""
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bpg.compiled import compiled
 from bpg.errors import BPGError
+from bpg.inference.options import CRFOptions
 
 _SOURCE = Path(__file__).parent / "mean_field.cpp"
 
-
-@dataclass(frozen=True)
-class CRFOptions:
-    """Mean-field iterations; Gaussian weight and deviation (px); bilateral ones (px, 0..255)."""
-
-    iterations: int
-    gaussian_weight: float
-    gaussian_xy: float
-    bilateral_weight: float
-    bilateral_xy: float
-    bilateral_rgb: float
-
-    def __post_init__(self) -> None:
-        """ValueError for what the compiled part must not see: it checks nothing of it."""
-        weights = self.gaussian_weight, self.bilateral_weight
-        deviations = self.gaussian_xy, self.bilateral_xy, self.bilateral_rgb
-        if not all(map(math.isfinite, (*weights, *deviations))):
-            raise ValueError(f"not finite: {self}")
-        if self.iterations < 0 or min(weights) < 0 or min(deviations) < SMALLEST:
-            raise ValueError(f"iterations and weights from 0, deviations from {SMALLEST}: {self}")
-
-
-SMALLEST = 1e-6
-"""Smallest deviation: smaller ones are nothing in single precision."""
 
 FLOOR = 0.05
 """A class that stays under this everywhere and wins nowhere is left out of the later iterations.

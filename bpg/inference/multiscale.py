@@ -1,11 +1,10 @@
 """What a network sees in an image: classes over scales and flips (section 4.1), edges."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bpg.inference.options import InferenceOptions
 from bpg.models.network import Network
 
 
@@ -13,38 +12,37 @@ from bpg.models.network import Network
 def multiscale_probabilities(
     network: Network,
     image: np.ndarray,
+    options: InferenceOptions,
     *,
-    scales: Sequence[float],
-    flip: bool,
     device: torch.device,
     bf16: bool,
 ) -> torch.Tensor:
     """Return class probabilities float (K+1, H, W) of an image uint8 (H, W, 3).
 
-    The picture is run at each of `scales`, with its mirror image where `flip`; the scores are
+    The image is run at each scale, with its mirror image where `options.flip`; the logits are
     brought to the original size, turned into probabilities and averaged.
     """
     pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None].float()
     size = pixels.shape[2:]
     total = torch.zeros((), device=device)
-    for scale in scales:
+    for scale in options.scales:
         scaled_size = [max(1, round(extent * scale)) for extent in size]
         scaled = pixels
         if scaled_size != list(size):
             scaled = F.interpolate(
                 pixels, scaled_size, mode="bilinear", align_corners=False, antialias=scale < 1
             )
-        if flip:
+        if options.flip:
             scaled = torch.cat([scaled, scaled.flip(3)])
         scaled = scaled.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            scores = network(scaled).scores
-        scores = F.interpolate(scores.float(), size, mode="bilinear", align_corners=False)
-        probabilities = scores.softmax(dim=1)
-        if flip:
+            logits = network(scaled).logits
+        logits = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+        probabilities = logits.softmax(dim=1)
+        if options.flip:
             probabilities[1] = probabilities[1].flip(2)
         total = total + probabilities.mean(0)
-    return total / len(scales)
+    return total / len(options.scales)
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """Probability files: the classes that can win somewhere, in eight bits, compressed.
 
-A VOC picture of 500x375 pixels with 21 classes is 15.8 MB as float32. Kept are the classes that
+A VOC image of 500x375 pixels with 21 classes is 15.8 MB as float32. Kept are the classes that
 reach `FLOOR` somewhere (3 to 5 as a rule), as 255·sqrt(p): the square root spends the eight bits
 on small probabilities, which is where the CRF's -log p is sensitive. What is stored is each
 code's difference from what its three neighbours above and to the left continue to, in Zstandard:
@@ -27,7 +27,7 @@ _MAGIC = b"BPGP"
 _HEADER = struct.Struct("<4sBBII")
 _SIZE_LIMIT = 2**30
 """No file holds more bytes, and one that claims to is refused unread: 26 classes of the largest
-picture."""
+image."""
 
 
 def write_probabilities(path: Path, probabilities: np.ndarray) -> None:

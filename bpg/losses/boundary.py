@@ -22,7 +22,7 @@ def boundary_loss(
     Shapes as in `squared_error`. Eq. 2 and 3 print sums over different sets of pixels, so that
     their balance would hang on how much is labelled. Here each sum is divided by the amount of
     its own supervision: cross-entropy by the labelled pixels, the squared error by the edge
-    mass. Predicting no edge at all then costs at most 1, whatever the picture, and `lambda` = 1
+    mass. Predicting no edge at all then costs at most 1, whatever the image, and `lambda` = 1
     keeps its meaning from data set to data set. Beside a plain mean this weighs 1 / mean(edges)
     times more: about 3.5, HED's maps averaging 0.28 to 0.29 (`docs/method.md`). 0-d float32.
     """

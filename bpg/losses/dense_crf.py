@@ -11,7 +11,7 @@ def dense_crf_loss(inputs: Inputs, affinity: Affinity) -> torch.Tensor:
     """Return the relaxed Potts energy as a share: sum_k S_k' A (1 - S_k) / 1' A 1, in 0..1.
 
     `affinity` is `dense_affinity` of `inputs`. The published loss is the energy's sum over the
-    pairs of pixels, divided by the number of pictures; it grows with the square of the size.
+    pairs of pixels, divided by the number of images; it grows with the square of the size.
     Here the batch's sum is divided by its number of pairs, each counted by its affinity: two
     pixels drawn by affinity get different labels with this probability. So a weight keeps its
     meaning whatever crop, batch and reduction; `docs/peers.md` converts the published one.

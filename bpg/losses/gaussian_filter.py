@@ -33,7 +33,7 @@ def pixel_features(images: torch.Tensor, *, xy: float, rgb: float, spacing: int)
 
 
 def gaussian_sums(features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Return maps·A (N, C, P), with A_ij = exp(-|f_i - f_j|² / 2) within each picture.
+    """Return maps·A (N, C, P), with A_ij = exp(-|f_i - f_j|² / 2) within each image.
 
     features (N, F, P), maps (N, C, P). Every pair counts, each pixel with itself too; nothing is
     approximated, but for exponents under `LEAST`, which count as that. Of the P·P matrix one tile

@@ -46,7 +46,7 @@ class Inputs:
 
 
 def make_inputs(
-    scores: torch.Tensor,
+    logits: torch.Tensor,
     images: torch.Tensor,
     labels: torch.Tensor,
     valid: torch.Tensor,
@@ -54,11 +54,11 @@ def make_inputs(
 ) -> Inputs:
     """Return the full-size inputs of a training step.
 
-    scores (N, K+1, H, W); images (N, 3, H, W), RGB, 0..255; labels (N, H, W), 255 unlabelled;
+    logits (N, K+1, H, W); images (N, 3, H, W), RGB, 0..255; labels (N, H, W), 255 unlabelled;
     valid (N, H, W) bool; features (N, F, h, w). H and W must be of the form 8n+1.
     """
     return Inputs(
-        scores.float().softmax(dim=1),
+        logits.float().softmax(dim=1),
         images,
         valid,
         valid & (labels == IGNORE),

@@ -6,26 +6,26 @@ from bpg.losses.affinity import Affinity
 from bpg.losses.gaussian_filter import closed_form
 from bpg.losses.inputs import Inputs
 
-# A class with less than this share of a picture's affinity has no segment there to be cut off.
+# A class with less than this share of an image's affinity has no segment there to be cut off.
 SMALLEST = 1e-6
 
 
 def normalized_cut_loss(inputs: Inputs, affinity: Affinity) -> torch.Tensor:
-    """Return the pictures' mean of sum_k S_k' A (1 - S_k) / d' S_k, in 0..K+1; d = A 1.
+    """Return the images' mean of sum_k S_k' A (1 - S_k) / d' S_k, in 0..K+1; d = A 1.
 
     `affinity` is `dense_affinity` of `inputs`. Numerator and denominator grow alike, so a weight
-    keeps its meaning whatever crop, batch and reduction. Pictures without a valid pixel do not
-    count. 0-d; with u = A S and q_k = d' S_k the derivative of a picture's term by S_k is
+    keeps its meaning whatever crop, batch and reduction. Images without a valid pixel do not
+    count. 0-d; with u = A S and q_k = d' S_k the derivative of an image's term by S_k is
     (S_k' u_k) d / q_k² - 2 u_k / q_k.
     """
     s, sums, degrees = affinity.probabilities, affinity.sums, affinity.degrees
     volume = degrees.sum(dim=2, keepdim=True)  # N, 1, 1
-    pictures = (volume > 0).sum().clamp(min=1)
+    images = (volume > 0).sum().clamp(min=1)
     within = (s * sums).sum(dim=2, keepdim=True)  # N, K+1, 1
     segment = (degrees * s).sum(dim=2, keepdim=True)
     counted = segment > SMALLEST * volume
     segment = segment.where(counted, 1)
-    value = (1 - within / segment).where(counted, 0).sum() / pictures
+    value = (1 - within / segment).where(counted, 0).sum() / images
     gradient = within * degrees / segment.square() - 2 * sums / segment
-    gradient = gradient.where(counted, 0) / pictures
+    gradient = gradient.where(counted, 0) / images
     return closed_form(inputs.probabilities, value, gradient.view_as(inputs.probabilities))

@@ -6,17 +6,17 @@ import torch.nn.functional as F
 from bpg.constants import IGNORE
 
 
-def partial_cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def partial_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy averaged over the labelled pixels of the batch; 0 where there are none.
 
-    scores (N, K+1, H, W); labels (N, H, W) in 0..K, 255 unlabelled. Eq. 2 prints a sum; dividing
+    logits (N, K+1, H, W); labels (N, H, W) in 0..K, 255 unlabelled. Eq. 2 prints a sum; dividing
     by its number of pixels keeps the learning rate's meaning whatever the crop or batch. Returns
     a 0-d float32.
     """
     # A view, where the layout is channels_last. The 1-D form repeats on CUDA; the 2-D one does not.
-    pixels = scores.permute(0, 2, 3, 1).flatten(0, 2)
+    pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)
     labels = labels.flatten()
-    if scores.device.type == "cpu":
+    if logits.device.type == "cpu":
         return _over_labelled(pixels, labels)
     return _over_all(pixels, labels)
 

@@ -9,11 +9,11 @@ from bpg.losses.dense_crf import dense_crf_loss
 from bpg.losses.gated_crf import gated_crf_loss
 from bpg.losses.inputs import Inputs
 from bpg.losses.normalized_cut import normalized_cut_loss
-from bpg.losses.options import DenseOptions, GatedOptions, Options, Term, TreeOptions
+from bpg.losses.options import DenseOptions, GatedOptions, Options, TreeOptions
 from bpg.losses.tree_energy import tree_energy_loss
 
 
-def regularise(options: Mapping[Term, Options], inputs: Inputs) -> dict[Term, torch.Tensor]:
+def regularise(options: Mapping[str, Options], inputs: Inputs) -> dict[str, torch.Tensor]:
     """Return the value of each term of `options` (0-d, without its weight) for full-size inputs.
 
     Terms that ask for the same affinities share them.
@@ -33,7 +33,7 @@ def regularise(options: Mapping[Term, Options], inputs: Inputs) -> dict[Term, to
             affinities[key] = dense_affinity(grid, xy=chosen.xy, rgb=chosen.rgb)
         return affinities[key]
 
-    values: dict[Term, torch.Tensor] = {}
+    values: dict[str, torch.Tensor] = {}
     for term, chosen in options.items():
         grid = reduced(chosen.reduction)
         match term, chosen:

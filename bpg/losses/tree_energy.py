@@ -16,7 +16,7 @@ def tree_energy_loss(inputs: Inputs, *, low: float, high: float) -> torch.Tensor
     The first filter's tree is that of the image's colours, standardised as the network sees them;
     `low` divides its squared differences. The second's is that of the network's features, each
     brought to length 1 and enlarged to the grid; `high` divides theirs. Both average over
-    the whole picture, each pixel j weighing exp(-length of the path from i to j). Padding has no
+    the whole image, each pixel j weighing exp(-length of the path from i to j). Padding has no
     part in either. The derivative runs through
     S and through Y, not through the trees. A mean: independent of crop and batch. 0-d.
     """

@@ -33,7 +33,7 @@ class Jump:
 
 @dataclass(frozen=True)
 class Forest:
-    """A minimum spanning tree of each picture of a batch, all hung from one made-up root.
+    """A minimum spanning tree of each image of a batch, all hung from one made-up root.
 
     In breadth-first order: `order` (N·P) names the node at each place behind the root, `places`
     (N·P) the place of each node; `parents` (N·P) are the places of the parents (0 is the root),
@@ -143,7 +143,7 @@ def _jumps(
 
 @torch.no_grad()
 def tree_sums(forest: Forest, maps: torch.Tensor) -> torch.Tensor:
-    """Return at each pixel i the sum over j of its picture of exp(-D_ij) · maps_j, (N, C, h, w).
+    """Return at each pixel i the sum over j of its image of exp(-D_ij) · maps_j, (N, C, h, w).
 
     D_ij is the sum of the weights along the path from i to j (Yang, "Stereo Matching Using Tree
     Filtering", PAMI 2015): once from the leaves to the root, once back. Not level by level, for

@@ -1,15 +1,16 @@
 """Boundary Regression Network (paper, section 3.2, Eq. 1, Figure 3)."""
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bpg.models.options import Channels, Source
+
 # The sigmoid of this is 0.29, the mean of HED's maps: the first iterations need not find it.
 START = -0.9
-# Scores start near zero, where a narrow chain of plain ReLUs can be dead from the first step on.
+# Logits start near zero, where a narrow chain of plain ReLUs can be dead from the first step on.
 SLOPE = 0.1
 
 
@@ -26,10 +27,10 @@ def foreground_background(maps: torch.Tensor) -> torch.Tensor:
 class BRN(nn.Module):
     """Predict edges from the class maps by a few 3x3 convolutions.
 
-    scores (N, K+1, H, W) to edge logits (N, 1, H, W); the paper's prediction is their sigmoid.
+    logits (N, K+1, H, W) to edge logits (N, 1, H, W); the paper's prediction is their sigmoid.
     `channels` "foreground" divides the maps into two first (C = 2), "all_channels" feeds them
     as they are (C = K+1, Table 2). `source` says whether the convolutions see softmax
-    probabilities or raw scores. The maps are continued beyond their borders by replication, as far
+    probabilities or raw logits. The maps are continued beyond their borders by replication, as far
     as the convolutions reach, so that an image's frame is no edge.
     """
 
@@ -37,8 +38,8 @@ class BRN(nn.Module):
         self,
         classes: int,
         *,
-        channels: Literal["foreground", "all_channels"],
-        source: Literal["probabilities", "scores"],
+        channels: Channels,
+        source: Source,
         width: int,
         depth: int,
     ):
@@ -53,9 +54,9 @@ class BRN(nn.Module):
             nn.init.zeros_(bias)
         nn.init.constant_(bias, START)  # the last one's
 
-    def forward(self, scores: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the edge logits."""
-        maps = scores.softmax(dim=1) if self.source == "probabilities" else scores
+        maps = logits.softmax(dim=1) if self.source == "probabilities" else logits
         if self.channels == "foreground":
             maps = foreground_background(maps)
         # Once for all, and before the hidden layers, which have more channels.

@@ -14,10 +14,10 @@ PUBLISHED_RATES = (6, 12, 18, 24)
 class ASPP(nn.Module):
     """Sum of parallel dilated 3x3 convolutions (Chen et al., PAMI 2018, section 3.2, ASPP-L).
 
-    (N, features, h, w) to scores (N, classes, h, w), float32 under autocast as well. `rates` are
+    (N, features, h, w) to logits (N, classes, h, w), float32 under autocast as well. `rates` are
     the dilations. Weights start from N(0, 0.01).
 
-    Computed as one 1x1 convolution, from the features to every tap's scores, and a sum of these,
+    Computed as one 1x1 convolution, from the features to every tap's logits, and a sum of these,
     shifted: with as few outputs as there are classes, a dilated convolution takes 5 to 10 times as
     long. Taps that meet nothing but padding are left out.
     """
@@ -36,7 +36,7 @@ class ASPP(nn.Module):
         self.branches = cast(Sequence[nn.Conv2d], branches)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the summed scores."""
+        """Return the summed logits."""
         height, width = features.shape[2:]
         # All branches have their centre in common.
         centre = cast(torch.Tensor, sum(branch.weight[:, :, 1, 1] for branch in self.branches))
@@ -53,9 +53,9 @@ class ASPP(nn.Module):
             # Rows of bf16 are aligned, as the GPU's fast products want them, at multiples of eight.
             weights = F.pad(weights, (0, 0, 0, -len(weights) % 8))
         by_tap = F.conv2d(features, weights[:, :, None, None])
-        scores = _ShiftedSum.apply(by_tap.permute(0, 2, 3, 1), tuple(shifts), len(taps[0]))
-        scores = scores + sum(branch.bias for branch in self.branches if branch.bias is not None)
-        return scores.permute(0, 3, 1, 2)
+        logits = _ShiftedSum.apply(by_tap.permute(0, 2, 3, 1), tuple(shifts), len(taps[0]))
+        logits = logits + sum(branch.bias for branch in self.branches if branch.bias is not None)
+        return logits.permute(0, 3, 1, 2)
 
 
 _AROUND = [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]

@@ -1,12 +1,14 @@
 """The whole network of Figure 2, and its file."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -18,36 +20,18 @@ from bpg.grid import padded_size, upsample
 from bpg.models.backbone import Backbone
 from bpg.models.brn import BRN
 from bpg.models.deeplab import ASPP, PUBLISHED_RATES
-from bpg.models.prn import PRN, Mixing
+from bpg.models.options import AsppRate, BRNArchitecture, PRNOptions
+from bpg.models.prn import PRN
+from bpg.options import STRICT
 
 LARGEST = 4096
 """No number in a stored architecture is larger (ResNet-101 has layers of 2048 channels)."""
 
 
-@dataclass(frozen=True)
-class PRNOptions:
-    """Number of ×2 steps, hidden channels of a step and of the low-level branch, mixing."""
-
-    steps: int
-    width: int
-    low_width: int
-    mixing: Mixing
-
-
-@dataclass(frozen=True)
-class BRNOptions:
-    """What the convolutions see, their hidden channels and number."""
-
-    channels: Literal["foreground", "all_channels"]
-    source: Literal["probabilities", "scores"]
-    width: int
-    depth: int
-
-
 _PARTS = ("classes", "backbone", "backbone_options", "frozen_norm", "aspp_rates", "prn", "brn")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Architecture:
     """All that is needed to build the network again; stored with its weights."""
 
@@ -55,22 +39,18 @@ class Architecture:
     backbone: str
     backbone_options: dict[str, Any] = field(default_factory=dict)
     frozen_norm: bool = False
-    aspp_rates: tuple[int, ...] = PUBLISHED_RATES
+    aspp_rates: Annotated[tuple[AsppRate, ...], Field(min_length=1)] = PUBLISHED_RATES
     prn: PRNOptions | None = None
-    brn: BRNOptions | None = None
+    brn: BRNArchitecture | None = None
 
     @classmethod
     def from_json(cls, text: str) -> "Architecture":
-        """Read what `to_json` wrote; raises TypeError, ValueError or KeyError on anything else.
+        """Read what `to_json` wrote; raises TypeError or ValueError on anything else.
 
         Numbers above `LARGEST` are refused, too: no layer is that wide and no stack that deep, and
         building one would take all memory or for ever.
         """
         values = json.loads(text, parse_int=_moderate, parse_constant=_no_number)
-        values["classes"] = tuple(values["classes"])
-        values["aspp_rates"] = tuple(values.get("aspp_rates", PUBLISHED_RATES))
-        values["prn"] = PRNOptions(**values["prn"]) if values["prn"] else None
-        values["brn"] = BRNOptions(**values["brn"]) if values["brn"] else None
         return cls(**values)
 
     def to_json(self) -> str:
@@ -89,12 +69,12 @@ def _no_number(word: str) -> float:
 
 
 class Output(NamedTuple):
-    """Scores (N, K+1, H, W); edge logits (N, 1, H, W), None without a BRN or when not training;
+    """Logits (N, K+1, H, W); edge logits (N, 1, H, W), None without a BRN or when not training;
 
     features (N, F, h, w), the backbone's last, at stride 8.
     """
 
-    scores: torch.Tensor
+    logits: torch.Tensor
     edges: torch.Tensor | None
     features: torch.Tensor
 
@@ -126,18 +106,18 @@ class Network(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> Output:
-        """Return scores and, in training mode, edge logits, both at the images' size."""
-        scores, features = self._scores(images)
-        edges = self.brn(scores) if self.brn is not None and self.training else None
-        return Output(scores, edges, features)
+        """Return logits and, in training mode, edge logits, both at the images' size."""
+        logits, features = self._logits(images)
+        edges = self.brn(logits) if self.brn is not None and self.training else None
+        return Output(logits, edges, features)
 
     def predict_edges(self, images: torch.Tensor) -> torch.Tensor:
         """Return the BRN's edge probabilities (N, 1, H, W) in 0..1; ValueError without a BRN."""
         if self.brn is None:
             raise ValueError("this network has no Boundary Regression Network")
-        return self.brn(self._scores(images)[0]).float().sigmoid()
+        return self.brn(self._logits(images)[0]).float().sigmoid()
 
-    def _scores(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _logits(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         height, width = images.shape[2:]
         pixels = (images - self.mean) / self.deviation
         # Zero is the mean colour here: the padding of the published solver.
@@ -145,12 +125,12 @@ class Network(nn.Module):
         features = self.backbone(pixels)
         coarse = self.head(features)
         if self.prn is None:
-            scores = upsample(coarse, pixels.shape[2:])
+            logits = upsample(coarse, pixels.shape[2:])
         else:
-            scores = self.prn(pixels, coarse)
-        if scores.shape[2:] != images.shape[2:]:
-            scores = scores[:, :, :height, :width]
-        return scores, features
+            logits = self.prn(pixels, coarse)
+        if logits.shape[2:] != images.shape[2:]:
+            logits = logits[:, :, :height, :width]
+        return logits, features
 
     def init_from(self, start: "Network") -> None:
         """Take over the weights of every part that `start` has too; the others stay as they are.

@@ -1,15 +1,13 @@
 """Prediction Refinement Network (paper, section 3.1 and the top of Figure 2)."""
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from bpg.grid import doubled, halve, upsample
-
-Mixing = Literal["mixed", "shared", "grouped"]
+from bpg.models.options import Mixing
 
 
 class LowLevel(nn.Module):
@@ -44,7 +42,7 @@ class LowLevel(nn.Module):
 class Refine(nn.Module):
     """Put a low-level map beside each score channel and refine by two 3x3 convolutions.
 
-    scores (N, C, h, w) and low (N, 1, h, w) to a correction (N, C, h, w). `mixing` says how the
+    logits (N, C, h, w) and low (N, 1, h, w) to a correction (N, C, h, w). `mixing` says how the
     convolutions treat the C channels, which the paper leaves open:
     - mixed: one convolution sees all channels and the map once (C+1 inputs, `width` hidden);
     - shared: the same small network for every channel paired with the map;
@@ -67,15 +65,15 @@ class Refine(nn.Module):
         for parameter in (bias, *self.second.parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, scores: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-        """Return what is to be added to the scores."""
-        batch, classes, height, width = scores.shape
+    def forward(self, logits: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+        """Return what is to be added to the logits."""
+        batch, classes, height, width = logits.shape
         if self.mixing == "mixed":
             # In the map's precision, and by pixel: of one channel, PyTorch doesn't know the layout.
-            by_pixel = [maps.permute(0, 2, 3, 1) for maps in (scores.to(low.dtype), low)]
+            by_pixel = [maps.permute(0, 2, 3, 1) for maps in (logits.to(low.dtype), low)]
             joined = torch.cat(by_pixel, dim=3).permute(0, 3, 1, 2)
         else:
-            pairs = torch.stack([scores, low.expand_as(scores)], dim=2)  # N, C, 2, h, w
+            pairs = torch.stack([logits, low.expand_as(logits)], dim=2)  # N, C, 2, h, w
             leading = (batch * classes, 2) if self.mixing == "shared" else (batch, 2 * classes)
             joined = pairs.reshape(*leading, height, width)
         refined = self.second(F.relu(self.first(joined), inplace=True))
@@ -83,10 +81,10 @@ class Refine(nn.Module):
 
 
 class PRN(nn.Module):
-    """Upsample the scores step by step with low-level detail.
+    """Upsample the logits step by step with low-level detail.
 
     Each of the `steps` doubles the grid: up(x), refine beside the low-level map of that scale,
-    then add DeepLab's bilinearly enlarged scores (the "⊕" of Figure 2). With fewer than three
+    then add DeepLab's bilinearly enlarged logits (the "⊕" of Figure 2). With fewer than three
     steps the last result is enlarged to the full size bilinearly.
     """
 
@@ -95,13 +93,13 @@ class PRN(nn.Module):
         self.low_level = LowLevel(low_width, scales=3)
         self.refine = nn.ModuleList(Refine(classes, width, mixing) for _ in range(steps))
 
-    def forward(self, images: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """images (N, 3, 8h+1, 8w+1), scores (N, C, h+1, w+1) to (N, C, 8h+1, 8w+1)."""
-        refined = scores
+    def forward(self, images: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """images (N, 3, 8h+1, 8w+1), logits (N, C, h+1, w+1) to (N, C, 8h+1, 8w+1)."""
+        refined = logits
         for refine, low in zip(self.refine, self.low_level(images), strict=False):
             size = doubled(refined.shape[2:])
-            coarse = upsample(scores, size)
-            current = coarse if refined is scores else upsample(refined, size)
+            coarse = upsample(logits, size)
+            current = coarse if refined is logits else upsample(refined, size)
             refined = refine(current, low) + coarse
         if refined.shape[2:] == images.shape[2:]:
             return refined

@@ -1,6 +1,5 @@
-"""Propagate strokes to all pixels of a picture (Lin et al., CVPR 2016, section 3)."""
+"""Propagate strokes to all pixels of an image (Lin et al., CVPR 2016, section 3)."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 
 from bpg.constants import IGNORE
 from bpg.propagation.graph_cut import Costs, expand
+from bpg.propagation.options import PropagationOptions
 from bpg.propagation.superpixels import colours, neighbours, superpixels, textures
 
 # Costs are whole numbers of this fraction, so that the graph cut is exact.
@@ -15,25 +15,8 @@ UNIT = 10_000
 SMALLEST = 1e-6  # probability: no superpixel is worth more than -log of this
 
 
-@dataclass(frozen=True)
-class PropagationOptions:
-    """`scale`, `sigma` and `min_size` make the superpixels (`superpixels`).
-
-    `network_weight` multiplies the network's term, `smoothness` that of neighbours; `colour` and
-    `texture` are the distances of two histograms at which it has fallen to 1/e.
-    """
-
-    scale: float
-    sigma: float
-    min_size: int
-    network_weight: float
-    smoothness: float
-    colour: float
-    texture: float
-
-
 class Problem(NamedTuple):
-    """Energy of a picture's labels: `unary` (superpixels, classes), `edges` and their `weights`.
+    """Energy of an image's labels: `unary` (superpixels, classes), `edges` and their `weights`.
 
     `classes` are the labels that its strokes name; `fixed` holds the place there of the label
     that a superpixel's strokes give it, -1 where it has none; `regions` (H, W).
@@ -73,7 +56,7 @@ def make_problem(
     """Build the energy; arguments as in `propagate`.
 
     Scribble term: a superpixel with strokes has their label (the most frequent, where there are
-    several), and no superpixel has a label without a stroke in the picture. Network term:
+    several), and no superpixel has a label without a stroke in the image. Network term:
     -log of the probability, averaged over the superpixel. Appearance: neighbours with different
     labels pay exp(-(distance of colours / `colour`)² - (distance of textures / `texture`)²).
 

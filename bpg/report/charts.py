@@ -4,10 +4,11 @@ A variant has the same colour and line style in every chart.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bpg.atomic import whole_file
+from bpg.evaluation.bootstrap import Difference
 from bpg.report.runs import Runs, mean_curves, spread
-from bpg.variants import VARIANTS
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind readers. Without
 # their yellow, which is too light for a line on white.
@@ -35,35 +36,23 @@ DIAMOND: dict[str, Any] = {
 KINDS = {"raw": "without CRF", "crf": "with CRF"}
 
 
-class Row(Protocol):
-    """A difference between two systems, in percentage points; numbers None if not both were run."""
+@dataclass(frozen=True)
+class Bar:
+    """A difference between two systems, in percentage points; None if not both were run.
 
-    @property
-    def label(self) -> str:
-        """Which systems, such as "DeepLab-v2 [scri] → BPG"."""
+    `printed` is the paper's difference, None where it has none.
+    """
 
-    @property
-    def value(self) -> float | None:
-        """Ours."""
-
-    @property
-    def low(self) -> float | None:
-        """Lower end of its 95 % interval."""
-
-    @property
-    def high(self) -> float | None:
-        """Upper end of its 95 % interval."""
-
-    @property
-    def paper(self) -> float | None:
-        """The paper's difference, None where it prints none."""
+    label: str
+    found: Difference | None
+    printed: float | None = None
 
 
-def bar_chart(path: Path, runs: Runs) -> None:
+def bar_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
     """Draw mIoU per variant before and after the CRF as PNG; error bars where there are seeds.
 
     `runs` is what `bpg.report.runs.read_runs` returns; the bars are one standard deviation long
-    to each side.
+    to each side. `labels` names the variants.
     """
     figure = Figure(figsize=(8, 0.62 * len(runs) + 1.3), layout="constrained")
     axes = figure.subplots()
@@ -79,7 +68,7 @@ def bar_chart(path: Path, runs: Runs) -> None:
             )
         for place, mean, error in zip(places + shift, means, errors, strict=True):
             axes.text(mean + error + 0.6, place, f"{mean:.1f}", va="center", fontsize=9)
-    axes.set_yticks(places, [_label(variant) for variant in runs])
+    axes.set_yticks(places, [labels.get(variant, variant) for variant in runs])
     axes.invert_yaxis()
     axes.set_xlabel("mIoU in %")
     axes.margins(x=0.1)
@@ -91,14 +80,14 @@ def bar_chart(path: Path, runs: Runs) -> None:
     _save(figure, path)
 
 
-def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> None:
     """Draw the training curves as PNG: a panel per metric, a line per variant (seed mean).
 
     `rows` is what `bpg.report.runs.gather_curves` returns, where a step is an epoch.
     """
     metrics = [name for name in rows[0] if name not in ("variant", "seed", "step")]
     curves = mean_curves(rows)
-    styles = _styles(curves)
+    styles = _styles(curves, labels)
     across = 2 if len(metrics) == 4 else min(3, len(metrics))
     down = -(-len(metrics) // across)
     figure = Figure(figsize=(4 * across, 2.9 * down + 0.5), layout="constrained")
@@ -115,18 +104,18 @@ def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         _plain(axes)
     for axes in panels:
         axes.set_visible(False)
-    _variant_legend(figure, styles, 2 * across)
+    _variant_legend(figure, styles, labels, 2 * across)
     _save(figure, path)
 
 
-def trimap_chart(path: Path, runs: Runs) -> None:
+def trimap_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
     """Draw mIoU near the true boundary as PNG: by width of the band, without and with CRF.
 
     A line per variant (seed mean). `runs` as for `bar_chart`, where each seed's ["raw"]["trimap"]
     and ["crf"]["trimap"] list the percent in bands of 1, 2, ... pixels; a width that is None in
     any seed is left out.
     """
-    styles = _styles(runs)
+    styles = _styles(runs, labels)
     figure = Figure(figsize=(9, 3.9), layout="constrained")
     for axes, (kind, title) in zip(figure.subplots(1, 2, sharey=True), KINDS.items(), strict=True):
         for variant, seeds in runs.items():
@@ -139,16 +128,16 @@ def trimap_chart(path: Path, runs: Runs) -> None:
         _plain(axes)
         if kind == "raw":
             axes.set_ylabel("mIoU in the band in %")
-    _variant_legend(figure, styles, 6)
+    _variant_legend(figure, styles, labels, 6)
     _save(figure, path)
 
 
-def difference_chart(path: Path, groups: Mapping[str, Sequence[Row]]) -> None:
+def difference_chart(path: Path, groups: Mapping[str, Sequence[Bar]]) -> None:
     """Draw differences with their 95 % intervals as PNG, a panel per group under its key.
 
     A line per label, in the order of their first appearance, which the panels share; within a
-    group labels differ. The paper's differences are hollow diamonds. A row with no value says
-    "not run".
+    group labels differ. The paper's differences are hollow diamonds. A system that was not run
+    says so.
     """
     labels = list(dict.fromkeys(row.label for row in chain(*groups.values())))
     size = (2.4 + 3.6 * len(groups), 0.5 * len(labels) + 1.6)
@@ -158,14 +147,16 @@ def difference_chart(path: Path, groups: Mapping[str, Sequence[Row]]) -> None:
         axes.axvline(0, color="#333333", linewidth=1, zorder=1)
         for row in rows:
             place = labels.index(row.label)
-            if row.paper is not None:
-                axes.plot(row.paper, place, zorder=3, **DIAMOND)
-            if row.value is not None:
-                axes.plot([row.low, row.high], [place, place], color=OURS, linewidth=2)
-                axes.plot(row.value, place, "o", color=OURS, markersize=7)
+            if row.printed is not None:
+                axes.plot(row.printed, place, zorder=3, **DIAMOND)
+            value = None if row.found is None else row.found.value
+            if row.found is not None:
+                ends = [row.found.low, row.found.high]
+                axes.plot(ends, [place, place], color=OURS, linewidth=2)
+                axes.plot(value, place, "o", color=OURS, markersize=7)
             axes.annotate(
-                "not run" if row.value is None else f"{row.value:+.1f}".replace("-", "−"),
-                (row.value or 0, place),
+                "not run" if value is None else f"{value:+.1f}".replace("-", "−"),
+                (value or 0, place),
                 (0, 9),
                 textcoords="offset points",
                 ha="center",
@@ -181,7 +172,7 @@ def difference_chart(path: Path, groups: Mapping[str, Sequence[Row]]) -> None:
     figure.axes[0].set_ylim(len(labels) - 0.5, -0.7)
     handles = [Line2D([], [], color=OURS, linewidth=2, marker="o", markersize=7)]
     names = ["ours, with its 95 % interval"]
-    if any(row.paper is not None for row in chain(*groups.values())):
+    if any(row.printed is not None for row in chain(*groups.values())):
         handles.append(Line2D([], [], **DIAMOND))
         names.append("the paper's difference")
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
@@ -193,13 +184,14 @@ def study_chart(
     title: str,
     settings: Sequence[str],
     series: Mapping[str, Sequence[tuple[float, float | None]]],
+    labels: Mapping[str, str],
 ) -> None:
     """Draw an ablation as PNG: mIoU by setting, in the order given, a line per variant.
 
     `series` is {variant: (mean, standard deviation or None) of each setting} in percent; the
     error bars are one standard deviation long to each side.
     """
-    styles = _styles(series, marked=True)
+    styles = _styles(series, labels, marked=True)
     longest = max(map(len, settings))
     width = max(5.5, len(settings) * max(0.9, 0.1 * longest) + 1.2)
     figure = Figure(figsize=(width, 3.9), layout="constrained")
@@ -219,14 +211,16 @@ def study_chart(
     axes.set_title(title, fontsize=10)
     axes.set_ylabel("mIoU in %")
     _plain(axes)
-    _variant_legend(figure, styles, 3)
+    _variant_legend(figure, styles, labels, 3)
     _save(figure, path)
 
 
-def _styles(variants: Iterable[str], *, marked: bool = False) -> dict[str, dict[str, Any]]:
-    """{variant: arguments of Line2D}; colours by the place in VARIANTS, unknown names after."""
+def _styles(
+    variants: Iterable[str], labels: Mapping[str, str], *, marked: bool = False
+) -> dict[str, dict[str, Any]]:
+    """{variant: arguments of Line2D}; colours by the place in `labels`, unknown names after."""
     variants = list(variants)
-    order = [*VARIANTS, *(variant for variant in variants if variant not in VARIANTS)]
+    order = [*labels, *(variant for variant in variants if variant not in labels)]
     styles = {}
     for variant in variants:
         turn, index = divmod(order.index(variant), len(COLOURS))
@@ -235,18 +229,19 @@ def _styles(variants: Iterable[str], *, marked: bool = False) -> dict[str, dict[
     return styles
 
 
-def _variant_legend(figure: Figure, styles: Mapping[str, Mapping[str, Any]], across: int) -> None:
+def _variant_legend(
+    figure: Figure,
+    styles: Mapping[str, Mapping[str, Any]],
+    labels: Mapping[str, str],
+    across: int,
+) -> None:
     """Name the lines below the panels, `across` to a row."""
     handles = [Line2D([], [], **style) for style in styles.values()]
-    labels = [_label(variant) for variant in styles]
-    columns = min(across, len(labels))
+    names = [labels.get(variant, variant) for variant in styles]
+    columns = min(across, len(names))
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+        handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
     )
-
-
-def _label(variant: str) -> str:
-    return VARIANTS[variant].label if variant in VARIANTS else variant
 
 
 def _plain(axes: Axes) -> None:
@@ -256,6 +251,6 @@ def _plain(axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    # Software holds matplotlib's version, which would change the bytes and not the picture.
+    # Software holds matplotlib's version, which would change the bytes and not the image.
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=130, metadata={"Software": None})

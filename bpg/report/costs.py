@@ -16,14 +16,13 @@ Name = Annotated[str, Field(min_length=1)]
 class CostRow(BaseModel):
     """One variant's row of results/cost.csv: its cost, then the setting that all rows share.
 
-    Counts are of one network, MACs of one picture's forward pass, memory (bytes) and time
+    Counts are of one network, MACs of one image's forward pass, memory (bytes) and time
     (seconds) of a training step; ratios are to the variant `baseline`. See `bpg.cost`.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     variant: Name
-    label: Name
     parameters: Count
     parameters_at_test: Count
     macs: Count

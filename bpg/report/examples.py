@@ -1,4 +1,4 @@
-"""Which pictures the figures show: a rule on their masks, so that nobody picks them by hand."""
+"""Which images the figures show: a rule on their masks, so that nobody picks them by hand."""
 
 from collections.abc import Sequence
 from itertools import islice

@@ -1,15 +1,15 @@
 """The paper's Figures 1, 4, 5 and 6, and ScribbleSup's labels; equal files give equal bytes.
 
 A system that is not in `variants` is not read: its tiles say "not run". BPGError names any
-picture that is read and missing or broken. The folders, as the arguments name them:
+image that is read and missing or broken. The folders, as the arguments name them:
 
     images/ID.{jpg,png}, {masks,scribbles,edges}/ID.png   the data set
-    runs/VARIANT/SEED/{masks,masks_crf}/ID.png            labels predicted on validation pictures
-    samples/masks/VARIANT/ID.png                          labels predicted on training pictures
+    runs/VARIANT/SEED/{masks,masks_crf}/ID.png            labels predicted on validation images
+    samples/masks/VARIANT/ID.png                          labels predicted on training images
     samples/edges/VARIANT/ID.png                          edges predicted there, 255 = certain
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -20,13 +20,12 @@ from PIL import Image, ImageDraw, ImageFont
 from bpg.atomic import whole_file
 from bpg.constants import IGNORE
 from bpg.data.masks import PALETTE, image_path, read_grey, read_image, read_mask
-from bpg.variants import VARIANTS
 
 TILE, GAP, HEADER, LINE = 176, 6, 26, 22
 INK, SOFT, FAINT, PAPER = (32, 32, 32), (120, 120, 120), (236, 236, 236), (255, 255, 255)
 FRAME = (200, 200, 200)
 
-_Column = tuple[str, Callable[[str], Image.Image | None]]  # title; id -> RGB picture, or None
+_Column = tuple[str, Callable[[str], Image.Image | None]]  # title; id -> RGB image, or None
 
 
 def figure1(
@@ -42,7 +41,7 @@ def figure1(
 ) -> None:
     """Draw Figure 1 as PNG, a row per id: what masks, scribbles and BPG teach.
 
-    Training pictures, since only these have scribbles: image, both annotations, then the results
+    Training images, since only these have scribbles: image, both annotations, then the results
     of `mask`, `scribble` and `bpg`.
     """
     predicted = samples / "masks"
@@ -67,16 +66,17 @@ def figure4(
     variants: Sequence[str],
     seed: int,
     classes: Sequence[str],
+    labels: Mapping[str, str],
 ) -> None:
     """Draw Figure 4 as PNG, a row per id: what each part of the network adds.
 
-    Validation pictures: image, ground truth, then the results of `scribble`, `prn`, `brn` and
-    `bpg` with this `seed`.
+    Validation images: image, ground truth, then the results of `scribble`, `prn`, `brn` and
+    `bpg` with this `seed`, under their `labels`.
     """
     columns = [("image", _photograph(images)), ("ground truth", _labels(masks))]
     for variant in ("scribble", "prn", "brn", "bpg"):
         folder = runs / variant / str(seed) / "masks"
-        columns.append((VARIANTS[variant].label, _labels(folder, run=variant in variants)))
+        columns.append((labels.get(variant, variant), _labels(folder, run=variant in variants)))
     _draw_columns(path, ids, columns, classes)
 
 
@@ -93,7 +93,7 @@ def figure5(
 ) -> None:
     """Draw Figure 5 as PNG, a row per id: the BRN on all K+1 channels and on two.
 
-    Training pictures, since only these have edge maps: image, ground truth, edge map, then
+    Training images, since only these have edge maps: image, ground truth, edge map, then
     labels and edges predicted by `bpg_all_channels` and by `bpg`. Edges are dark on white.
     """
     columns = [
@@ -123,8 +123,8 @@ def figure6(
 ) -> None:
     """Draw Figure 6 as PNG, a row per id: full masks, the baseline, BPG without and with CRF.
 
-    Validation pictures: image, ground truth, then the results of `mask`, `scribble`, `bpg` and
-    once more `bpg` with this `seed`.
+    Validation images: image, ground truth, then the results of `mask`, `scribble`, `bpg` and
+    once more `bpg` with this `seed`, under their `labels`.
     """
     columns = [("image", _photograph(images)), ("ground truth", _labels(masks))]
     for title, variant, kind in (
@@ -150,7 +150,7 @@ def propagated_figure(
 ) -> None:
     """Draw what ScribbleSup trains on as PNG, a row per id.
 
-    Training pictures: image, strokes, the propagated labels of each of `rounds` (its name and the
+    Training images: image, strokes, the propagated labels of each of `rounds` (its name and the
     folder of its labels), and the ground truth, which propagation does not see.
     """
     columns = [
@@ -168,9 +168,9 @@ def draw_grid(
     rows: Sequence[Sequence[Image.Image | None]],
     legend: Sequence[tuple[str, tuple[int, ...]]],
 ) -> None:
-    """Draw RGB pictures under column titles, over a legend of (name, RGB colour), as PNG.
+    """Draw RGB images under column titles, over a legend of (name, RGB colour), as PNG.
 
-    Pictures are scaled to one width; None gives a blank tile that says "not run". A title may
+    Images are scaled to one width; None gives a blank tile that says "not run". A title may
     have several lines.
     """
     tiles = [[None if picture is None else _fit(picture) for picture in row] for row in rows]

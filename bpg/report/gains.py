@@ -1,17 +1,14 @@
 """What a peer's loss gains, and what BPG's parts gain beside it: pairs that differ in one thing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bpg.evaluation.bootstrap import Difference, paired_bootstrap
-from bpg.report.differences import Measure, System, system_counts
-from bpg.report.evidence import what_the_interval_covers
-from bpg.report.ranking import Kind, verdict
-from bpg.report.tables import Cell, Setting, Table, cell
-from bpg.variants import VARIANTS, Variant
+from bpg.evaluation.bootstrap import Difference
+from bpg.evaluation.comparison import Counts, Measure, System, compare
+from bpg.evaluation.score import Kind
+from bpg.report.columns import Column, Table, difference, field, label, make_table
+from bpg.report.setting import Setting
+from bpg.variants import Variant, Variants
 
 BASELINE = "scribble"
 # What is compared: in which predictions, by which measure, under which heading.
@@ -32,24 +29,24 @@ class Gain:
     differences: tuple[Difference, ...]
 
 
-def pairs(variants: Iterable[str]) -> list[tuple[str, str, str]]:
+def pairs(names: Iterable[str], variants: Variants) -> list[tuple[str, str, str]]:
     """Return (first, second, in what they differ) for all pairs that differ in one thing.
 
-    The schedule: the baseline and its fine-tuned twin. The loss or the labels: a variant that
-    goes on from the warm start and the one of the same network without regularisers. The parts: a
-    variant with PRN or BRN and the one with the same regularisers and neither.
+    The schedule: the baseline and its fine-tuned twin. The loss or the labels: a fine-tuned
+    variant and the one of the same network without regularisers. The parts: a variant with PRN or
+    BRN and the one with the same regularisers and neither.
     """
-    names = list(variants)
+    names = list(names)
     found = []
     for name in names:
-        one = VARIANTS[name]
-        if one.start is None:
+        one = variants[name]
+        if one.init_from is None:
             continue
         if _plain(one) and not (one.prn or one.brn) and BASELINE in names:
             found.append((BASELINE, name, "schedule"))
         for other_name in names:
-            other = VARIANTS[other_name]
-            if other.start is None or other.supervision != "scribbles" or other == one:
+            other = variants[other_name]
+            if other.init_from is None or other.supervision != "scribbles" or other_name == name:
                 continue
             same_network = (other.prn, other.brn) == (one.prn, one.brn)
             if same_network and _plain(other):
@@ -70,69 +67,50 @@ def _plain(variant: Variant) -> bool:
     return not variant.regularisers and variant.supervision == "scribbles"
 
 
-def gains(counts: Mapping[str, Sequence[NDArray[np.int32]]]) -> list[Gain]:
-    """Measure every pair; `counts` as in `bpg.report.differences.differences`."""
+def measure_gains(counts: Counts, variants: Variants) -> list[Gain]:
+    """Measure all of the `pairs` that were run."""
     return [
         Gain(
             first,
             second,
             what,
             tuple(
-                paired_bootstrap(
-                    *(
-                        system_counts(counts[name], System(name, kind, 0.0), measure)
-                        for name in (first, second)
-                    )
-                )
+                compare(counts, System(first, kind), System(second, kind), measure)
                 for kind, measure, _ in MEASURED
             ),
         )
-        for first, second, what in pairs(counts)
+        for first, second, what in pairs(counts, variants)
     ]
 
 
-def gains_table(found: Sequence[Gain], setting: Setting) -> Table:
-    """Every pair's differences with their intervals; one empty row where there is no pair."""
-    rows, records = [], []
-    for one in found:
-        cells: list[Cell] = []
-        columns: dict[str, str] = {}
-        for (kind, measure, _), difference in zip(MEASURED, one.differences, strict=True):
-            interval = f"{difference.low:+.2f} to {difference.high:+.2f}"
-            cells += [
-                cell((difference.value, difference.std), 2, signed=True),
-                Cell(f"{interval}: {verdict(difference)}"),
-            ]
-            columns |= {
-                f"{measure}_{kind}_difference": f"{difference.value:.2f}",
-                f"{measure}_{kind}_low": f"{difference.low:.2f}",
-                f"{measure}_{kind}_high": f"{difference.high:.2f}",
-            }
-        first, second = VARIANTS[one.first].label, VARIANTS[one.second].label
-        rows.append((Cell(f"{first} → {second}", "label"), Cell(one.what, "label"), *cells))
-        records.append(
-            {"first": one.first, "second": one.second, "differ_in": one.what}
-            | columns
-            | setting.columns()
-        )
-    empty = (Cell("no such pair was run", "label"), Cell("", "label"), *[Cell("")] * 6)
-    return Table(
+def gains_table(gains: Sequence[Gain], setting: Setting) -> Table:
+    """Return every pair's differences with their intervals."""
+
+    def names(one: Gain) -> str:
+        return f"{setting.label(one.first)} → {setting.label(one.second)}"
+
+    def measured(place: int) -> list[Column[Gain]]:
+        kind, measure, heading = MEASURED[place]
+        return difference(heading, f"{measure}_{kind}", lambda one: one.differences[place])
+
+    columns: list[Column[Gain]] = [
+        label("from → to", "pair", names),
+        field("first", lambda one: one.first),
+        field("second", lambda one: one.second),
+        label("differ in", "differ_in", lambda one: one.what),
+        *(column for place in range(len(MEASURED)) for column in measured(place)),
+    ]
+    return make_table(
         "gains",
         "What each loss gains, and what BPG's parts gain beside it, in points of IoU",
         f"Ours: {setting}. Pairs of variants that differ in one thing.",
+        columns,
+        gains,
         (
-            "from → to",
-            "differ in",
-            *(text for _, _, name in MEASURED for text in (name, "95 % interval")),
-        ),
-        tuple(rows) or (empty,),
-        (
-            what_the_interval_covers(len(setting.seeds)),
+            setting.intervals(),
             "schedule: all epochs at once, or a warm start and then the rest, the same loss. "
             "labels: ScribbleSup's, whose rounds divide the rest once more. PRN and BRN start from "
-            "nothing after the warm start. "
-            'With one seed "ahead" and "behind" are of this training. '
-            "None of the intervals is corrected for the number of comparisons.",
+            "nothing after the warm start. No interval is corrected for the number of comparisons.",
         ),
-        tuple(records) or ({"first": "", "second": "", "differ_in": ""},),
+        setting.columns(),
     )

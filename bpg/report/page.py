@@ -1,4 +1,4 @@
-"""One page with everything: index.html beside the pictures that it shows."""
+"""One page with everything: index.html beside the images that it shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bpg.atomic import write_text
-from bpg.report.tables import Setting, Table
+from bpg.report.columns import Table
+from bpg.report.setting import Setting
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture that lies beside the page under the name `file`."""
+class Figure:
+    """An image that lies beside the page under the name `file`."""
 
     file: str
     title: str
@@ -23,18 +24,18 @@ def write_page(
     folder: Path,
     setting: Setting,
     tables: Sequence[Table],
-    pictures: Sequence[Picture],
+    figures: Sequence[Figure],
     made_with: Sequence[str],
 ) -> None:
-    """Write `folder`/index.html with the tables and the pictures, which must already lie there.
+    """Write `folder`/index.html with the tables and the images, which must already lie there.
 
     `made_with` are the lines on commit, versions and hardware that every table shows.
 
-    No script and nothing from the network. A picture that is not there raises FileNotFoundError.
+    No script and nothing from the network. An image that is not there raises FileNotFoundError.
     """
-    for picture in pictures:
-        if not (folder / picture.file).is_file():
-            raise FileNotFoundError(folder / picture.file)
+    for figure in figures:
+        if not (folder / figure.file).is_file():
+            raise FileNotFoundError(folder / figure.file)
     environment = Environment(
         loader=PackageLoader("bpg.report", "."),
         autoescape=True,
@@ -45,6 +46,6 @@ def write_page(
     )
     template = environment.get_template("page.html.j2")
     html = template.render(
-        setting=str(setting), tables=tables, pictures=pictures, made_with=made_with
+        setting=str(setting), tables=tables, figures=figures, made_with=made_with
     )
     write_text(folder / "index.html", html)

@@ -15,6 +15,8 @@ from bpg.errors import BPGError
 
 Metrics = dict[str, Any]
 Runs = Mapping[str, Sequence[Metrics]]
+Value = tuple[float, float | None]
+"""Mean over the seeds and, where there are several, standard deviation."""
 
 
 class _Scores(BaseModel):
@@ -60,9 +62,15 @@ def read_runs(
     return result
 
 
-def spread(values: Sequence[float]) -> tuple[float, float | None]:
+def spread(values: Sequence[float]) -> Value:
     """Mean and sample standard deviation (divisor n - 1); None instead of it for one value."""
     return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def over_seeds(values: Sequence[float | None]) -> Value | str:
+    """Mean and deviation over the seeds, "n/a" where one has no value."""
+    known = [value for value in values if value is not None]
+    return "n/a" if len(known) < len(values) else spread(known)
 
 
 def summarise(runs: Runs) -> dict[str, dict[str, float]]:
@@ -105,6 +113,20 @@ def class_iou_rows(runs: Runs, kind: str) -> dict[str, list[dict[str, Any]]]:
             {"class": name, "iou": round(fmean(values), 2)}
             for index, name in enumerate(seeds[0]["classes"])
             if None not in (values := [metrics[kind]["iou"][index] for metrics in seeds])
+        ]
+        for variant, seeds in runs.items()
+    }
+
+
+def trimap_rows(runs: Runs, kind: str) -> dict[str, list[dict[str, Any]]]:
+    """{variant: rows radius, miou} (percent, seed mean) for `dvc plots`; `kind` "raw" or "crf"."""
+    return {
+        variant: [
+            {"radius": radius, "miou": round(fmean(values), 2)}
+            for radius, values in enumerate(
+                zip(*(metrics[kind]["trimap"] for metrics in seeds), strict=True), start=1
+            )
+            if None not in values
         ]
         for variant, seeds in runs.items()
     }

@@ -2,47 +2,45 @@
 
 from collections.abc import Sequence
 
-from bpg.report.differences import Difference
-from bpg.report.evidence import over_seeds, what_the_interval_covers
-from bpg.report.ranking import Ranked, verdict
-from bpg.report.runs import Runs
-from bpg.report.tables import Cell, Setting, cell, grid
-from bpg.variants import VARIANTS
+from bpg.evaluation.bootstrap import Difference
+from bpg.report.claims import VERDICTS, Claim, pair_label
+from bpg.report.columns import VERDICTS as EXCLUDES_ZERO
+from bpg.report.columns import Cell, cell, grid, interval
+from bpg.report.ranking import Ranked
+from bpg.report.runs import Runs, over_seeds
+from bpg.report.setting import Setting
 
 
-def summary(
-    found: Sequence[Difference], ranked: Sequence[Ranked], runs: Runs, setting: Setting
-) -> str:
-    """Return results/summary.md: the paper's pairs with intervals, then every row's scores."""
-    reference = VARIANTS[ranked[0].reference].label
-    claims = grid(
+def summary(claims: Sequence[Claim], ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> str:
+    """Return results/summary.md: the paper's claims with intervals, then every row's scores."""
+    reference = setting.label(ranked[0].reference)
+    first = grid(
         ("from → to", "mIoU", "paper's", "claim, mIoU", "Boundary IoU", "claim, boundaries"),
-        _claims(found),
+        _claims(claims, setting),
     )
-    scores = grid(
-        ("system", "mIoU", "with CRF", "Boundary IoU", f"mIoU − {reference}'s", ""),
-        _scores(ranked, runs),
+    second = grid(
+        ("system", "mIoU", "with CRF", "Boundary IoU", f"mIoU − {reference}'s", "excludes 0?"),
+        _rows(ranked, runs, setting),
     )
     return (
-        f"# What holds here, and what does not\n\nOurs: {setting}.\n\n{claims}\n\n{scores}\n\n"
-        'In brackets the 95 % interval. "shows": it lies wholly on the side of 0 that the paper '
-        'claims ("smaller", "larger": and beside its number); "does not show": it holds 0.\n\n'
-        f"{what_the_interval_covers(len(setting.seeds))}\n"
+        f"# What holds here, and what does not\n\nOurs: {setting}.\n\n{first}\n\n{second}\n\n"
+        f"In brackets the 95 % interval. {VERDICTS}\n\n{setting.intervals()}\n"
     )
 
 
-def _claims(found: Sequence[Difference]) -> list[list[Cell]]:
+def _claims(claims: Sequence[Claim], setting: Setting) -> list[list[Cell]]:
     rows: dict[str, list[Cell]] = {}
-    for one in found:
-        row = rows.setdefault(one.label, [Cell(one.label, "label")])
-        row.append(_with_interval(one.value, one.low, one.high))
-        if one.paper is not None:
-            row.append(Cell(f"{one.paper:+.1f}", "paper"))
+    for one in claims:
+        label = pair_label(one, setting)
+        row = rows.setdefault(label, [Cell(label, "label")])
+        row.append(_with_interval(one.found))
+        if one.printed is not None:
+            row.append(Cell(f"{one.printed:+.1f}", "paper"))
         row.append(Cell(one.verdict))
     return list(rows.values())
 
 
-def _scores(ranked: Sequence[Ranked], runs: Runs) -> list[list[Cell]]:
+def _rows(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> list[list[Cell]]:
     rows = []
     for one in ranked:
         scores = (
@@ -50,19 +48,16 @@ def _scores(ranked: Sequence[Ranked], runs: Runs) -> list[list[Cell]]:
             for kind, key in (("raw", "miou"), ("crf", "miou"), ("raw", "boundary_iou"))
         )
         against = one.differences.get("raw")
-        interval = (None,) if against is None else (against.value, against.low, against.high)
         rows.append(
             [
-                Cell(VARIANTS[one.variant].label, "label"),
+                Cell(setting.label(one.variant), "label"),
                 *map(cell, scores),
-                _with_interval(*interval),
-                Cell("" if against is None else verdict(against)),
+                _with_interval(against),
+                Cell("" if against is None else EXCLUDES_ZERO[against.side]),
             ]
         )
     return rows
 
 
-def _with_interval(
-    value: float | None, low: float | None = None, high: float | None = None
-) -> Cell:
-    return Cell("" if value is None else f"{value:+.2f} ({low:+.2f} to {high:+.2f})")
+def _with_interval(found: Difference | None) -> Cell:
+    return Cell("" if found is None else f"{found.value:+.2f} ({interval(found)})")

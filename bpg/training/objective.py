@@ -8,7 +8,7 @@ import torch
 from bpg.devices import Execution
 from bpg.losses.boundary import edge_mass, squared_error
 from bpg.losses.inputs import make_inputs
-from bpg.losses.options import Options, Term
+from bpg.losses.options import Options
 from bpg.losses.partial_cross_entropy import partial_cross_entropy
 from bpg.losses.regularisers import regularise
 from bpg.models.network import Network
@@ -24,7 +24,7 @@ class Objective:
     """
 
     boundary_weight: float = 0.0
-    regularisers: Mapping[Term, Options] = field(default_factory=dict)
+    regularisers: Mapping[str, Options] = field(default_factory=dict)
 
 
 def make_gradients(network: Network, objective: Objective, execution: Execution) -> Gradients:
@@ -73,11 +73,11 @@ def losses(
     images = images.permute(0, 3, 1, 2).float()  # channels_last
     labels, edges = labels.long(), edges.float() / 255
     with torch.autocast(device.type, torch.bfloat16, enabled=execution.bf16):
-        scores, edge_logits, features = network(images)
-    semantic = partial_cross_entropy(scores, labels)
+        logits, edge_logits, features = network(images)
+    semantic = partial_cross_entropy(logits, labels)
     loss = semantic
     # By class, without waiting for the device as `bincount` does.
-    labelled = torch.stack([(labels == label).sum() for label in range(scores.shape[1])])
+    labelled = torch.stack([(labels == label).sum() for label in range(logits.shape[1])])
     terms = {"labelled": labelled, "blank": labelled.sum() == 0, "semantic": semantic.detach()}
     if edge_logits is not None:
         # `boundary_loss`, in the two parts that the edge loss of Table 2 needs as well.
@@ -86,7 +86,7 @@ def losses(
         loss = semantic + objective.boundary_weight * boundary
         terms |= {"boundary": boundary.detach(), "squared_error": error.detach(), "pixels": pixels}
     if objective.regularisers:
-        whole = make_inputs(scores, images, labels, valid, features)
+        whole = make_inputs(logits, images, labels, valid, features)
         for name, value in regularise(objective.regularisers, whole).items():
             loss = loss + objective.regularisers[name].weight * value
             terms[name] = value.detach()

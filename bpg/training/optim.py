@@ -1,27 +1,12 @@
 """DeepLab-v2's optimizer: parameter groups and the poly schedule."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import nn
 
 from bpg.models.network import Network
+from bpg.training.options import OptimizerOptions
 
 POWER = 0.9
-
-
-@dataclass(frozen=True)
-class OptimizerOptions:
-    """The optimizer and its learning rates."""
-
-    optimizer: Literal["sgd", "adamw"]
-    lr: float  # of the backbone, at the start
-    momentum: float  # AdamW's beta_1
-    weight_decay: float
-    head_lr_mult: float  # ASPP's weights, times lr; its biases twice that
-    new_lr_mult: float  # PRN and BRN, times lr
-    max_grad_norm: float | None  # the largest L2 norm of the whole gradient; None: no limit
 
 
 def parameter_groups(network: Network, options: OptimizerOptions) -> list[dict]:

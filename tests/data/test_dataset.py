@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bpg.data.dataset import Augmentation, TrainingImages
+from bpg.data.dataset import TrainingImages
 from bpg.data.masks import write_mask
+from bpg.data.options import Augmentation
 from bpg.errors import BPGError
 
 FILL = (124, 116, 104)
@@ -17,7 +18,7 @@ PLAIN = {"low": 1.0, "high": 1.0, "flip": False}
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two pictures of 60x40 pixels: random image and edges, labels of large patches."""
+    """Two images of 60x40 pixels: random image and edges, labels of large patches."""
     rng = np.random.default_rng(5)
     for name in ("images", "labels", "edges"):
         (tmp_path / name).mkdir()
@@ -105,7 +106,7 @@ def place_of(valid):
 
 @pytest.mark.parametrize("key", [0, 1, 2, 13])
 def test_without_augmentation_a_picture_comes_back_exactly(key, folders):
-    """Scale 1 and a crop as large as the picture or larger."""
+    """Scale 1 and a crop as large as the image or larger."""
     name = IDS[key % 2]
     image, labels, edges, valid = pictures(folders, Augmentation(64, **PLAIN))[key]
     place = place_of(valid)
@@ -167,7 +168,7 @@ def test_padding_is_mean_colour_unlabelled_without_edge_and_not_valid(folders):
         assert (image.permute(1, 2, 0)[~valid] == torch.tensor(FILL, dtype=torch.uint8)).all()
         assert (labels[~valid] == 255).all()
         assert not edges[~valid].any()
-    assert len(places) > 15, "the picture's place in the crop is not random"
+    assert len(places) > 15, "the image's place in the crop is not random"
 
 
 def test_flip_turns_everything_alike(folders):
@@ -194,7 +195,7 @@ def test_flip_turns_everything_alike(folders):
 
 
 def shows(whole, crop, valid):
-    """Whether the crop's valid part is a window of the picture `whole`, all rows of it."""
+    """Whether the crop's valid part is a window of the image `whole`, all rows of it."""
     rows, columns = place_of(valid)
     crop = crop[..., rows, columns].numpy()
     crop = crop.transpose(1, 2, 0) if crop.ndim == 3 else crop
@@ -257,7 +258,7 @@ def test_a_scaled_window_starts_at_a_whole_pixel_of_the_scaled_picture(scale, fo
     scaled = round(60 * scale)
     for key in range(10):
         row = data[key][0][0, crop // 2].double()
-        # The first and last pixels of the picture average less.
+        # The first and last pixels of the image average less.
         inner = (row > 10) & (row < 226)
         where = torch.arange(crop, dtype=torch.float64)[inner]
         expected = [

@@ -6,7 +6,7 @@ import pytest
 
 from bpg.data.masks import read_image, read_mask
 from bpg.data.scribbles import label_map, rasterise
-from bpg.data.shapes import CLASSES, draw_picture, prepare_shapes
+from bpg.data.shapes import CLASSES, draw_sample, prepare_shapes
 from bpg.resumable import open_work
 
 SIZE = 96
@@ -15,7 +15,7 @@ LINE = 3  # ScribbleSup's usual width
 
 @pytest.fixture(scope="module")
 def pictures():
-    return [draw_picture([7, 0, number], SIZE) for number in range(40)]
+    return [draw_sample([7, 0, number], SIZE) for number in range(40)]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def labels(pictures):
 
 
 def test_a_picture_follows_from_its_seed(pictures):
-    again = draw_picture([7, 0, 3], SIZE)
+    again = draw_sample([7, 0, 3], SIZE)
     assert np.array_equal(again.image, pictures[3].image)
     assert np.array_equal(again.mask, pictures[3].mask)
     assert again.strokes == pictures[3].strokes
@@ -32,12 +32,12 @@ def test_a_picture_follows_from_its_seed(pictures):
 
 def test_every_seed_split_and_number_is_another_picture(pictures):
     seeds = [[8, 0, 3], [7, 1, 3], [7, 0, 40]]
-    images = [p.image for p in pictures] + [draw_picture(s, SIZE).image for s in seeds]
+    images = [p.image for p in pictures] + [draw_sample(s, SIZE).image for s in seeds]
     assert len({image.tobytes() for image in images}) == len(images)
 
 
 def test_sizes_and_types(pictures):
-    for picture, size in [(pictures[0], SIZE), (pictures[1], SIZE), (draw_picture([1], 50), 50)]:
+    for picture, size in [(pictures[0], SIZE), (pictures[1], SIZE), (draw_sample([1], 50), 50)]:
         assert (picture.image.shape, picture.image.dtype) == ((size, size, 3), np.uint8)
         assert (picture.mask.shape, picture.mask.dtype) == ((size, size), np.uint8)
         assert (picture.strokes.width, picture.strokes.height) == (size, size)
@@ -61,7 +61,7 @@ def test_pictures_have_several_objects_occlusion_and_ground(pictures):
 def test_strokes_label_3_to_8_percent(labels):
     shares = np.array([(label != 255).mean() for label in labels])
     assert 0.03 < shares.mean() < 0.08
-    # The single picture may stray, but has a label.
+    # The single image may stray, but has a label.
     assert shares.min() > 0.01
     assert shares.max() < 0.15
 
@@ -118,7 +118,7 @@ def test_colour_alone_does_not_even_separate_one_picture_of_known_mask(pictures)
         distance = [np.square(pixels - mean).sum(1) for mean in means]
         scores.append(balanced_accuracy(distance[1] < distance[0], truth))
     assert np.mean(scores) < 0.84
-    assert np.mean(np.array(scores) < 0.75) > 0.2, "every picture can be cut out by colour"
+    assert np.mean(np.array(scores) < 0.75) > 0.2, "every image can be cut out by colour"
 
 
 def prepare(folder, seed=3, train=3, val=2):
@@ -152,12 +152,12 @@ def test_prepared_folder(tmp_path):
     assert (folder / "val.txt").read_text() == "".join(f"{name}\n" for name in val)
     for split, names in enumerate([train, val]):
         for number, name in enumerate(names):
-            expected = draw_picture([3, split, number], 48)
+            expected = draw_sample([3, split, number], 48)
             assert np.array_equal(read_image(folder / f"images/{name}.png"), expected.image)
             assert np.array_equal(read_mask(folder / f"masks/{name}.png"), expected.mask)
     for number, name in enumerate(train):
         found = label_map(folder / f"strokes/{name}.xml", (48, 48), CLASSES, LINE)
-        strokes = draw_picture([3, 0, number], 48).strokes
+        strokes = draw_sample([3, 0, number], 48).strokes
         assert np.array_equal(found, rasterise(strokes, CLASSES, LINE))
 
 

@@ -164,7 +164,7 @@ def test_train_aug_of_the_official_archives_has_the_known_checksum():
     train, val = (path.read_bytes() for path in lists)
     # The val list tells the official archives from a sample without a look at what is tested.
     if len(val.split()) != 1449:
-        pytest.skip(f"data/voc is a sample: {len(val.split())} validation pictures of 1,449")
+        pytest.skip(f"data/voc is a sample: {len(val.split())} validation images of 1,449")
     assert len(train.split()) == 10582
     assert hashlib.md5(train).hexdigest() == TRAIN_AUG_MD5
 

@@ -60,7 +60,7 @@ def random_tensors() -> dict[str, np.ndarray]:
         add(f"block{block}/layers/conv2d_2", 3, 512, 512)
     for number, width in enumerate((64, 128, 256, 512, 512), 1):
         add(f"dsn{number}", 1, width, 1)
-        # The pictures of the tests are not of unit variance: keep the scores away from saturation.
+        # The images of the tests are not of unit variance: keep the scores away from saturation.
         tensors[f"dsn{number}/vars/0"] /= 100
     add("fuse", 1, 5, 1)
     return tensors

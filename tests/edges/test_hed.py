@@ -32,7 +32,7 @@ def random_model(random_weights) -> HED:
 
 
 def pattern(height: int, width: int) -> np.ndarray:
-    """Return an (H, W, 3) uint8 picture of three different channels."""
+    """Return an (H, W, 3) uint8 image of three different channels."""
     y, x = np.mgrid[:height, :width]
     return np.stack([(37 * y + 11 * x) % 256, (90 * (y > x)), (255 - 20 * x)], 2).astype(np.uint8)
 
@@ -43,7 +43,7 @@ def probabilities(model: HED, *pictures: np.ndarray) -> np.ndarray:
         return model(images)[:, 0].numpy()
 
 
-# An independent, slow HED: numpy, one picture, (H, W, C), Keras' tensors as they lie in the file.
+# An independent, slow HED: numpy, one image, (H, W, C), Keras' tensors as they lie in the file.
 
 
 def slow_convolution(x, kernel, bias):
@@ -119,7 +119,7 @@ def test_published_weights_give_the_values_of_tensorflow(published):
 @pytest.fixture(scope="module")
 def sample() -> np.ndarray:
     if not REFERENCE.exists():
-        pytest.skip(f"the reference picture is not here: {REFERENCE}")
+        pytest.skip(f"the reference image is not here: {REFERENCE}")
     return np.array(Image.open(REFERENCE / "sample.png").convert("RGB"))
 
 
@@ -214,7 +214,7 @@ def test_views_and_read_only_pictures_are_fine(random_model):
     assert np.array_equal(edge_map(random_model, frozen), wanted)
     flipped = np.ascontiguousarray(picture[:, ::-1])
     assert np.array_equal(edge_map(random_model, flipped[:, ::-1]), wanted)
-    assert np.array_equal(frozen, picture), "the picture must not be written to"
+    assert np.array_equal(frozen, picture), "the image must not be written to"
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_the_counts_by_hand(folders):
 
 @pytest.fixture
 def larger(tmp_path):
-    """Three pictures of several sizes, each a block in a ring of 255, and noisy predictions."""
+    """Three images of several sizes, each a block in a ring of 255, and noisy predictions."""
     rng = np.random.default_rng(0)
     labels = {"masks": {}, "raw": {}, "crf": {}}
     for image_id, (height, width) in {"a": (60, 90), "b": (72, 48), "c": (30, 100)}.items():

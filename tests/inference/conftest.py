@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from bpg.models.network import Architecture, Network, PRNOptions
+from bpg.models.network import Architecture, Network
+from bpg.models.options import PRNOptions
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 

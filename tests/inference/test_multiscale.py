@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from bpg.inference.multiscale import multiscale_probabilities
+from bpg.inference.options import InferenceOptions
 from bpg.models.network import Output
 
 CPU = torch.device("cpu")
@@ -19,7 +20,9 @@ def picture(height, width, seed=0):
 
 
 def run(network, image, scales=(1.0,), *, flip=False, bf16=False):
-    return multiscale_probabilities(network, image, scales=scales, flip=flip, device=CPU, bf16=bf16)
+    return multiscale_probabilities(
+        network, image, InferenceOptions(tuple(scales), flip), device=CPU, bf16=bf16
+    )
 
 
 def pixels(image):
@@ -29,7 +32,7 @@ def pixels(image):
 def test_one_scale_without_flip_is_the_networks_softmax(network):
     image = picture(41, 30)
     with torch.inference_mode():
-        expected = network(pixels(image)).scores.softmax(1)[0]
+        expected = network(pixels(image)).logits.softmax(1)[0]
     found = run(network, image)
     assert torch.allclose(found, expected, atol=1e-6)
     assert (expected.amax((1, 2)) - expected.amin((1, 2)) > 0.1).any(), "nothing to compare"
@@ -78,7 +81,7 @@ def test_autocast_gives_nearly_the_same_in_single_precision(network):
 
 
 class Echo(torch.nn.Module):
-    """Scores are the picture's channels, so that a vote shows where things end up."""
+    """Logits are the image's channels, so that a vote shows where things end up."""
 
     def __init__(self):
         super().__init__()
@@ -116,8 +119,8 @@ def test_scaling_there_and_back_keeps_a_ramp(scale):
     image = np.zeros((40, 60, 3), np.uint8)
     image[..., 1] = 2 * np.arange(60) + np.arange(40)[:, None]
     found = run(Echo(), image, (scale,))
-    scores = 20 * (found[1] / found[0]).log()
-    difference = (scores - torch.from_numpy(image[..., 1]).float())[6:-6, 6:-6]
+    logits = 20 * (found[1] / found[0]).log()
+    difference = (logits - torch.from_numpy(image[..., 1]).float())[6:-6, 6:-6]
     assert difference.abs().max() < 0.1
 
 

@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from bpg.inference.multiscale import predict_edges
-from bpg.models.network import Architecture, BRNOptions, Network
+from bpg.models.network import Architecture, Network
+from bpg.models.options import BRNArchitecture
 
 SMALL = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
-BRN = BRNOptions(channels="foreground", source="probabilities", width=4, depth=2)
+BRN = BRNArchitecture("probabilities", 4, 2, "foreground")
 
 
 def network(brn):
@@ -22,8 +23,8 @@ def test_the_map_is_the_sigmoid_of_what_training_regresses():
     assert (found.shape, found.dtype) == ((37, 50), np.uint8)
     with torch.no_grad():
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-        scores, none, _ = net(pixels)
-        expected = net.brn(scores).sigmoid()[0, 0]
+        logits, none, _ = net(pixels)
+        expected = net.brn(logits).sigmoid()[0, 0]
     assert none is None
     assert np.abs(found / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-6
     assert not net.training

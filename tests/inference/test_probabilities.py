@@ -112,7 +112,7 @@ def test_rounding_over_one_does_not_wrap_around(path):
 
 
 def test_files_at_voc_size_are_small_and_repeat(path, tmp_path):
-    """Four of 21 classes in the picture: 15.8 MB as float32."""
+    """Four of 21 classes in the image: 15.8 MB as float32."""
     present = smooth(4, 375, 500, blur=25, sharp=6)
     probabilities = np.full((21, 375, 500), 0.002, np.float32)
     probabilities[[0, 5, 12, 15]] += present * (1 - 0.002 * 21)

@@ -17,45 +17,45 @@ def one_thread_and_seed():
 
 @dataclass(frozen=True)
 class Batch:
-    """What a training step hands to a regulariser, in doubles; `scores` has a gradient."""
+    """What a training step hands to a regulariser, in doubles; `logits` has a gradient."""
 
-    scores: torch.Tensor
+    logits: torch.Tensor
     images: torch.Tensor
     labels: torch.Tensor
     valid: torch.Tensor
     features: torch.Tensor
 
-    def field(self, scores: torch.Tensor | None = None) -> Inputs:
+    def field(self, logits: torch.Tensor | None = None) -> Inputs:
         """`make_inputs` without its single precision."""
-        scores = self.scores if scores is None else scores
+        logits = self.logits if logits is None else logits
         unlabelled = self.valid & (self.labels == 255)
-        return Inputs(scores.softmax(1), self.images, self.valid, unlabelled, self.features)
+        return Inputs(logits.softmax(1), self.images, self.valid, unlabelled, self.features)
 
     def follow(self, loss: Callable[[Inputs], torch.Tensor], reduction: int = 1):
-        """Return the loss of the reduced field and its derivative by the scores."""
+        """Return the loss of the reduced field and its derivative by the logits."""
         value = loss(self.field().reduced(reduction))
-        return value.detach(), torch.autograd.grad(value, self.scores)[0]
+        return value.detach(), torch.autograd.grad(value, self.logits)[0]
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        """Change every tensor, and let the scores' gradient begin anew."""
-        names = "scores", "images", "labels", "valid", "features"
+        """Change every tensor, and let the logits' gradient begin anew."""
+        names = "logits", "images", "labels", "valid", "features"
         changed = {name: change(getattr(self, name).detach()).clone() for name in names}
-        changed["scores"].requires_grad_()
+        changed["logits"].requires_grad_()
         return Batch(**changed)
 
     def with_other_padding(self) -> "Batch":
-        """Put other pictures and other scores where padding is."""
+        """Put other images and other logits where padding is."""
         padded = ~self.valid[:, None]
-        scores = torch.where(padded, 9 * torch.randn_like(self.scores), self.scores.detach())
+        logits = torch.where(padded, 9 * torch.randn_like(self.logits), self.logits.detach())
         images = torch.where(padded, 255 * torch.rand_like(self.images), self.images)
-        return replace(self, scores=scores.requires_grad_(), images=images)
+        return replace(self, logits=logits.requires_grad_(), images=images)
 
     def with_more_padding(self) -> "Batch":
         """Add eight padded pixels on every side: noise, which nobody should look at."""
         pad = torch.nn.functional.pad
         around = (8, 8, 8, 8)
         bigger = Batch(
-            pad(self.scores.detach(), around).requires_grad_(),
+            pad(self.logits.detach(), around).requires_grad_(),
             pad(self.images, around),
             pad(self.labels, around, value=255),
             pad(self.valid, around, value=False),
@@ -64,7 +64,7 @@ class Batch:
         return bigger.with_other_padding()
 
     def with_empty_picture(self) -> "Batch":
-        """Add a picture without a valid pixel, and without a labelled one."""
+        """Add an image without a valid pixel, and without a labelled one."""
         wider = self.map(lambda tensor: torch.cat([tensor, tensor[:1]]))
         wider.valid[2] = False
         wider.labels[2] = 255
@@ -73,7 +73,7 @@ class Batch:
 
 @pytest.fixture
 def make_batch():
-    """Return a function that makes a batch of two pictures with padding on all sides."""
+    """Return a function that makes a batch of two images with padding on all sides."""
 
     def make(height: int = 9, width: int = 9, *, classes: int = 3, stride: int = 8):
         """`stride`: pixels between the samples of the network's features."""
@@ -97,7 +97,7 @@ def make_batch():
 
 
 def two_pixels(first: list[float], second: list[float]) -> Inputs:
-    """A picture of two pixels, the first black and the second grey 15, with these shares."""
+    """An image of two pixels, the first black and the second grey 15, with these shares."""
     shares = torch.tensor([first, second], dtype=torch.float64).T.reshape(1, -1, 1, 2)
     images = torch.tensor([0.0, 15.0], dtype=torch.float64).expand(1, 3, 1, 2)
     everywhere = torch.ones(1, 1, 2, dtype=torch.bool)
@@ -111,7 +111,7 @@ def two_pixels_fixture():
 
 
 def constant_picture(shares: list[float], size: tuple[int, int] = (9, 9)) -> Inputs:
-    """A picture of noise with the same shares of the classes everywhere."""
+    """An image of noise with the same shares of the classes everywhere."""
     probabilities = torch.tensor(shares, dtype=torch.float64).view(1, -1, 1, 1)
     everywhere = torch.ones(1, *size, dtype=torch.bool)
     return Inputs(
@@ -129,7 +129,7 @@ def constant_picture_fixture():
 
 
 def gaussian_matrices(field: Inputs, xy: float, rgb: float) -> list[torch.Tensor]:
-    """Each picture's affinities, pair by pair; 0 where one of the two is padding."""
+    """Each image's affinities, pair by pair; 0 where one of the two is padding."""
     count, _, height, width = field.images.shape
     matrices = []
     for n in range(count):

@@ -92,25 +92,25 @@ def test_beside_a_mean_it_weighs_one_over_the_mean_edge():
 def test_lambda_in_terms_of_the_printed_sums_and_of_means():
     """docs/method.md: printed sums with λ are ours with λ·m/s, a mean beside a mean ours with λ·m.
 
-    m is the mean of the edge map and s the share of labelled pixels, both over the picture.
+    m is the mean of the edge map and s the share of labelled pixels, both over the image.
     """
     logits, edges, valid = case((2, 12, 14))
-    scores = torch.randn(2, 4, 12, 14, dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(2, 4, 12, 14, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(0, 4, (2, 12, 14))
     labels[(torch.rand(labels.shape) > 0.1) | ~valid] = 255
     labelled = (labels != 255).sum()
     mean_edge, share = edges[valid].mean(), labelled / valid.sum()
 
     prediction = logits[:, 0].sigmoid()[valid]
-    semantic = F.cross_entropy(scores, labels, ignore_index=255, reduction="sum")
+    semantic = F.cross_entropy(logits, labels, ignore_index=255, reduction="sum")
     squared = F.mse_loss(prediction, edges[valid], reduction="sum")
     mean_squared = F.mse_loss(prediction, edges[valid])
 
     def ours(weight):
-        return partial_cross_entropy(scores, labels) + weight * boundary_loss(logits, edges, valid)
+        return partial_cross_entropy(logits, labels) + weight * boundary_loss(logits, edges, valid)
 
     def gradients(loss):
-        return torch.autograd.grad(loss, (scores, logits), retain_graph=True)
+        return torch.autograd.grad(loss, (logits, logits), retain_graph=True)
 
     printed = gradients(semantic + 0.7 * squared)
     for found, expected in zip(gradients(ours(0.7 * mean_edge / share)), printed, strict=True):

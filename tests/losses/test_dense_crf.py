@@ -44,7 +44,7 @@ def test_equals_the_sum_over_all_pairs(size, reduction, make_batch, reference):
 def test_gradient_agrees_with_finite_differences(reduction, make_batch):
     batch = make_batch(9, 9)
     assert torch.autograd.gradcheck(
-        lambda scores: loss(batch.field(scores).reduced(reduction)), batch.scores
+        lambda logits: loss(batch.field(logits).reduced(reduction)), batch.logits
     )
 
 
@@ -99,7 +99,7 @@ def test_stays_between_zero_and_one(make_batch):
     for sharpness in (0.0, 1.0, 30.0):
         for _ in range(5):
             batch = make_batch(classes=5)
-            value = loss(batch.field(batch.scores * sharpness))
+            value = loss(batch.field(batch.logits * sharpness))
             assert 0 <= value.item() <= 1
 
 

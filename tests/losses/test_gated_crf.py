@@ -52,7 +52,7 @@ def test_equals_the_sum_over_all_pairs(size, reduction, radius, make_batch):
 def test_gradient_agrees_with_finite_differences(reduction, make_batch):
     batch = make_batch()
     assert torch.autograd.gradcheck(
-        lambda scores: loss(batch.field(scores).reduced(reduction), radius=2), batch.scores
+        lambda logits: loss(batch.field(logits).reduced(reduction), radius=2), batch.logits
     )
 
 

@@ -23,7 +23,7 @@ def dense(features, maps):
 
 
 def photograph(height, width, *, dtype=torch.float32, low=0, high=255):
-    """Two smooth pictures with a little noise, which have many pixels alike."""
+    """Two smooth images with a little noise, which have many pixels alike."""
     y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 5, width), indexing="ij")
     waves = torch.stack([(y + k).sin() * (x * (1 + n)).cos() for n in (0, 1) for k in (0, 1, 2)])
     noisy = (waves.view(2, 3, height, width) + 1) / 2 + 0.02 * torch.randn(2, 3, height, width)
@@ -78,7 +78,7 @@ def test_features_are_places_and_colours_over_the_deviations(spacing):
 
 @pytest.mark.parametrize("low", [0, 225])
 def test_single_precision_is_enough_for_real_pictures(low):
-    """Bright pictures are the hard case: their squares are large and their differences small."""
+    """Bright images are the hard case: their squares are large and their differences small."""
     images = photograph(33, 49, low=low)
     single = pixel_features(images, xy=100.0, rgb=15.0, spacing=2)
     double = pixel_features(images.double(), xy=100.0, rgb=15.0, spacing=2)

@@ -49,7 +49,7 @@ def test_samples_lie_on_the_pixels_that_spacing_says(reduction, make_batch):
     reduced = field.reduced(reduction)
     assert reduced.spacing == reduction
     assert reduced.images.shape[2:] == (16 // reduction + 1, 32 // reduction + 1)
-    # Away from the picture's borders, where windows are cut, a ramp's mean is its centre.
+    # Away from the image's borders, where windows are cut, a ramp's mean is its centre.
     inner = reduced.images[..., 1:-1]
     places = reduction * torch.arange(1.0, 32 // reduction)
     torch.testing.assert_close(inner, places.double().expand_as(inner))
@@ -127,23 +127,23 @@ def test_probabilities_enlarged_again_follow_a_ramp():
 
 def test_make_inputs(make_batch):
     batch = make_batch(9, 17)
-    scores = batch.scores.detach().bfloat16().requires_grad_()
+    logits = batch.logits.detach().bfloat16().requires_grad_()
     features = batch.features.bfloat16().requires_grad_()
-    field = make_inputs(scores, batch.images.float(), batch.labels, batch.valid, features)
+    field = make_inputs(logits, batch.images.float(), batch.labels, batch.valid, features)
     assert field.spacing == 1
     assert field.probabilities.dtype == field.features.dtype == torch.float32
-    expected = scores.detach().double().softmax(1)
+    expected = logits.detach().double().softmax(1)
     torch.testing.assert_close(field.probabilities.double(), expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(field.unlabelled, batch.valid & (batch.labels == 255))
     assert (batch.valid & ~field.unlabelled).any()
     assert not field.features.requires_grad
     weights = torch.randn_like(field.probabilities)
     (field.halved().probabilities.square() * weights[..., ::2, ::2]).sum().backward()
-    assert scores.grad.any()
+    assert logits.grad.any()
 
 
 def test_padding_is_not_unlabelled(make_batch):
     batch = make_batch()
     labels = torch.full_like(batch.labels, 255)
-    field = make_inputs(batch.scores, batch.images, labels, batch.valid, batch.features)
+    field = make_inputs(batch.logits, batch.images, labels, batch.valid, batch.features)
     assert torch.equal(field.unlabelled, batch.valid)

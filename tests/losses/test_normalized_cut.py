@@ -16,7 +16,7 @@ def loss(field: Inputs, xy: float = XY, rgb: float = RGB) -> torch.Tensor:
 
 @pytest.fixture
 def reference(gaussian_matrices):
-    """The pictures' mean of sum_k S_k' A (1 - S_k) / d' S_k with d = A 1."""
+    """The images' mean of sum_k S_k' A (1 - S_k) / d' S_k with d = A 1."""
 
     def reference(field):
         values = []
@@ -44,7 +44,7 @@ def test_equals_the_sum_over_all_pairs(size, reduction, make_batch, reference):
 def test_gradient_agrees_with_finite_differences(reduction, make_batch):
     batch = make_batch(9, 9)
     assert torch.autograd.gradcheck(
-        lambda scores: loss(batch.field(scores).reduced(reduction)), batch.scores
+        lambda logits: loss(batch.field(logits).reduced(reduction)), batch.logits
     )
 
 
@@ -78,7 +78,7 @@ def test_stays_between_zero_and_the_number_of_classes(make_batch):
     for sharpness in (0.0, 1.0, 30.0):
         for _ in range(5):
             batch = make_batch(classes=5)
-            value = loss(batch.field(batch.scores * sharpness))
+            value = loss(batch.field(batch.logits * sharpness))
             assert 0 <= value.item() <= 5
 
 
@@ -86,16 +86,16 @@ def test_stays_between_zero_and_the_number_of_classes(make_batch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_class_that_is_not_there_stays_finite(absent, dtype, make_batch):
     batch = make_batch(9, 17)
-    scores = batch.scores.detach().to(dtype).clone()
-    scores[:, 1] = absent
-    scores.requires_grad_()
-    field = batch.field(scores)
+    logits = batch.logits.detach().to(dtype).clone()
+    logits[:, 1] = absent
+    logits.requires_grad_()
+    field = batch.field(logits)
     value = loss(field)
-    (gradient,) = torch.autograd.grad(value, scores)
+    (gradient,) = torch.autograd.grad(value, logits)
     assert torch.isfinite(value)
     assert 0 <= value.item() <= 3
     assert torch.isfinite(gradient).all()
-    # Its term is bounded, and so is the pull at its scores.
+    # Its term is bounded, and so is the pull at its logits.
     assert gradient.abs().max() < 1
     two = Inputs(field.probabilities[:, ::2], *(getattr(field, n) for n in list(vars(field))[1:]))
     if absent < -10:
@@ -106,7 +106,7 @@ def test_a_class_that_is_not_there_stays_finite(absent, dtype, make_batch):
 
 
 def test_each_picture_counts_alike(make_batch):
-    """A mean over pictures, not over their pixels: the second is much smaller here."""
+    """A mean over images, not over their pixels: the second is much smaller here."""
     batch = make_batch(9, 17)
     valid = batch.valid.clone()
     valid[1, 3:], valid[1, :, 4:] = False, False

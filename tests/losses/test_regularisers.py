@@ -1,4 +1,3 @@
-from collections import Counter
 from itertools import permutations
 
 import pytest
@@ -9,7 +8,7 @@ from bpg.losses.affinity import dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
 from bpg.losses.inputs import Inputs, make_inputs
 from bpg.losses.normalized_cut import normalized_cut_loss
-from bpg.losses.options import DenseOptions, GatedOptions, TreeOptions
+from bpg.losses.options import OPTIONS, DenseOptions, GatedOptions, TreeOptions
 from bpg.losses.regularisers import regularise
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -85,9 +84,9 @@ def test_a_picture_without_a_valid_pixel_changes_nothing(term, make_batch):
 def test_nothing_valid_at_all_is_zero(term, dtype, make_batch):
     batch = make_batch().map(lambda tensor: tensor)
     batch.valid[:] = False
-    scores = batch.scores.detach().to(dtype).requires_grad_()
-    value = one(term)(batch.field(scores))
-    (gradient,) = torch.autograd.grad(value, scores)
+    logits = batch.logits.detach().to(dtype).requires_grad_()
+    value = one(term)(batch.field(logits))
+    (gradient,) = torch.autograd.grad(value, logits)
     assert value.item() == 0
     assert not gradient.any()
 
@@ -95,9 +94,9 @@ def test_nothing_valid_at_all_is_zero(term, dtype, make_batch):
 @pytest.mark.parametrize("term", ["dense_crf", "gated_crf", "tree_energy", "normalized_cut"])
 def test_perfect_constant_labelling_costs_nothing(term, make_batch):
     batch = make_batch(9, 17)
-    scores = torch.zeros_like(batch.scores)
-    scores[:, 1] = 200
-    value = one(term)(batch.field(scores))
+    logits = torch.zeros_like(batch.logits)
+    logits[:, 1] = 200
+    value = one(term)(batch.field(logits))
     assert value.item() == pytest.approx(0, abs=1e-12)
 
 
@@ -161,12 +160,12 @@ def test_affinities_that_differ_are_not_shared(other, make_batch):
 
 
 def single(batch, device="cpu"):
-    """A training step's field, in single precision, and its scores."""
-    scores = batch.scores.detach().float().to(device).requires_grad_()
+    """A training step's field, in single precision, and its logits."""
+    logits = batch.logits.detach().float().to(device).requires_grad_()
     images = batch.images.round().float().to(device)
     images = images.contiguous(memory_format=torch.channels_last)
     parts = (tensor.to(device) for tensor in (batch.labels, batch.valid, batch.features.float()))
-    return make_inputs(scores, images, *parts), scores
+    return make_inputs(logits, images, *parts), logits
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
@@ -175,11 +174,11 @@ def test_autocast_changes_nothing(term, reduction, make_batch):
     results = []
     for enabled in (False, True):
         torch.manual_seed(1)
-        field, scores = single(make_batch(17, 25))
+        field, logits = single(make_batch(17, 25))
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             value = one(term, reduction)(field)
         assert value.dtype == torch.float32
-        results.append((value, *torch.autograd.grad(value, scores)))
+        results.append((value, *torch.autograd.grad(value, logits)))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
 
@@ -188,9 +187,9 @@ def test_autocast_changes_nothing(term, reduction, make_batch):
 def test_single_precision_is_near_double(term, make_batch):
     # Features of the reduced grid's own: enlarged ones make ties, which rounding breaks.
     batch = make_batch(17, 25, stride=2)
-    field, scores = single(batch)
+    field, logits = single(batch)
     value = one(term, 2)(field)
-    (gradient,) = torch.autograd.grad(value, scores)
+    (gradient,) = torch.autograd.grad(value, logits)
     rounded = batch.map(lambda tensor: tensor)
     rounded.images.round_()
     expected, exact = rounded.follow(one(term, 2))
@@ -216,7 +215,7 @@ def test_fewer_allocations_than_pairs(term, make_batch, allocations, monkeypatch
     )
     with allocations() as seen:
         one(term)(field)
-    # Six maps of places, colours and squares for each picture are the most.
+    # Six maps of places, colours and squares for each image are the most.
     assert seen.largest <= 7 * 2 * 33 * 41
 
 
@@ -225,16 +224,16 @@ def test_fewer_allocations_than_pairs(term, make_batch, allocations, monkeypatch
 @pytest.mark.parametrize("term", TERMS)
 def test_cuda_equals_the_cpu(term, make_batch):
     batch = make_batch(33, 41, stride=2)
-    field, scores = single(batch)
+    field, logits = single(batch)
     expected = one(term, 2)(field)
-    (exact,) = torch.autograd.grad(expected, scores)
+    (exact,) = torch.autograd.grad(expected, logits)
     before = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = True
-        field, scores = single(batch, "cuda")
+        field, logits = single(batch, "cuda")
         with torch.autocast("cuda", torch.bfloat16):
             found = one(term, 2)(field)
-        (gradient,) = torch.autograd.grad(found, scores)
+        (gradient,) = torch.autograd.grad(found, logits)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
@@ -242,4 +241,4 @@ def test_cuda_equals_the_cpu(term, make_batch):
 
 
 def test_every_term_is_tested_here():
-    assert Counter(TERMS) == Counter(regularisers.Term.__args__)
+    assert set(TERMS) == set(OPTIONS) == set(options())

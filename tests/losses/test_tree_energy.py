@@ -114,11 +114,11 @@ def test_equals_the_filters_pixel_by_pixel(size, reduction, make_batch):
 
 
 def test_enlarges_the_features_corner_on_corner(make_batch):
-    """In a picture of one row there is one tree, whatever the ties."""
+    """In an image of one row there is one tree, whatever the ties."""
     batch = make_batch(9, 25)
     assert batch.features.shape[2:] == (2, 4)
     row = type(batch)(
-        batch.scores.detach()[:, :, 4:5].clone().requires_grad_(),
+        batch.logits.detach()[:, :, 4:5].clone().requires_grad_(),
         batch.images[:, :, 4:5],
         batch.labels[:, 4:5],
         batch.valid[:, 4:5],
@@ -132,7 +132,7 @@ def test_gradient_agrees_with_finite_differences(size, reduction, make_batch):
     batch = make_batch(*size, classes=2, stride=reduction)
     reference(batch.field().reduced(reduction))
     assert torch.autograd.gradcheck(
-        lambda scores: loss(batch.field(scores).reduced(reduction)), batch.scores
+        lambda logits: loss(batch.field(logits).reduced(reduction)), batch.logits
     )
 
 
@@ -161,7 +161,7 @@ def test_constant_prediction_costs_nothing(constant_picture):
 def test_stays_between_zero_and_two(make_batch):
     for sharpness in (0.0, 1.0, 30.0):
         batch = make_batch(classes=5)
-        assert 0 <= loss(batch.field(batch.scores * sharpness)).item() <= 2
+        assert 0 <= loss(batch.field(batch.logits * sharpness)).item() <= 2
 
 
 def test_features_count_by_their_direction_alone(make_batch):

@@ -15,7 +15,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 
 def edges_of(maps, valid, n, sigma=SIGMA):
-    """{(pixel, pixel): weight} of the edges between valid neighbours of picture n."""
+    """{(pixel, pixel): weight} of the edges between valid neighbours of image n."""
     height, width = maps.shape[2:]
     edges = {}
     for y in range(height):
@@ -62,7 +62,7 @@ def inside(valid, n):
 
 
 def links(forest: Forest, size):
-    """[(picture, pixel, picture and pixel of its parent or None, affinity)] of a forest."""
+    """[(image, pixel, image and pixel of its parent or None, affinity)] of a forest."""
     height, width = size
 
     def pixel(node):
@@ -78,9 +78,9 @@ def links(forest: Forest, size):
 
 
 def check_forest(forest, maps, valid, sigma=SIGMA, rel=1e-9):
-    """Each picture has one tree over the grid; its valid part is a tree by itself, of least weight.
+    """Each image has one tree over the grid; its valid part is a tree by itself, of least weight.
 
-    Return each picture's [(edge, weight)] between valid pixels.
+    Return each image's [(edge, weight)] between valid pixels.
     """
     count, _, height, width = maps.shape
     assert sorted(forest.order.tolist()) == list(range(count * height * width))
@@ -224,7 +224,7 @@ def test_is_prims_tree_on_larger_grids(size):
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_ties_and_flat_pictures_and_padding(data):
-    """Pictures of few grey levels have many trees of least weight; any will do."""
+    """Images of few grey levels have many trees of least weight; any will do."""
     height, width = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5))
     levels = data.draw(st.integers(0, 2))
     pixels = st.lists(
@@ -244,7 +244,7 @@ def test_ties_and_flat_pictures_and_padding(data):
 
 
 def test_no_path_crosses_padding_however_alike_it_is():
-    """The padded column is one grey, and the way round it through the picture is dear."""
+    """The padded column is one grey, and the way round it through the image is dear."""
     maps = torch.zeros(1, 1, 4, 3, dtype=torch.float64)
     maps[0, 0, :, 2] = 1
     maps[0, 0, 3] = torch.tensor([0.0, 0.5, 1.0])
@@ -380,7 +380,7 @@ def test_pictures_of_a_batch_do_not_mix():
 
 @pytest.mark.parametrize("levels", [2, 4, 64])
 def test_ties_are_broken_alike_whatever_is_around(levels):
-    """Real pictures are full of ties; their trees must not depend on batch or padding."""
+    """Real images are full of ties; their trees must not depend on batch or padding."""
     maps = torch.randint(0, levels, (3, 3, 33, 33)).double() / levels
     valid = torch.ones(3, 33, 33, dtype=torch.bool)
     values = torch.rand(3, 2, 33, 33, dtype=torch.float64)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
+from bpg.models.network import Architecture, Network
+from bpg.models.options import BRNArchitecture, PRNOptions
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 CLASSES = ("background", "bird", "cat")
@@ -30,7 +31,7 @@ def build():
                 backbone_options=dict(TINY),
                 frozen_norm=frozen_norm,
                 prn=PRNOptions(steps, width=4, low_width=3, mixing=mixing) if prn else None,
-                brn=BRNOptions(brn, "probabilities", width=4, depth=3) if brn else None,
+                brn=BRNArchitecture("probabilities", 4, 3, brn) if brn else None,
             )
         )
 

@@ -118,7 +118,7 @@ def test_resnet101_equals_torchvisions_dilated_one():
 
 
 def train_once(network: Backbone) -> tuple[dict, dict]:
-    """Return the state before and after a step on unusual pictures."""
+    """Return the state before and after a step on unusual images."""
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.ones_(module.weight)  # timm's residual branches start at zero
@@ -154,7 +154,7 @@ def test_frozen_norm_stays_frozen_when_training_is_switched_on_again(tiny):
     network.train().eval().train()
     image = torch.randn(2, 3, 17, 17)
     batch = network(image)
-    assert torch.allclose(batch[:1], network(image[:1]), atol=1e-5), "pictures see each other"
+    assert torch.allclose(batch[:1], network(image[:1]), atol=1e-5), "images see each other"
 
 
 def test_norm_is_trained_unless_frozen(tiny):

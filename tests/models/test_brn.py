@@ -48,30 +48,30 @@ def test_eq_1_agrees_with_finite_differences():
 
 
 @pytest.mark.parametrize("channels", ["foreground", "all_channels"])
-@pytest.mark.parametrize("source", ["probabilities", "scores"])
+@pytest.mark.parametrize("source", ["probabilities", "logits"])
 def test_gradient_agrees_with_finite_differences(channels, source, randomise):
     network = randomise(brn(channels, source, classes=3, width=2).double())
-    scores = (torch.randperm(3 * 16).view(1, 3, 4, 4).double() / 7).requires_grad_()
-    assert torch.autograd.gradcheck(network, scores)
+    logits = (torch.randperm(3 * 16).view(1, 3, 4, 4).double() / 7).requires_grad_()
+    assert torch.autograd.gradcheck(network, logits)
 
 
 def test_scores_other_than_the_arg_max_get_no_edge_gradient(randomise):
-    network = randomise(brn(source="scores"))
-    scores = torch.randn(2, 4, 6, 7, requires_grad=True)
-    network(scores).square().sum().backward()
-    winner = torch.zeros_like(scores[:, 1:], dtype=torch.bool)
-    winner.scatter_(1, scores[:, 1:].argmax(1, keepdim=True), True)
-    assert not scores.grad[:, 1:][~winner].any()
-    assert scores.grad[:, 1:][winner].any()
+    network = randomise(brn(source="logits"))
+    logits = torch.randn(2, 4, 6, 7, requires_grad=True)
+    network(logits).square().sum().backward()
+    winner = torch.zeros_like(logits[:, 1:], dtype=torch.bool)
+    winner.scatter_(1, logits[:, 1:].argmax(1, keepdim=True), True)
+    assert not logits.grad[:, 1:][~winner].any()
+    assert logits.grad[:, 1:][winner].any()
 
 
 def test_through_the_softmax_the_others_get_as_much_as_the_winner():
     """What Eq. 1 does not promise with `source: probabilities`; docs/method.md says so."""
-    scores = torch.randn(2, 6, 5, 4, dtype=torch.float64, requires_grad=True)
-    foreground_background(scores.softmax(1))[:, 1].sum().backward()
-    winner = 1 + scores[:, 1:].argmax(1, keepdim=True)
-    p = scores.detach().softmax(1).gather(1, winner)
-    size = scores.grad.abs()
+    logits = torch.randn(2, 6, 5, 4, dtype=torch.float64, requires_grad=True)
+    foreground_background(logits.softmax(1))[:, 1].sum().backward()
+    winner = 1 + logits[:, 1:].argmax(1, keepdim=True)
+    p = logits.detach().softmax(1).gather(1, winner)
+    size = logits.grad.abs()
     assert torch.allclose(size.gather(1, winner), p * (1 - p))
     assert torch.allclose(size.sum(1, keepdim=True), 2 * p * (1 - p))
 
@@ -85,38 +85,38 @@ def test_c_is_2_or_k_plus_1(channels, inputs):
 
 
 def test_foreground_edges_do_not_say_which_object_it_is(randomise):
-    scores = torch.randn(1, 4, 8, 8)
-    exchanged = scores[:, [0, 3, 1, 2]]
+    logits = torch.randn(1, 4, 8, 8)
+    exchanged = logits[:, [0, 3, 1, 2]]
     two = randomise(brn("foreground"))
-    assert torch.allclose(two(scores), two(exchanged), atol=1e-5)
+    assert torch.allclose(two(logits), two(exchanged), atol=1e-5)
     every = randomise(brn("all_channels"))
-    assert not torch.allclose(every(scores), every(exchanged), atol=1e-2)
+    assert not torch.allclose(every(logits), every(exchanged), atol=1e-2)
 
 
 def test_source_decides_between_probabilities_and_scores(randomise):
     probabilities = randomise(brn(source="probabilities"))
-    raw = brn(source="scores")
+    raw = brn(source="logits")
     raw.load_state_dict(probabilities.state_dict())
-    scores = torch.randn(1, 4, 6, 6)
-    assert torch.allclose(probabilities(scores), raw(scores.softmax(1)), atol=1e-6)
-    assert torch.allclose(probabilities(scores), probabilities(scores + 100), atol=1e-3)
-    assert not torch.allclose(raw(scores), raw(scores + 100), atol=1)
+    logits = torch.randn(1, 4, 6, 6)
+    assert torch.allclose(probabilities(logits), raw(logits.softmax(1)), atol=1e-6)
+    assert torch.allclose(probabilities(logits), probabilities(logits + 100), atol=1e-3)
+    assert not torch.allclose(raw(logits), raw(logits + 100), atol=1)
 
 
 @pytest.mark.parametrize("channels", ["foreground", "all_channels"])
 def test_a_constant_picture_has_constant_edges_up_to_the_border(channels, randomise):
     network = randomise(brn(channels))
-    scores = torch.randn(1, 4, 1, 1).expand(1, 4, 12, 9)
-    edges = network(scores)
+    logits = torch.randn(1, 4, 1, 1).expand(1, 4, 12, 9)
+    edges = network(logits)
     assert (edges - edges[..., 5, 5]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("channels", ["foreground", "all_channels"])
 def test_beyond_the_border_the_maps_continue_as_their_border_pixels(channels, randomise):
     network = randomise(brn(channels, depth=4))
-    scores = torch.randn(2, 4, 7, 9)
-    larger = F.pad(scores, (10,) * 4, mode="replicate")
-    assert torch.allclose(network(scores), network(larger)[..., 10:-10, 10:-10], atol=1e-5)
+    logits = torch.randn(2, 4, 7, 9)
+    larger = F.pad(logits, (10,) * 4, mode="replicate")
+    assert torch.allclose(network(logits), network(larger)[..., 10:-10, 10:-10], atol=1e-5)
 
 
 def test_starts_at_the_mean_of_hed_maps():
@@ -128,12 +128,12 @@ def test_starts_at_the_mean_of_hed_maps():
 
 @pytest.mark.parametrize("channels", ["foreground", "all_channels"])
 def test_no_seed_starts_dead(channels):
-    # Scores near zero, as the ASPP gives them at the start: a dead BRN would never learn.
-    scores = 1e-3 * torch.randn(1, 4, 6, 6)
+    # Logits near zero, as the ASPP gives them at the start: a dead BRN would never learn.
+    logits = 1e-3 * torch.randn(1, 4, 6, 6)
     for seed in range(300):
         torch.manual_seed(seed)
         network = brn(channels, width=4)
-        network(scores).sum().backward()
+        network(logits).sum().backward()
         assert network.convolutions[0].weight.grad.abs().max() > 0, seed
 
 

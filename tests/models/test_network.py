@@ -32,9 +32,9 @@ def test_scores_have_the_pictures_size_whatever_it_is(parts, build, randomise):
     network = randomise(build(**parts)).eval()
     for size in SIZES:
         with torch.inference_mode():
-            scores, edges, _ = network(pictures(*size, batch=2))
-        assert scores.shape == (2, 3, *size)
-        assert torch.isfinite(scores).all()
+            logits, edges, _ = network(pictures(*size, batch=2))
+        assert logits.shape == (2, 3, *size)
+        assert torch.isfinite(logits).all()
         assert edges is None
 
 
@@ -42,8 +42,8 @@ def test_scores_have_the_pictures_size_whatever_it_is(parts, build, randomise):
 def test_edges_are_for_training_only(parts, build):
     network = build(**parts).train()
     images = pictures(20, 33, batch=2)
-    scores, edges, _ = network(images)
-    assert scores.shape == (2, 3, 20, 33)
+    logits, edges, _ = network(images)
+    assert logits.shape == (2, 3, 20, 33)
     if "brn" in parts:
         assert edges.shape == (2, 1, 20, 33)
         assert network.eval()(images).edges is None
@@ -53,8 +53,8 @@ def test_edges_are_for_training_only(parts, build):
 
 def test_edges_are_the_brns_of_the_final_scores(build, randomise):
     network = randomise(build(prn=True, brn="foreground", frozen_norm=True)).train()
-    scores, edges, _ = network(pictures(20, 33))
-    assert torch.equal(edges, network.brn(scores))
+    logits, edges, _ = network(pictures(20, 33))
+    assert torch.equal(edges, network.brn(logits))
 
 
 def test_boundary_loss_reaches_every_trained_parameter(build):
@@ -72,7 +72,7 @@ def test_boundary_loss_reaches_every_trained_parameter(build):
 @pytest.mark.parametrize("prn", [False, True])
 @pytest.mark.parametrize("size", [(1, 1), (10, 15), (12, 33), (40, 27)])
 def test_padding_shifts_nothing(prn, size, build, randomise):
-    """A picture alone, and the same one put on mean colour up to 8n + 1 by hand, agree."""
+    """An image alone, and the same one put on mean colour up to 8n + 1 by hand, agree."""
     network = randomise(build(prn=prn)).eval()
     images = pictures(*size)
     mean = 255 * torch.tensor(MEAN).view(1, 3, 1, 1)
@@ -80,7 +80,7 @@ def test_padding_shifts_nothing(prn, size, build, randomise):
     padded = mean.expand(1, 3, height, width).clone()
     padded[..., : size[0], : size[1]] = images
     with torch.inference_mode():
-        alone, framed = network(images).scores, network(padded).scores
+        alone, framed = network(images).logits, network(padded).logits
     scale = framed.abs().max()
     assert (alone - framed[..., : size[0], : size[1]]).abs().max() <= 1e-5 * scale
 
@@ -98,7 +98,7 @@ def test_features_are_the_backbones_last_at_stride_8(parts, build):
 
 
 def smooth(network: nn.Module) -> nn.Module:
-    """Positive, symmetric kernels and average pooling: the picture is only blurred."""
+    """Positive, symmetric kernels and average pooling: the image is only blurred."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
@@ -120,9 +120,9 @@ def test_scores_lie_where_the_picture_does(build):
         shape = [1, 3, 9, 9]
         shape[axis] = size
         image = torch.full(shape, 255.0, dtype=torch.float64, requires_grad=True)
-        scores = network(image).scores
+        logits = network(image).logits
         for pixel in (8 * 50, 8 * 50 + 4, 8 * 49 + 3):
-            chosen = scores.select(axis, pixel).sum()
+            chosen = logits.select(axis, pixel).sum()
             (gradient,) = torch.autograd.grad(chosen, image, retain_graph=True)
             influence = gradient.abs().sum(dim=[d for d in range(4) if d != axis])
             assert influence[0] == influence[-1] == 0, "the strip is too short"
@@ -133,10 +133,10 @@ def test_scores_lie_where_the_picture_does(build):
 def test_without_prn_scores_are_bilinear_between_every_eighth_pixel(build):
     network = build().eval()
     with torch.inference_mode():
-        scores = network(pictures(25, 41)).scores
-    nodes = scores[..., ::8, ::8]
+        logits = network(pictures(25, 41)).logits
+    nodes = logits[..., ::8, ::8]
     again = F.interpolate(nodes, size=(25, 41), mode="bilinear", align_corners=True)
-    assert torch.allclose(scores, again, atol=1e-5)
+    assert torch.allclose(logits, again, atol=1e-5)
 
 
 @pytest.mark.parametrize("mixing", ["mixed", "shared", "grouped"])
@@ -145,7 +145,7 @@ def test_prn_and_brn_start_as_the_baseline(mixing, build):
     refined = build(prn=True, brn="foreground", mixing=mixing).eval()
     refined.load_state_dict(baseline.state_dict(), strict=False)
     images = pictures(30, 21)
-    assert torch.allclose(refined(images).scores, baseline(images).scores, atol=1e-5)
+    assert torch.allclose(refined(images).logits, baseline(images).logits, atol=1e-5)
 
 
 def test_pixels_are_normalised_for_imagenet(build):
@@ -212,10 +212,10 @@ def test_the_baselines_scores_go_on_where_they_were(build, randomise):
     start = trained(build(), randomise).eval()
     network = build(prn=True, brn="foreground").eval()
     images = pictures(30, 21)
-    scores = start(images).scores
-    assert not torch.allclose(network(images).scores, scores, atol=1e-2)
+    logits = start(images).logits
+    assert not torch.allclose(network(images).logits, logits, atol=1e-2)
     network.init_from(start)
-    assert torch.allclose(network(images).scores, scores, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(network(images).logits, logits, rtol=1e-4, atol=1e-4)
 
 
 def test_the_network_that_is_gone_on_from_stays_as_it_was(build, randomise):
@@ -260,7 +260,7 @@ def test_file_gives_the_same_network_back(parts, build, tmp_path, randomise):
     assert not any(module.training for module in loaded.modules())
     images = pictures(20, 30)
     network.eval().to(memory_format=torch.channels_last)
-    assert torch.equal(loaded(images).scores, network(images).scores)
+    assert torch.equal(loaded(images).logits, network(images).logits)
     state = network.state_dict()
     assert loaded.state_dict().keys() == state.keys()
     assert all(torch.equal(v, state[k]) for k, v in loaded.state_dict().items())

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from bpg.errors import BPGError
-from bpg.variants import VARIANTS
 from pipeline.run_stage import is_dvc
 
 PATIENCE = 60  # seconds in which anything here must end
@@ -44,7 +44,7 @@ def test_every_run_of_dvc_yaml_is_in_one_job(jobs, parameters, tools):
 
 def test_each_seed_is_planned(jobs, parameters):
     switches = parameters.switches.model_copy(update={"seeds": [3, 5]})
-    planned = jobs.plan(parameters.model_copy(update={"switches": switches}))
+    planned = jobs.plan(replace(parameters, switches=switches))
     assert {job.name for job in planned} >= {"bpg 3", "bpg 5", "warm 3", "warm 5"}
     assert next(job for job in planned if job.name == "kernelcut 5").needs == "warm 5"
 
@@ -62,9 +62,8 @@ def test_a_run_tests_in_order_and_what_is_no_row_is_not_tested(jobs, parameters)
     planned = {job.name: job for job in jobs.plan(parameters)}
     tests = ("predict@bpg-0", "crf@bpg-0", "evaluate@bpg-0")
     assert planned["bpg 0"].stages == ("train_boundary@bpg-0", *tests)
-    assert planned["warm 0"].stages == ("warm_up@warm-0",)
+    assert planned["warm 0"].stages == ("train@warm-0",)
     assert planned["scribblesup_1 0"].stages == ("propagate@round0-0", "train_propagated@round0-0")
-    assert VARIANTS["scribblesup"].start == "scribblesup_1"
     assert planned["scribblesup 0"].needs == "scribblesup_1 0"
 
 
@@ -72,8 +71,9 @@ def test_what_needs_a_changed_run_is_done_again_and_no_more(jobs, parameters):
     planned = jobs.plan(parameters)
     assert jobs.to_do(planned, set()) == []
     assert [job.name for job in jobs.to_do(planned, {"crf@bpg-0", "report"})] == ["bpg 0"]
-    after_warm = {job.name for job in jobs.to_do(planned, {"warm_up@warm-0"})}
-    start = {name for name, variant in VARIANTS.items() if variant.start is not None}
+    after_warm = {job.name for job in jobs.to_do(planned, {"train@warm-0"})}
+    variants = parameters.variants
+    start = {name for name in variants if variants[name].init_from is not None}
     assert after_warm == {"warm 0", *(f"{name} 0" for name in start)}
 
 
@@ -85,7 +85,7 @@ def test_as_many_as_the_cores_have_room_for(jobs, parameters, monkeypatch, cores
     machine = parameters.recipe.machine.model_copy(update={"threads": threads})
     recipe = parameters.recipe.model_copy(update={"machine": machine})
     switches = parameters.switches.model_copy(update={"device": "cpu"})
-    changed = parameters.model_copy(update={"recipe": recipe, "switches": switches})
+    changed = replace(parameters, recipe=recipe, switches=switches)
     assert jobs.default_number(changed, []) == number
     assert jobs.default_number(changed, ["0", "1", "2"]) == 3
 
@@ -103,7 +103,7 @@ def test_the_gpus_are_those_that_cuda_visible_devices_leaves(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
     for device, expected in (("auto", names), ("cuda", names), ("cpu", [])):
         switches = parameters.switches.model_copy(update={"device": device})
-        changed = parameters.model_copy(update={"switches": switches})
+        changed = replace(parameters, switches=switches)
         assert jobs.visible_gpus(changed) == expected
 
 

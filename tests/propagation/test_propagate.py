@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bpg.propagation.graph_cut import energy, expand
-from bpg.propagation.propagate import PropagationOptions, make_problem, propagate
+from bpg.propagation.options import PropagationOptions
+from bpg.propagation.propagate import make_problem, propagate
 from bpg.propagation.superpixels import colours, textures
 
 OPTIONS = PropagationOptions(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bpg.report.tables import Setting
+from bpg.report.setting import Setting
 
 SHAPES = ["background", "spots", "stripes"]
 
@@ -51,5 +51,5 @@ def runs_folder(tmp_path) -> Path:
 
 
 @pytest.fixture
-def setting():
-    return Setting("shapes", 400, 160, "tiny", (0,))
+def setting(shipped_labels):
+    return Setting("shapes", 400, 160, "tiny", (0,), labels=shipped_labels)

@@ -1,21 +1,17 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from bpg.evaluation.bootstrap import Difference
 from bpg.report import charts
-from bpg.variants import VARIANTS
+
+LABELS = {"mask": "DeepLab-v2 [F]", "scribble": "DeepLab-v2 [scri]", "bpg": "BPG"}
 
 
-@dataclass(frozen=True)
-class Row:
-    label: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    paper: float | None = None
+def bar(label, value=None, low=None, high=None, printed=None):
+    found = None if value is None else Difference(value, low, high, None)
+    return charts.Bar(label, found, printed)
 
 
 RUNS = {
@@ -37,16 +33,19 @@ CURVES = [
     for step in range(3)
 ]
 DIFFERENCES = {
-    "mIoU": [Row("a → b", 3.0, 2.0, 4.0, 1.5), Row("b → c", -2.0, -3.0, -1.0)],
-    "Boundary IoU": [Row("b → c", 1.0, 0.5, 1.5), Row("c → d", 0.0, -1.0, 1.0)],
+    "mIoU": [bar("a → b", 3.0, 2.0, 4.0, 1.5), bar("b → c", -2.0, -3.0, -1.0)],
+    "Boundary IoU": [bar("b → c", 1.0, 0.5, 1.5), bar("c → d", 0.0, -1.0, 1.0)],
 }
+SETTINGS = ["100 %", "50 %", "0 %"]
 STUDY = {"scribble": [(50.0, 1.0), (48.0, 0.5), (40.0, None)], "bpg": [(51.0, None)] * 3}
 DRAW = {
-    "bars": lambda path: charts.bar_chart(path, RUNS),
-    "curves": lambda path: charts.curve_chart(path, CURVES),
-    "trimap": lambda path: charts.trimap_chart(path, RUNS),
+    "bars": lambda path: charts.bar_chart(path, RUNS, LABELS),
+    "curves": lambda path: charts.curve_chart(path, CURVES, LABELS),
+    "trimap": lambda path: charts.trimap_chart(path, RUNS, LABELS),
     "difference": lambda path: charts.difference_chart(path, DIFFERENCES),
-    "study": lambda path: charts.study_chart(path, "Length", ["100 %", "50 %", "0 %"], STUDY),
+    "study": lambda path: charts.study_chart(
+        path, "Length", ["100 %", "50 %", "0 %"], STUDY, LABELS
+    ),
 }
 
 
@@ -112,7 +111,7 @@ def test_bars_have_the_means_and_one_standard_deviation(figure):
 
 def test_bars_of_one_seed_have_no_error_bars(figure):
     runs = {variant: seeds[:1] for variant, seeds in RUNS.items()}
-    (axes,) = figure(lambda path: charts.bar_chart(path, runs)).axes
+    (axes,) = figure(lambda path: charts.bar_chart(path, runs, LABELS)).axes
     assert not axes.collections
 
 
@@ -142,7 +141,7 @@ def test_trimap_leaves_out_what_is_none_in_any_seed(figure):
         return {"raw": {"trimap": values}, "crf": {"trimap": [None] * 3}}
 
     runs = {"bpg": [seed([10.0, 20.0, 30.0]), seed([20.0, None, 50.0])]}
-    drawn = figure(lambda path: charts.trimap_chart(path, runs))
+    drawn = figure(lambda path: charts.trimap_chart(path, runs, LABELS))
     assert _points(drawn.axes[0].lines[0]) == [(1, 15.0), (3, 40.0)]
     assert _points(drawn.axes[1].lines[0]) == []
 
@@ -172,7 +171,7 @@ def test_a_forest_plot_has_its_rows_in_order_at_shared_labels(figure):
 
 def test_the_forest_plots_pixels_stand_where_its_numbers_are(tmp_path):
     path = tmp_path / "chart.png"
-    charts.difference_chart(path, {"mIoU": [Row("x", 3.0, 2.0, 4.0), Row("y", -2.0, -3.0, -1.0)]})
+    charts.difference_chart(path, {"mIoU": [bar("x", 3.0, 2.0, 4.0), bar("y", -2.0, -3.0, -1.0)]})
     picture = np.asarray(Image.open(path).convert("RGB"))
     blue = (picture == (0x00, 0x72, 0xB2)).all(axis=2)
     # Three bands of the points' colour, from above: x, y, the legend.
@@ -194,7 +193,7 @@ def test_a_forest_plot_without_the_papers_numbers_does_not_name_them(figure):
 
 
 def test_a_difference_that_was_not_run_says_so_beside_the_papers(figure):
-    rows = [Row("a → b", 1.0, 0.0, 2.0), Row("b → c", paper=1.5)]
+    rows = [bar("a → b", 1.0, 0.0, 2.0), bar("b → c", printed=1.5)]
     (axes,) = figure(lambda path: charts.difference_chart(path, {"mIoU": rows})).axes
     assert [text.get_text() for text in axes.texts] == ["+1.0", "not run"]
     shown = [(line.get_marker(), _points(line)) for line in axes.lines[1:]]
@@ -229,21 +228,23 @@ def _marked(line):
 
 def test_a_study_needs_a_number_for_every_setting(tmp_path):
     with pytest.raises(ValueError, match="shape"):
-        charts.study_chart(tmp_path / "x.png", "x", ["1", "2"], {"bpg": [(50.0, None)]})
+        charts.study_chart(tmp_path / "x.png", "x", ["1", "2"], {"bpg": [(50.0, None)]}, LABELS)
 
 
 def test_a_variant_has_one_colour_in_every_chart(figure):
     legends = [_legend(figure(DRAW[name])) for name in ("curves", "trimap", "study")]
     assert legends[0] == legends[1] == legends[2]
     assert list(legends[0]) == ["DeepLab-v2 [scri]", "BPG"]
-    alone = figure(lambda path: charts.trimap_chart(path, {"bpg": RUNS["bpg"]}))
+    alone = figure(lambda path: charts.trimap_chart(path, {"bpg": RUNS["bpg"]}, LABELS))
     assert _legend(alone)["BPG"] == legends[0]["BPG"]
 
 
 def test_every_variant_and_some_more_have_a_style_of_their_own(figure):
-    names = [*VARIANTS, *(f"new_{number}" for number in range(28))]
+    names = [*LABELS, *(f"new_{number}" for number in range(28))]
     names = names[: len(charts.COLOURS) * len(charts.DASHES)]
-    assert len(names) > len(VARIANTS)
-    drawn = figure(lambda path: charts.trimap_chart(path, dict.fromkeys(names, RUNS["bpg"])))
+    assert len(names) == len(charts.COLOURS) * len(charts.DASHES)
+    drawn = figure(
+        lambda path: charts.trimap_chart(path, dict.fromkeys(names, RUNS["bpg"]), LABELS)
+    )
     styles = {(line.get_color(), line.get_linestyle()) for line in drawn.axes[0].lines}
     assert len(styles) == len(names)

@@ -10,7 +10,7 @@ from bpg.report import figures
 
 CLASSES = ["background", "cat", "dog"]
 IDS = ["one", "two"]
-HEIGHT = figures.TILE * 24 // 32  # of a tile: the pictures are 32 x 24
+HEIGHT = figures.TILE * 24 // 32  # of a tile: the images are 32 x 24
 PHOTO = (90, 160, 220)
 BLANK = figures.FAINT
 
@@ -40,7 +40,7 @@ def _mask(path, label):
 
 @pytest.fixture
 def data(tmp_path):
-    """Two pictures; every folder has its own value everywhere, strokes cross the middle."""
+    """Two images; every folder has its own value everywhere, strokes cross the middle."""
     (tmp_path / "images").mkdir()
     (tmp_path / "scribbles").mkdir()
     for image_id in IDS:
@@ -68,7 +68,7 @@ def draw(data):
     runs = common | {"runs": data / "runs", "seed": 3}
     drawn = {
         "figure1": partial(figures.figure1, scribbles=data / "scribbles", **samples),
-        "figure4": partial(figures.figure4, **runs),
+        "figure4": partial(figures.figure4, **runs, labels={"prn": "+PRN", "brn": "+BRN"}),
         "figure5": partial(figures.figure5, edges=data / "edges", **samples),
         "figure6": partial(figures.figure6, **runs),
     }

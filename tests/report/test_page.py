@@ -6,21 +6,21 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from bpg.report.page import Picture, write_page
+from bpg.report.page import Figure, write_page
 from bpg.report.runs import read_runs
 from bpg.report.tables import table1, table2, table3
 
-PICTURE = Picture("figure4.png", "Figure 4", "Chosen by <rule>.")
+PICTURE = Figure("figure4.png", "Figure 4", "Chosen by <rule>.")
 
 
 @pytest.fixture
-def page(tmp_path, runs_folder, write_run, setting):
+def page(tmp_path, runs_folder, write_run, setting, shipped):
     def write(name="report"):
         runs = read_runs(runs_folder, ["scribble", "bpg"], [0])
         folder = tmp_path / name
         folder.mkdir()
         Image.new("RGB", (4, 4)).save(folder / PICTURE.file)
-        tables = [table(runs, setting) for table in (table1, table2, table3)]
+        tables = [table1(runs, setting), table2(runs, setting), table3(runs, setting, shipped)]
         write_page(folder, setting, tables, [PICTURE], ["commit abc; torch 2 <b>"])
         return folder, tables
 
@@ -106,6 +106,6 @@ def test_equal_input_gives_equal_bytes(page):
 def test_the_stages_start_without_torch():
     code = (
         "import sys, bpg.evaluation.score, bpg.report.tables, bpg.report.charts, "
-        "bpg.report.figures, bpg.report.evidence, bpg.report.page; sys.exit('torch' in sys.modules)"
+        "bpg.report.figures, bpg.report.claims, bpg.report.page; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,11 +5,9 @@ import numpy as np
 import pytest
 
 from bpg.evaluation.bootstrap import Difference, paired_bootstrap
-from bpg.report.charts import difference_chart
-from bpg.report.ranking import bars, rank, ranking_table, verdict
+from bpg.report.columns import VERDICTS, markdown, write_table
+from bpg.report.ranking import rank, ranking_table
 from bpg.report.runs import read_runs
-from bpg.report.tables import markdown, write_table
-from bpg.variants import VARIANTS
 
 CLASSES, IMAGES = 3, 20
 MIOU = {"scribble": 51.0, "kernelcut": 54.0, "bpg": 53.0, "treeenergy": 50.0}
@@ -108,32 +106,32 @@ def test_differences_are_to_the_reference_raw_and_with_crf(runs):
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (0.1, 2.0, "ahead"),
-        (-2.0, -0.1, "behind"),
-        (-0.1, 2.0, "not told apart"),
-        (-2.0, 0.1, "not told apart"),
-        (0.0, 2.0, "not told apart"),
-        (-2.0, 0.0, "not told apart"),
+        (0.1, 2.0, "yes, higher"),
+        (-2.0, -0.1, "yes, lower"),
+        (-0.1, 2.0, "no"),
+        (-2.0, 0.1, "no"),
+        (0.0, 2.0, "no"),
+        (-2.0, 0.0, "no"),
     ],
 )
 def test_the_verdict_is_the_side_of_0_on_which_the_whole_interval_lies(low, high, expected):
-    assert verdict(Difference((low + high) / 2, low, high, None)) == expected
+    assert VERDICTS[Difference((low + high) / 2, low, high, None).side] == expected
 
 
 def test_verdicts_by_hand_made_counts(runs):
     """Equal images: the interval is one number. Images that alternate by 20 points: it is wide."""
     found = {
-        (one.variant, kind): verdict(difference)
+        (one.variant, kind): VERDICTS[difference.side]
         for one in rank(runs, COUNTS)
         for kind, difference in one.differences.items()
     }
     assert found == {
-        ("scribble", "raw"): "behind",
-        ("scribble", "crf"): "not told apart",
-        ("kernelcut", "raw"): "ahead",
-        ("kernelcut", "crf"): "behind",
-        ("treeenergy", "raw"): "not told apart",
-        ("treeenergy", "crf"): "ahead",
+        ("scribble", "raw"): "yes, lower",
+        ("scribble", "crf"): "no",
+        ("kernelcut", "raw"): "yes, higher",
+        ("kernelcut", "crf"): "yes, lower",
+        ("treeenergy", "raw"): "no",
+        ("treeenergy", "crf"): "yes, higher",
     }
 
 
@@ -146,21 +144,31 @@ def test_the_table_of_one_seed(runs, setting):
     assert len(table.header) == 12
     found = cells(table)
     assert [row[:9] for row in found[:3]] == [
-        ["1", "KernelCut", "8 + 8", "54.0", "59.0", "44.0", "+1.00", "+1.00 to +1.00", "ahead"],
+        [
+            "1",
+            "KernelCut",
+            "8 + 8",
+            "54.0",
+            "59.0",
+            "44.0",
+            "+1.00",
+            "+1.00 to +1.00",
+            "yes, higher",
+        ],
         ["2", "BPG", "16", "53.0", "58.0", "43.0", "", "", ""],
         [
             *("3", "DeepLab-v2 [scri]", "16", "51.0", "56.0", "41.0"),
-            *("-2.00", "-2.00 to -2.00", "behind"),
+            *("-2.00", "-2.00 to -2.00", "yes, lower"),
         ],
     ]
     assert [row[9:] for row in found[:3]] == [
-        ["-1.00", "-1.00 to -1.00", "behind"],
+        ["-1.00", "-1.00 to -1.00", "yes, lower"],
         ["", "", ""],
-        ["+0.00", "+0.00 to +0.00", "not told apart"],
+        ["+0.00", "+0.00 to +0.00", "no"],
     ]
     assert found[3][:7] == ["4", "Tree energy", "8 + 8", "50.0", "55.0", "40.0", "+0.00"]
-    assert found[3][8] == "not told apart"
-    assert any("over images alone: with one seed" in note for note in table.notes)
+    assert found[3][8] == "no"
+    assert setting.intervals() in table.notes
 
 
 def test_three_seeds_give_deviations_and_intervals_over_seeds(runs_folder, write_run, setting):
@@ -179,8 +187,8 @@ def test_three_seeds_give_deviations_and_intervals_over_seeds(runs_folder, write
     # Gains of 2, 3 and 4 points; with no width from the images, t of two degrees is 4.303.
     assert first[6] == "+3.00 ± 1.00"
     reach = 4.302653 / 3**0.5
-    assert first[7:9] == [f"{3 - reach:+.2f} to {3 + reach:+.2f}", "ahead"]
-    assert any("over images and seeds" in note for note in table.notes)
+    assert first[7:9] == [f"{3 - reach:+.2f} to {3 + reach:+.2f}", "yes, higher"]
+    assert setting.intervals() in table.notes
     assert "seeds 0, 1, 2 (mean ± sample standard deviation)" in table.caption
 
 
@@ -191,7 +199,7 @@ def test_three_seeds_that_disagree_tell_nothing_apart(runs_folder, write_run):
             write_run(variant, seed, miou)
     runs = read_runs(runs_folder, list(mious), [0, 1, 2])
     best, _ = rank(runs, {name: [counts(v) for v in of] for name, of in mious.items()})
-    assert (best.variant, verdict(best.differences["raw"])) == ("kernelcut", "not told apart")
+    assert (best.variant, VERDICTS[best.differences["raw"].side]) == ("kernelcut", "no")
 
 
 def test_the_csv_has_all_numbers_and_what_they_were_made_on(runs, setting, tmp_path):
@@ -203,9 +211,14 @@ def test_the_csv_has_all_numbers_and_what_they_were_made_on(runs, setting, tmp_p
     assert {row["variant"]: row["epochs"] for row in rows} == BUDGETS
     best, own, *_ = rows
     assert {key: best[key] for key in best if key.startswith(("raw_", "crf_"))} == {
-        **{"raw_difference": "1.00", "raw_low": "1.00", "raw_high": "1.00", "raw_verdict": "ahead"},
+        **{
+            "raw_difference": "1.00",
+            "raw_low": "1.00",
+            "raw_high": "1.00",
+            "raw_excludes_0": "yes, higher",
+        },
         **{f"crf_{end}": "-1.00" for end in ("difference", "low", "high")},
-        "crf_verdict": "behind",
+        "crf_excludes_0": "yes, lower",
     }
     assert {own[key] for key in own if key.startswith(("raw_", "crf_"))} == {""}
     assert (best["miou"], best["miou_crf"], best["boundary_iou"]) == ("54.00", "59.00", "44.00")
@@ -230,27 +243,3 @@ def test_the_markdown_is_one_aligned_table_even_of_one_row(runs, setting):
         assert {len(line) for line in lines} == {len(lines[0])}
         # GitHub takes the second line for a heading's end only if every column has a dash.
         assert all("-" in part for part in lines[1].strip("|").split("|"))
-
-
-# The chart
-
-
-def test_the_bars_are_the_differences_to_the_reference(runs):
-    groups = bars(rank(runs, COUNTS))
-    assert list(groups) == ["mIoU, without CRF", "mIoU, with CRF"]
-    others = [VARIANTS[name].label for name in ("kernelcut", "scribble", "treeenergy")]
-    for group in groups.values():
-        assert [bar.label for bar in group] == others
-        assert {bar.paper for bar in group} == {None}
-    without, with_crf = groups.values()
-    assert [bar.value for bar in without] == pytest.approx([1.0, -2.0, 0.0])
-    assert [bar.value for bar in with_crf] == pytest.approx([-1.0, 0.0, 1.0])
-    assert without[2].low < -5 < 5 < without[2].high
-
-
-def test_the_chart_is_drawn_with_equal_bytes(runs, tmp_path):
-    for name in ("a", "b"):
-        difference_chart(tmp_path / f"{name}.png", bars(rank(runs, COUNTS)))
-    content = (tmp_path / "a.png").read_bytes()
-    assert content.startswith(b"\x89PNG")
-    assert content == (tmp_path / "b.png").read_bytes()

@@ -9,6 +9,7 @@ from bpg.report.runs import (
     mean_curves,
     read_runs,
     summarise,
+    trimap_rows,
     write_rows,
 )
 
@@ -199,3 +200,12 @@ def test_a_broken_curve_is_named(runs_folder):
     path.write_text("epoch\tloss\n0\t1.0\n")
     with pytest.raises(BPGError, match=r"loss\.tsv, line 2"):
         gather_curves(runs_folder, ["bpg"], [0])
+
+
+def test_the_trimap_curve_starts_at_one_pixel_and_skips_what_is_not_there(runs_folder, write_run):
+    write_run("bpg", 0, 60.0)
+    runs = read_runs(runs_folder, ["bpg"], [0])
+    runs["bpg"][0]["raw"]["trimap"] = [None, 50.0, 51.234] + [52.0] * 37
+    rows = trimap_rows(runs, "raw")["bpg"]
+    assert rows[:2] == [{"radius": 2, "miou": 50.0}, {"radius": 3, "miou": 51.23}]
+    assert rows[-1]["radius"] == 40

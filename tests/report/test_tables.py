@@ -5,8 +5,9 @@ import re
 import pytest
 
 from bpg.report import paper
+from bpg.report.columns import markdown, write_table
 from bpg.report.runs import read_runs
-from bpg.report.tables import markdown, table1, table2, table3, write_table
+from bpg.report.tables import RADII, boundary_table, cost_table, table1, table2, table3
 
 ALL = {"mask": 66.0, "scribble": 51.0, "prn": 53.0, "brn": 52.0, "bpg": 54.0}
 
@@ -82,7 +83,7 @@ def test_table1_shows_absent_classes_as_such(runs_folder, write_run, setting):
     assert records["BPG", "spots"]["iou"] == "absent"
 
 
-def test_several_seeds_give_mean_and_deviation(runs_folder, write_run, setting):
+def test_several_seeds_give_mean_and_deviation(runs_folder, write_run, setting, shipped):
     for seed, miou in enumerate([50.0, 52.0, 54.0]):
         write_run("bpg", seed, miou, edge_loss=0.05 + seed / 1000)
     runs = read_runs(runs_folder, ["bpg"], [0, 1, 2])
@@ -91,8 +92,8 @@ def test_several_seeds_give_mean_and_deviation(runs_folder, write_run, setting):
     assert _cells(table)["BPG"][:4] == ["51.0 ± 2.0", "52.0 ± 2.0", "53.0 ± 2.0", "52.0 ± 2.0"]
     assert "seeds 0, 1, 2 (mean ± sample standard deviation)" in table.caption
     assert _cells(table2(runs, setting))["w/ BRN (C = 2)"][:2] == ["52.0 ± 2.0", "0.051 ± 0.001"]
-    assert _cells(table3(runs, setting))["BPG"][2:4] == ["52.0 ± 2.0", "57.0 ± 2.0"]
-    (record,) = (row for row in table3(runs, setting).records if row["system"] == "BPG")
+    assert _cells(table3(runs, setting, shipped))["BPG"][2:4] == ["52.0 ± 2.0", "57.0 ± 2.0"]
+    (record,) = (row for row in table3(runs, setting, shipped).records if row["system"] == "BPG")
     assert (record["miou"], record["miou_std"], record["seeds"]) == ("52.00", "2.00", "0 1 2")
 
 
@@ -111,9 +112,9 @@ def budgeted(setting):
     return dataclasses.replace(setting, budgets=budgets)
 
 
-def test_table3_never_fills_in_what_was_not_run(all_runs, setting):
+def test_table3_never_fills_in_what_was_not_run(all_runs, setting, shipped):
     setting = dataclasses.replace(setting, budgets={"bpg": "16", "mask": "16"})
-    assert _cells(table3(all_runs, setting)) == {
+    assert _cells(table3(all_runs, setting, shipped)) == {
         "ScribbleSup": ["scribbles", "", "not run", "not run", "n/a", "63.1"],
         "NormalCut": ["scribbles", "", "not run", "not run", "72.8", "74.5"],
         "KernelCut": ["scribbles", "", "not run", "not run", "73.0", "75.0"],
@@ -122,11 +123,13 @@ def test_table3_never_fills_in_what_was_not_run(all_runs, setting):
     }
 
 
-def test_table3_has_the_further_variants_that_go_on_from_another(runs_folder, write_run, budgeted):
+def test_table3_has_the_further_variants_that_go_on_from_another(
+    runs_folder, write_run, budgeted, shipped
+):
     mious = ALL | {"fine_tuned": 52.0, "scribblesup": 55.0, "kernelcut": 56.0, "gatedcrf": 57.0}
     for variant, miou in mious.items():
         write_run(variant, 0, miou)
-    table = table3(read_runs(runs_folder, list(mious), [0]), budgeted)
+    table = table3(read_runs(runs_folder, list(mious), [0]), budgeted, shipped)
     assert table.header[2] == "epochs"
     assert _cells(table) == {
         "ScribbleSup": ["scribbles", "8 + 4 + 4", "55.0", "60.0", "n/a", "63.1"],
@@ -142,20 +145,20 @@ def test_table3_has_the_further_variants_that_go_on_from_another(runs_folder, wr
     found = {row["variant"]: row for row in table.records}
     assert (found["gatedcrf"]["epochs"], found["gatedcrf"]["miou"]) == ("8 + 8", "57.00")
     assert (found["gatedcrf"]["paper_miou"], found["gatedcrf"]["paper_miou_crf"]) == ("n/a", "n/a")
-    assert any("same pictures, backbone, solver" in note for note in table.notes)
+    assert any("same images, backbone, optimizer" in note for note in table.notes)
 
 
-def test_a_peer_that_was_run_is_filled_in(runs_folder, write_run, setting):
+def test_a_peer_that_was_run_is_filled_in(runs_folder, write_run, setting, shipped):
     write_run("kernelcut", 0, 61.0)
-    cells = _cells(table3(read_runs(runs_folder, ["kernelcut"], [0]), setting))
+    cells = _cells(table3(read_runs(runs_folder, ["kernelcut"], [0]), setting, shipped))
     assert cells["KernelCut"][2:4] == ["61.0", "66.0"]
     assert cells["BPG"][2:4] == ["not run", "not run"]
 
 
-def test_systems_not_run_have_no_number_of_ours(runs_folder, write_run, setting):
+def test_systems_not_run_have_no_number_of_ours(runs_folder, write_run, setting, shipped):
     write_run("mask", 0, 66.0)
     runs = read_runs(runs_folder, ["mask"], [0])
-    for table in (table1(runs, setting), table2(runs, setting), table3(runs, setting)):
+    for table in (table1(runs, setting), table2(runs, setting), table3(runs, setting, shipped)):
         not_run = 0
         for row in table.rows:
             ours = [cell for cell in row[1:] if cell.kind in ("ours", "not-run")]
@@ -170,10 +173,14 @@ def test_systems_not_run_have_no_number_of_ours(runs_folder, write_run, setting)
                 assert set(ours) <= {"not run", "n/a"}
 
 
-def test_every_table_states_what_ours_were_made_on(all_runs, setting, tmp_path):
+def test_every_table_states_what_ours_were_made_on(all_runs, setting, tmp_path, shipped):
     images = "400 training and 160 validation images"
     statement = f"data set shapes ({images}), recipe tiny, lambda 1, edges hed, seed 0"
-    for table in (table1(all_runs, setting), table2(all_runs, setting), table3(all_runs, setting)):
+    for table in (
+        table1(all_runs, setting),
+        table2(all_runs, setting),
+        table3(all_runs, setting, shipped),
+    ):
         write_table(tmp_path, table)
         assert statement in (tmp_path / f"{table.name}.md").read_text(encoding="utf-8")
         with (tmp_path / f"{table.name}.csv").open(newline="") as file:
@@ -205,9 +212,60 @@ def test_a_bar_in_a_class_name_does_not_break_the_markdown(runs_folder, write_ru
     assert "a\\|b" in text
 
 
-def test_equal_runs_give_equal_bytes(all_runs, setting, tmp_path):
+def test_equal_runs_give_equal_bytes(all_runs, setting, tmp_path, shipped):
     for folder in ("one", "two"):
-        for make in (table1, table2, table3):
-            write_table(tmp_path / folder, make(all_runs, setting))
+        for table in (
+            table1(all_runs, setting),
+            table2(all_runs, setting),
+            table3(all_runs, setting, shipped),
+        ):
+            write_table(tmp_path / folder, table)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_boundaries_of_every_system_raw_and_with_crf(runs_folder, write_run, setting):
+    write_run("bpg", 0, 60.0)
+    write_run("bpg", 1, 62.0)
+    runs = read_runs(runs_folder, ["bpg"], [0, 1])
+    table = boundary_table(runs, setting)
+    cells = _cells(table)
+    assert list(cells) == ["BPG", "BPG + CRF"]
+    assert len(table.header) == 2 + len(RADII)
+    raw = [metrics["raw"] for metrics in runs["bpg"]]
+    mean = sum(metrics["boundary_iou"] for metrics in raw) / 2
+    assert cells["BPG"][0].startswith(f"{mean:.1f} ± ")
+    at_3 = sum(metrics["trimap"][2] for metrics in raw) / 2
+    assert float(table.records[0]["miou_within_3"]) == pytest.approx(at_3, abs=0.005)
+
+
+def test_the_cost_stands_beside_the_baselines(setting):
+    base = {
+        "variant": "scribble",
+        "parameters": 299_564,
+        "parameters_at_test": 299_564,
+        "macs": 75_200_000,
+        "peak_memory_bytes": 31 * 2**20,
+        "step_seconds": 0.1234,
+        "macs_ratio": 1.0,
+        "memory_ratio": 1.0,
+        "time_ratio": 1.0,
+        "baseline": "scribble",
+        "recipe": "tiny",
+        "classes": 7,
+        "crop": 97,
+        "batch": 8,
+        "device": "cpu",
+        "hardware": "A processor, 2 cores",
+        "torch": "2.15.0",
+        "threads": 1,
+        "precision": "fp32",
+    }
+    bpg = base | {"variant": "bpg", "macs_ratio": 1.714, "time_ratio": 2.1}
+    table = cost_table([base, bpg], setting)
+    first, second = _cells(table).values()
+    assert first[:6] == ["299,564", "299,564", "0.0752", "× 1.00", "31", "× 1.00"]
+    assert second[3] == "× 1.71"
+    assert second[6:] == ["123", "× 2.10"]
+    made = "8 crops of 97×97 pixels on A processor, 2 cores, fp32, 1 thread, torch 2.15.0."
+    assert made in table.caption

@@ -35,14 +35,13 @@ PATIENCE = 120  # seconds in which anything here must end
 
 ROWS = ("scribble", "bpg", "kernelcut", "bpg_kernelcut", "scribblesup")
 LISTS = {
-    "train": ["scribble"],
+    "train": ["scribble", "warm"],
     "train_boundary": ["bpg"],
-    "warm_up": ["warm"],
     "fine_tune": ["kernelcut"],
     "fine_tune_boundary": ["bpg_kernelcut"],
-    "rounds": [{"name": "scribblesup", "start": "warm"}],
+    "rounds": [{"name": "scribblesup", "init_from": "warm"}],
 }
-TRAINED = [["train", "scribble", "0"], ["train_boundary", "bpg", "0"], ["warm_up", "warm", "0"]]
+TRAINED = [["train", "scribble", "0"], ["train_boundary", "bpg", "0"], ["train", "warm", "0"]]
 TRAINED += [["fine_tune", "kernelcut", "0"], ["fine_tune_boundary", "bpg_kernelcut", "0"]]
 TRAINED += [["propagate", "scribblesup", "0"], ["train_propagated", "scribblesup", "0"]]
 TESTED = [[stage, v, "0"] for v in ROWS for stage in ("predict", "crf", "evaluate")]
@@ -65,11 +64,9 @@ def make(wheels, checkout, tools, run):
         checkout(folder)
         lists = tools.lists(ROWS, **LISTS)
         tools.edit(folder / "params.yaml", {"mirror": str(wheels), "variants": lists})
-        tools.edit(folder / "bpg/variants.yaml", {"scribblesup.start": "warm"})
-        tools.edit(folder / "bpg/variants.yaml", {"scribblesup.rounds": 1})
+        tools.edit(folder / "params/variants.yaml", {"scribblesup.init_from": "warm"})
         changes = {
             "training.epochs": 12,
-            "fine_tuning.warm_epochs": 6,
             "machine.checkpoint_seconds": 0.2,
             "inference.scales": [0.75, 1.0, 1.25],
         }

@@ -51,10 +51,11 @@ from bpg.report.costs import read_costs
 from bpg.report.provenance import read_records
 from bpg.report.runs import gather_curves, read_runs
 from bpg.resumable import open_work
-from bpg.strict_yaml import read_yaml
+from bpg.strict_yaml import read_as, read_yaml
 from bpg.training.checkpoint import load_checkpoint
-from bpg.training.optim import OptimizerOptions, make_optimizer
-from bpg.variants import read_variants
+from bpg.training.optim import make_optimizer
+from bpg.training.options import OptimizerOptions
+from pipeline.variants import read_variants
 
 CLASSES = ("background", "stripes", "checks", "dots", "waves", "blotches", "rings")
 ROOM = 3 * 2**30  # bytes that a reader may take
@@ -299,15 +300,15 @@ def training(path: Path) -> None:
 
 
 def switches(path: Path) -> None:
-    from pipeline.params import Switches, read_section  # noqa: PLC0415
+    from pipeline.params import Switches  # noqa: PLC0415
 
-    read_section(path, Switches)
+    read_as(path, Switches)
 
 
 def recipe(path: Path) -> None:
-    from pipeline.params import Recipe, read_section  # noqa: PLC0415
+    from pipeline.params import Recipe  # noqa: PLC0415
 
-    read_section(path, Recipe)
+    read_as(path, Recipe)
 
 
 CURVE = "curves/plots/metrics/train/loss.tsv"
@@ -339,7 +340,7 @@ READERS = [
     ),
     Reader("params.yaml", own_parameters("params.yaml"), switches),
     Reader("recipe", own_parameters("params/recipe/tiny.yaml"), recipe),
-    Reader("variants", own_parameters("bpg/variants.yaml"), read_variants),
+    Reader("variants", own_parameters("params/variants.yaml"), read_variants),
     Reader(
         "metrics",
         made(f"{RUN}/metrics.json"),

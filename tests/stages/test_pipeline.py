@@ -1,4 +1,4 @@
-"""`dvc repro` from nothing to the page on a few tiny pictures, and what a change makes it redo."""
+"""`dvc repro` from nothing to the page on a few tiny images, and what a change makes it redo."""
 
 import csv
 import json
@@ -17,12 +17,11 @@ from safetensors import safe_open
 
 VARIANTS = ("scribble", "bpg", "kernelcut")
 LISTS = {
-    "train": ["scribble"],
+    "train": ["scribble", "warm"],
     "train_boundary": ["bpg"],
-    "warm_up": ["warm"],
     "fine_tune": ["kernelcut"],
 }
-EPOCHS = {"scribble": 10, "bpg": 10, "warm": 4, "kernelcut": 6}
+EPOCHS = {"scribble": 10, "bpg": 10, "warm": 5, "kernelcut": 5}
 SIDE, TRAIN, VAL = 64, 8, 4
 SHAPES, TINY = "params/dataset/shapes.yaml", "params/recipe/tiny.yaml"
 
@@ -241,7 +240,7 @@ def test_the_page_shows_the_tables_and_pictures_that_are_there(repository):
     assert "not run" in text
     shown = re.findall(r'src="([^"]+)"', text)
     figures = {f"figure{number}.png" for number in (1, 4, 5, 6)}
-    charts = {"miou.png", "differences.png", "ranking.png", "trimap.png", "curves.png"}
+    charts = {"miou.png", "claims.png", "ranking.png", "trimap.png", "curves.png"}
     assert set(shown) == figures | charts
     for name in shown:
         with Image.open(page.parent / name) as picture:
@@ -300,7 +299,7 @@ def changed(repository: Path, tools, file: str, changes: dict) -> Iterator[None]
 
 AFTER = {"samples", "tables", "report"}
 BOTH = {f"@{variant}-0" for variant in VARIANTS}
-TRAINED = {"train@scribble-0", "train_boundary@bpg-0", "warm_up@warm-0", "fine_tune@kernelcut-0"}
+TRAINED = {"train@scribble-0", "train_boundary@bpg-0", "train@warm-0", "fine_tune@kernelcut-0"}
 CHANGES = {
     # what is changed: (file, keys, the stages that read it)
     "lambda": ("params.yaml", {"lambda": 0.5}, {"train_boundary@bpg-0", "tables", "report"}),
@@ -367,7 +366,7 @@ def test_another_crf_redoes_the_crf_and_what_follows(repository, run, tools):
     ("changes", "new"),
     [
         ({"seeds": [0, 1]}, {"scribble-1", "bpg-1", "warm-1", "kernelcut-1"}),
-        ({"train": ["scribble", "prn"]}, {"prn-0"}),
+        ({"train": ["scribble", "warm", "prn"]}, {"prn-0"}),
         ({"fine_tune": ["kernelcut", "gatedcrf"]}, {"gatedcrf-0"}),
         ({"fine_tune_boundary": ["bpg_kernelcut"]}, {"bpg_kernelcut-0"}),
     ],
@@ -391,8 +390,8 @@ def test_one_more_run_leaves_the_others_alone(repository, tools, monkeypatch, ch
 
 PEERS = ("bpg_kernelcut", "scribblesup")
 ROUNDS = [
-    {"name": "scribblesup_1", "start": "warm"},
-    {"name": "scribblesup", "start": "scribblesup_1"},
+    {"name": "scribblesup_1", "init_from": "warm"},
+    {"name": "scribblesup", "init_from": "scribblesup_1"},
 ]
 ON = {"bpg_kernelcut": "warm", "scribblesup_1": "warm", "scribblesup": "scribblesup_1"}
 
@@ -478,8 +477,8 @@ def test_the_peers_stand_in_the_tables_and_on_the_page(peers):
     assert 'src="propagated.png"' in text
 
 
-ENTRIES = "bpg/variants.yaml"
-SHOWN = {"cost", "tables", "report"}  # they show every entry's label
+ENTRIES, LABELS = "params/variants.yaml", "params/labels.yaml"
+SHOWN = {"cost", "tables", "report"}  # they show every variant
 PROPAGATING = {f"{stage}@round{n}-0" for stage in ("propagate", "train_propagated") for n in (0, 1)}
 TRAINED_ON = {"train_propagated@round0-0", "train_propagated@round1-0"}
 FINE_TUNED = {"fine_tune@kernelcut-0", "fine_tune_boundary@bpg_kernelcut-0"}
@@ -503,18 +502,18 @@ PEERS_CHANGES = {
         {"propagate@round0-0", "propagate@round1-0"},
     ),
     "epochs of the warm start": (
-        TINY,
-        {"fine_tuning.warm_epochs": 2},
-        {"warm_up@warm-0", *FINE_TUNED, *TRAINED_ON, "tables", "report"},
+        ENTRIES,
+        {"warm.until": 0.25},
+        {"train@warm-0", *SHOWN},  # a new network, from which the others follow
     ),
     "crop": (
         TINY,
         {"training.augmentation.crop": 57},
         {*TRAINED, *FINE_TUNED, *TRAINED_ON, "cost"},
     ),
-    "entry of a baseline": (ENTRIES, {"scribble.label": "x"}, {"train@scribble-0", *SHOWN}),
+    "entry of a baseline": (ENTRIES, {"scribble.prn": True}, {"train@scribble-0", *SHOWN}),
     "entry of BPG": (ENTRIES, {"bpg.prn": False}, {"train_boundary@bpg-0", *SHOWN}),
-    "entry of the warm start": (ENTRIES, {"warm.prn": True}, {"warm_up@warm-0", *SHOWN}),
+    "entry of the warm start": (ENTRIES, {"warm.prn": True}, {"train@warm-0", *SHOWN}),
     "entry of a peer": (
         ENTRIES,
         {"kernelcut.regularisers": ["dense_crf"]},
@@ -527,11 +526,12 @@ PEERS_CHANGES = {
     ),
     "entry of a round": (
         ENTRIES,
-        {"scribblesup.label": "x"},
+        {"scribblesup.prn": True},
         {"propagate@round1-0", "train_propagated@round1-0", *SHOWN},
     ),
     "entry that is not run": (ENTRIES, {"gatedcrf.prn": True}, SHOWN),
-    "a new entry": (ENTRIES, {"new": {"label": "New", "supervision": "masks"}}, SHOWN),
+    "a label": (LABELS, {"bpg": "Ours"}, {"tables", "report"}),
+    "a new entry": (ENTRIES, {"new": {"supervision": "masks"}}, SHOWN),
 }
 
 
@@ -672,7 +672,7 @@ def test_a_study_writes_a_table_and_leaves_the_checkout_as_it_was(repository, ru
     assert run(folder, "git", "status", "--porcelain").split() == ["??", "results/studies/"]
     with (folder / "results/studies/brn_input.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
-    settings = ["probabilities", "scores"]
+    settings = ["probabilities", "logits"]
     assert [(row["setting"], row["variant"]) for row in table] == [(s, "bpg") for s in settings]
     assert len({row["edge_loss"] for row in table}) == 2
     assert (folder / "results/studies/brn_input.md").read_text(encoding="utf-8") in said
@@ -687,7 +687,7 @@ def test_another_run_from_nothing_gives_the_same_bytes(repository, checkout, too
     (folder / "data/weights").symlink_to(repository / "data/weights")
     once = [["prepare"], ["scribbles"], ["edges"]]
     # In another order than DVC's, to show that no run leans on one before it.
-    each = [["warm_up", "warm", "0"], ["fine_tune", "kernelcut", "0"]]
+    each = [["train", "warm", "0"], ["fine_tune", "kernelcut", "0"]]
     each += [["train_boundary", "bpg", "0"], ["train", "scribble", "0"]]
     each += [[stage, v, "0"] for v in VARIANTS for stage in ("predict", "crf", "evaluate")]
     tools.in_one_process(run, folder, [*once, *each])

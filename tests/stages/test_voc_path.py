@@ -1,4 +1,4 @@
-"""dataset: voc, from a mirror of archives to the tables, on five made-up pictures."""
+"""dataset: voc, from a mirror of archives to the tables, on five made-up images."""
 
 import csv
 import json

@@ -11,15 +11,16 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from bpg.errors import BPGError
-from bpg.variants import VARIANTS
-from pipeline.params import Switches, read_section
+from bpg.strict_yaml import read_as
+from pipeline.params import Switches
+from pipeline.variants import make_lists
 from studies.results import write_study
 from studies.run import (
     Found,
+    Study,
     overrides,
     read_study,
     refuse_overlap,
-    variant_lists,
     with_changes,
 )
 
@@ -29,7 +30,7 @@ NAMES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 
 @pytest.fixture
 def switches():
-    return read_section(ROOT / "params.yaml", Switches)
+    return read_as(ROOT / "params.yaml", Switches)
 
 
 def get(file, key):
@@ -40,8 +41,8 @@ def get(file, key):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_study_changes_parameters_that_exist(name, switches):
-    study = read_study(ROOT / f"studies/{name}.yaml")
+def test_every_study_changes_parameters_that_exist(name, switches, shipped):
+    study = read_study(ROOT / f"studies/{name}.yaml", shipped)
     files = {
         "recipe": [f"params/recipe/{recipe}.yaml" for recipe in ("tiny", "small", "paper")],
         "dataset": [f"params/dataset/{dataset}.yaml" for dataset in ("shapes", "voc")],
@@ -55,61 +56,38 @@ def test_every_study_changes_parameters_that_exist(name, switches):
     assert len({str(setting) for setting in study.settings.values()}) == len(study.settings)
 
 
-def test_the_issues_lambdas_and_steps_are_studied():
-    weights = read_study(ROOT / "studies/lambda.yaml").settings.values()
+def test_the_issues_lambdas_and_steps_are_studied(shipped):
+    weights = read_study(ROOT / "studies/lambda.yaml", shipped).settings.values()
     assert [setting["lambda"] for setting in weights] == [0, 0.1, 0.5, 1, 2, 5]
-    steps = read_study(ROOT / "studies/prn_steps.yaml").settings.values()
+    steps = read_study(ROOT / "studies/prn_steps.yaml", shipped).settings.values()
     assert [setting["recipe:model.prn.steps"] for setting in steps] == [1, 2, 3]
 
 
-def test_a_setting_becomes_arguments_of_dvc(tmp_path, switches):
+def test_a_setting_becomes_arguments_of_dvc(tmp_path, switches, shipped):
     path = tmp_path / "study.yaml"
     path.write_text(
         "title: T\nvariants: [prn, bpg]\n"
         "settings: {a: {lambda: 0.5, 'recipe:model.prn.steps': 1}, "
         "b: {'dataset:edges.source': truth}}\n"
     )
-    study = read_study(path)
+    study = read_study(path, shipped)
     lists = [
         "variants.train=[prn]",
         "variants.train_boundary=[bpg]",
-        *(f"variants.{key}=[]" for key in ("warm_up", "fine_tune", "fine_tune_boundary", "rounds")),
+        *(f"variants.{key}=[]" for key in ("fine_tune", "fine_tune_boundary", "rounds")),
         "variants.all=[prn,bpg]",
     ]
-    assert overrides(study, "a", switches) == [
+    assert overrides(study, "a", switches, shipped) == [
         *lists,
         "lambda=0.5",
         "params/recipe/tiny.yaml:model.prn.steps=1",
     ]
     changed = with_changes(switches, ["dataset=voc", "seeds=[3,4]"])
     assert (changed.dataset, changed.seeds, changed.recipe) == ("voc", [3, 4], "tiny")
-    assert overrides(study, "b", changed) == [
+    assert overrides(study, "b", changed, shipped) == [
         *lists,
         'params/dataset/voc.yaml:edges.source="truth"',
     ]
-
-
-def test_what_the_variants_go_on_from_is_trained_but_no_row():
-    rows = ["scribblesup", "bpg", "bpg_kernelcut", "gatedcrf", "scribble", "kernelcut"]
-    assert variant_lists(rows) == {
-        "train": ["scribble"],
-        "train_boundary": ["bpg"],
-        "warm_up": ["warm"],
-        "fine_tune": ["gatedcrf", "kernelcut"],
-        "fine_tune_boundary": ["bpg_kernelcut"],
-        "rounds": [
-            "{name: scribblesup_1, start: warm}",
-            "{name: scribblesup, start: scribblesup_1}",
-        ],
-        "all": rows,
-    }
-
-
-def test_what_is_gone_on_from_may_be_a_row_too():
-    lists = variant_lists(["scribblesup", "scribblesup_1", "warm"])
-    assert lists["warm_up"] == ["warm"]
-    assert len(lists["rounds"]) == 2
-    assert lists["all"] == ["scribblesup", "scribblesup_1", "warm"]
 
 
 def switches_with(changes, folder):
@@ -117,28 +95,27 @@ def switches_with(changes, folder):
     path = folder / "params.yaml"
     shutil.copyfile(ROOT / "params.yaml", path)
     apply_overrides(path, changes)
-    return read_section(path, Switches)
+    return read_as(path, Switches)
 
 
-@pytest.mark.parametrize("rows", [[name] for name in VARIANTS] + [list(VARIANTS)], ids=str)
-def test_dvc_reads_the_lists_and_the_stages_accept_them(rows, tmp_path):
-    lists = variant_lists(rows)
-    read = switches_with([f"variants.{k}=[{','.join(v)}]" for k, v in lists.items()], tmp_path)
-    assert read.variants.all == rows
-    trained = read.variants.by_stage()
-    assert {stage: [n for n in names if n in rows] for stage, names in trained.items()} == {
-        stage: [name for name in rows if VARIANTS[name].stage == stage] for stage in trained
-    }
-    assert [(one.name, one.start) for one in read.variants.rounds] == [
-        (name, VARIANTS[name].start) for name in trained["train_propagated"]
-    ]
+@pytest.mark.parametrize("number", [*range(16), None])
+def test_dvc_reads_the_lists_and_the_stages_accept_them(number, shipped, tmp_path):
+    rows = list(shipped) if number is None else list(shipped)[number : number + 1]
+    study = Study(title="T", variants=rows, settings={"a": {}, "b": {}})
+    changes = overrides(study, "a", switches_with([], tmp_path), shipped)
+    read = switches_with(changes, tmp_path)
+    assert read.variants.model_dump() == make_lists(rows, shipped)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_setting_of_every_study_leaves_lists_that_the_stages_accept(name, switches, tmp_path):
-    study = read_study(ROOT / f"studies/{name}.yaml")
+def test_every_setting_of_every_study_leaves_lists_that_the_stages_accept(
+    name, switches, tmp_path, shipped
+):
+    study = read_study(ROOT / f"studies/{name}.yaml", shipped)
     for setting in study.settings:
-        changes = [c for c in overrides(study, setting, switches) if not c.startswith("params/")]
+        changes = [
+            c for c in overrides(study, setting, switches, shipped) if not c.startswith("params/")
+        ]
         assert switches_with(changes, tmp_path).variants.all == study.variants
 
 
@@ -150,11 +127,11 @@ def test_every_setting_of_every_study_leaves_lists_that_the_stages_accept(name, 
         ("title: T\nsettings: {a: {}, b: {}}\n", "variants: missing key"),
     ],
 )
-def test_a_study_that_is_wrong_is_named(tmp_path, text, message):
+def test_a_study_that_is_wrong_is_named(tmp_path, text, message, shipped):
     path = tmp_path / "study.yaml"
     path.write_text(text)
     with pytest.raises(BPGError, match=f"study.yaml.*{message}"):
-        read_study(path)
+        read_study(path, shipped)
 
 
 def test_what_params_yaml_would_refuse_is_refused_before_anything_runs(switches):
@@ -167,8 +144,8 @@ def test_what_params_yaml_would_refuse_is_refused_before_anything_runs(switches)
 @pytest.mark.parametrize(
     "extra", ["lambda=2", "variants.all=[bpg]", "variants.rounds=[]", "variants={}"]
 )
-def test_what_the_study_sets_cannot_be_set_beside_it(switches, extra):
-    study = read_study(ROOT / "studies/lambda.yaml")
+def test_what_the_study_sets_cannot_be_set_beside_it(switches, extra, shipped):
+    study = read_study(ROOT / "studies/lambda.yaml", shipped)
     refuse_overlap(study, switches, ["seeds=[0,1]", "device=cpu"])
     with pytest.raises(BPGError, match="the study itself sets"):
         refuse_overlap(study, switches, ["seeds=[0]", extra])
@@ -192,8 +169,10 @@ def test_a_wrong_command_line_ends_in_one_line(words, message):
     assert done.stderr.count("\n") == 1
 
 
-def test_the_table_has_a_row_for_each_setting_and_variant(tmp_path, switches):
-    study = read_study(ROOT / "studies/edges.yaml")
+def test_the_table_has_a_row_for_each_setting_and_variant(
+    tmp_path, switches, shipped, shipped_labels
+):
+    study = read_study(ROOT / "studies/edges.yaml", shipped)
     found = {
         setting: Found(
             {
@@ -212,7 +191,7 @@ def test_the_table_has_a_row_for_each_setting_and_variant(tmp_path, switches):
         for number, setting in enumerate(study.settings)
     }
     changed = with_changes(switches, ["seeds=[0,1]"])
-    path = write_study(tmp_path, "edges", study, found, changed, ["seeds=[0,1]"])
+    path = write_study(tmp_path, "edges", study, found, changed, ["seeds=[0,1]"], shipped_labels)
     text = path.read_text(encoding="utf-8")
     assert "python -m studies edges -S 'seeds=[0,1]'" in text
     assert "seeds 0, 1 (mean ± sample standard deviation)" in text

@@ -7,14 +7,16 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from bpg.data.dataset import Augmentation, TrainingImages
+from bpg.data.dataset import TrainingImages
 from bpg.data.masks import write_mask
+from bpg.data.options import Augmentation
 from bpg.data.scribbles import rasterise
-from bpg.data.shapes import CLASSES, draw_picture
+from bpg.data.shapes import CLASSES, draw_sample
 from bpg.devices import Execution
-from bpg.models.network import Architecture, BRNOptions, Network, PRNOptions
+from bpg.models.network import Architecture, Network
+from bpg.models.options import BRNArchitecture, PRNOptions
 from bpg.training.objective import Objective
-from bpg.training.optim import OptimizerOptions
+from bpg.training.options import OptimizerOptions
 from bpg.training.train import train
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
@@ -46,17 +48,17 @@ def interruptible():
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Eight generated pictures of 48 pixels with masks, scribbles and edges."""
-    path = tmp_path_factory.mktemp("pictures")
+    """Eight generated images of 48 pixels with masks, scribbles and edges."""
+    path = tmp_path_factory.mktemp("images")
     for name in ("images", "masks", "scribbles", "edges", "blank"):
         (path / name).mkdir()
     for number, name in enumerate(IDS):
-        picture = draw_picture([11, 0, number], 48)
-        Image.fromarray(picture.image).save(path / f"images/{name}.png")
-        write_mask(path / f"masks/{name}.png", picture.mask)
-        write_mask(path / f"scribbles/{name}.png", rasterise(picture.strokes, CLASSES, 3))
+        sample = draw_sample([11, 0, number], 48)
+        Image.fromarray(sample.image).save(path / f"images/{name}.png")
+        write_mask(path / f"masks/{name}.png", sample.mask)
+        write_mask(path / f"scribbles/{name}.png", rasterise(sample.strokes, CLASSES, 3))
         write_mask(path / f"blank/{name}.png", np.full((48, 48), 255, np.uint8))
-        objects = 255 * (picture.mask > 0).astype(np.uint8)
+        objects = 255 * (sample.mask > 0).astype(np.uint8)
         outline = ndimage.morphological_gradient(objects, size=3)
         Image.fromarray(outline).save(path / f"edges/{name}.png")
     return path
@@ -64,7 +66,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def load(folder):
-    """Return a function that makes the training pictures."""
+    """Return a function that makes the training images."""
 
     def load(labels="scribbles", crop=33, varied=True, seed=0, edges=True, ids=IDS):
         low, high = (0.75, 1.25) if varied else (1.0, 1.0)
@@ -95,7 +97,7 @@ def build():
                 backbone_options=dict(TINY),
                 frozen_norm=frozen_norm,
                 prn=PRNOptions(3, width=4, low_width=3, mixing="mixed") if prn else None,
-                brn=BRNOptions(brn, "probabilities", width=8, depth=3) if brn else None,
+                brn=BRNArchitecture("probabilities", 8, 3, brn) if brn else None,
             )
         )
 

@@ -23,11 +23,12 @@ from bpg.losses.options import OPTIONS
 from bpg.models.network import save_network
 from bpg.training import train as module
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from bpg.training.optim import OptimizerOptions, make_optimizer
+from bpg.training.optim import make_optimizer
+from bpg.training.options import OptimizerOptions
 from bpg.training.signals import deferred_interrupts
 
 BOTH = {"prn": True, "brn": "foreground"}
-EPOCHS, STEPS = 3, 6  # two batches of 4 of the 8 pictures an epoch
+EPOCHS, STEPS = 3, 6  # two batches of 4 of the 8 images an epoch
 TREE = {"tree_energy": OPTIONS["tree_energy"](weight=0.4, reduction=4, low=0.02, high=1.0)}
 KERNELCUT = {
     term: OPTIONS[term](weight=0.1, reduction=2, xy=20, rgb=15)
@@ -132,7 +133,7 @@ def test_random_draws_of_the_network_go_on(trained, monkeypatch):
 
     def noisy(self, images):
         output = forward(self, images)
-        return output._replace(scores=torch.dropout(output.scores, 0.2, self.training))
+        return output._replace(logits=torch.dropout(output.logits, 0.2, self.training))
 
     monkeypatch.setattr(module.Network, "forward", noisy)
     assert trained("stopped", [4], parts={}) == trained("undisturbed", parts={})
@@ -380,7 +381,7 @@ def checkpoint(build, load, fit, tmp_path):
 def test_a_checkpoint_gives_back_what_it_was_given(build, tmp_path):
     network = build(**BOTH)
     solver = make_solver(network)
-    network(torch.rand(1, 3, 33, 33)).scores.sum().backward()
+    network(torch.rand(1, 3, 33, 33)).logits.sum().backward()
     solver.step()
     sums = {"loss": torch.tensor(0.1, dtype=torch.float64), "labelled": torch.arange(7.0).double()}
     progress = Progress(5, [{"loss": 1 / 3, "boundary": None}], [1, 2], 3, sums, 2, 4.5)

@@ -9,9 +9,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bpg.devices import Execution
 from bpg.models.network import Network
 from bpg.training.objective import Objective, losses
-from bpg.variants import VARIANTS
 from pipeline.build import architecture, objective
-from pipeline.params import Dataset, Parameters, Recipe, Switches, read_section
+from pipeline.params import read_parameters
 from pipeline.paths import ROOT
 
 CROP, BATCH = 97, 2
@@ -20,17 +19,13 @@ CROP, BATCH = 97, 2
 @pytest.fixture(scope="module", params=["tiny", "paper"])
 def parameters(request):
     dataset = "shapes" if request.param == "tiny" else "voc"
-    return Parameters(
-        switches=read_section(ROOT / "params.yaml", Switches),
-        dataset=read_section(ROOT / f"params/dataset/{dataset}.yaml", Dataset),
-        recipe=read_section(ROOT / f"params/recipe/{request.param}.yaml", Recipe),
-    )
+    return read_parameters(ROOT, dataset=dataset, recipe=request.param)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", read_parameters(ROOT).variants)
 def test_a_step_forwards_stays_on_the_gpu_and_waits_for_nothing(name, parameters):
     """Fake tensors refuse devices that differ and whatever needs a value: `item`, `nonzero`."""
-    variant = VARIANTS[name]
+    variant = parameters.variants[name]
     whole = objective(parameters, variant, boundary_weight=1.0)
     # The tree of the features is made on the CPU: of that regulariser a step does wait.
     terms = {k: v for k, v in whole.regularisers.items() if k != "tree_energy"}
@@ -51,7 +46,7 @@ def test_a_step_forwards_stays_on_the_gpu_and_waits_for_nothing(name, parameters
 
 @pytest.mark.parametrize("name", ["scribble", "prn", "brn", "bpg", "bpg_all_channels"])
 def test_the_network_compiles_to_one_graph(name, parameters):
-    network = Network(architecture(parameters, VARIANTS[name])).train()
+    network = Network(architecture(parameters, parameters.variants[name])).train()
     torch._dynamo.reset()
     found = torch._dynamo.explain(network)(torch.zeros(BATCH, 3, CROP, CROP))
     assert found.graph_count == 1, found.break_reasons
@@ -64,14 +59,14 @@ def test_a_compiled_network_learns_the_same(parameters):
         pytest.skip("a minute for ResNet-101, and nothing else to see")
     torch._dynamo.reset()
     torch.manual_seed(0)
-    network = Network(architecture(parameters, VARIANTS["bpg"])).train()
+    network = Network(architecture(parameters, parameters.variants["bpg"])).train()
     images = 255 * torch.rand(BATCH, 3, 65, 65)
     gradients = []
     for compiled in (False, True):
         if compiled:
             network.compile(dynamic=False, backend="aot_eager")
-        scores, logits, _ = network(images)
-        loss = scores.square().mean() + logits.square().mean()
+        logits, boundary, _ = network(images)
+        loss = logits.square().mean() + boundary.square().mean()
         gradients.append(
             torch.autograd.grad(loss, [p for p in network.parameters() if p.requires_grad])
         )

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from bpg.training.optim import OptimizerOptions, make_optimizer, parameter_groups, poly_lr, set_lrs
+from bpg.training.optim import make_optimizer, parameter_groups, poly_lr, set_lrs
+from bpg.training.options import OptimizerOptions
 from bpg.training.sampler import EpochSampler
 
 PUBLISHED = OptimizerOptions("sgd", 2.5e-4, 0.9, 5e-4, 10, 10, None)
@@ -137,9 +138,9 @@ def test_training_follows_the_published_solver(build, load, fit):
     for keys in EpochSampler(5, batch, epochs, seed=4):
         items = [pictures[key] for key in keys]
         images, labels = (torch.stack([item[plane] for item in items]) for plane in (0, 1))
-        scores = theirs(images.permute(0, 3, 1, 2).float()).scores
+        logits = theirs(images.permute(0, 3, 1, 2).float()).logits
         solver.zero_grad()
-        nn.functional.cross_entropy(scores, labels.long(), ignore_index=255).backward()
+        nn.functional.cross_entropy(logits, labels.long(), ignore_index=255).backward()
         solver.step()
         schedule.step()
 

@@ -29,7 +29,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 CPU = torch.device("cpu")
 
 
-# The order of pictures
+# The order of images
 
 
 def epochs_of(sampler, items):
@@ -113,7 +113,7 @@ def bytes_of(network, path):
 
 
 def stacked(pictures):
-    """All pictures, as drawn for the first epoch."""
+    """All images, as drawn for the first epoch."""
     items = [pictures[i] for i in range(len(pictures))]
     return [torch.stack(plane) for plane in zip(*items, strict=True)]
 
@@ -125,8 +125,8 @@ def test_overfits_a_few_pictures(build, load, fit):
     assert last["loss"] < 0.5 * first["loss"]
     with torch.inference_mode():
         images, labels, *_ = stacked(pictures)
-        scores = network(images.permute(0, 3, 1, 2).float()).scores
-        again = partial_cross_entropy(scores, labels.long()).item()
+        logits = network(images.permute(0, 3, 1, 2).float()).logits
+        again = partial_cross_entropy(logits, labels.long()).item()
     assert again < 0.8 * first["loss"]
 
 
@@ -162,7 +162,7 @@ def test_cached_pictures_and_bf16_repeat_too(build, load, fit, tmp_path):
 
 
 class Recording:
-    """Training pictures that keep what was drawn."""
+    """Training images that keep what was drawn."""
 
     def __init__(self, pictures):
         self.pictures, self.drawn = pictures, []
@@ -260,9 +260,9 @@ def by_hand(network, items, boundary_weight):
     """The whole objective with all four regularisers, term by term."""
     images, labels, edges, valid = items
     images, labels, edges = images.permute(0, 3, 1, 2).float(), labels.long(), edges / 255
-    scores, logits, features = network(images)
-    semantic = partial_cross_entropy(scores, labels)
-    whole = make_inputs(scores, images, labels, valid, features)
+    logits, edge_logits, features = network(images)
+    semantic = partial_cross_entropy(logits, labels)
+    whole = make_inputs(logits, images, labels, valid, features)
     halved, quartered = whole.halved(), whole.halved().halved()
     affinity = dense_affinity(halved, xy=20.0, rgb=15.0)
     values = {
@@ -274,8 +274,8 @@ def by_hand(network, items, boundary_weight):
     loss = semantic
     loss = loss + 0.5 * values["normalized_cut"] + 0.25 * values["dense_crf"]
     loss = loss + 0.1 * values["gated_crf"] + 0.4 * values["tree_energy"]
-    if logits is not None:
-        loss = loss + boundary_weight * boundary_loss(logits, edges, valid)
+    if edge_logits is not None:
+        loss = loss + boundary_weight * boundary_loss(edge_logits, edges, valid)
     return loss, values
 
 
@@ -356,9 +356,9 @@ def test_summary_of_the_first_epoch_by_hand(build, load, fit):
     network = build(brn="foreground").train()
     images, labels, edges, valid = stacked(load(crop=57))
     images, edges = images.permute(0, 3, 1, 2), edges / 255
-    scores, logits, _ = network(images.float())
-    error, pixels = squared_error(logits, edges, valid)
-    semantic = partial_cross_entropy(scores, labels.long()).item()
+    logits, edge_logits, _ = network(images.float())
+    error, pixels = squared_error(edge_logits, edges, valid)
+    semantic = partial_cross_entropy(logits, labels.long()).item()
     summary = fit(build(brn="foreground"), load(crop=57), batch_size=8)
     assert summary["steps"] == 1
     assert summary["semantic"] == pytest.approx(semantic, rel=1e-4)
@@ -383,7 +383,7 @@ def test_rates_follow_the_poly_schedule(build, load, fit, monkeypatch):
 
     monkeypatch.setattr(module, "set_lrs", record)
     summary = fit(build(), load(), epochs=3, batch_size=3)
-    assert summary["steps"] == 6, "eight pictures are two batches of three"
+    assert summary["steps"] == 6, "eight images are two batches of three"
     assert shares == pytest.approx([poly_lr(step, 6) for step in range(6)])
 
 

@@ -1,0 +1,24 @@
+"""Options of the training images; without PyTorch, for those who only read them."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from bpg.options import NUMBER, STRICT, Positive
+
+
+@dataclass(frozen=True, config=STRICT)
+class Augmentation:
+    """Random scale in [low, high], a square crop of `crop` pixels, a flip in every other case."""
+
+    crop: Annotated[int, Field(ge=1, le=4097), NUMBER]
+    low: Positive
+    high: Positive
+    flip: bool
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Augmentation":
+        if self.low > self.high:
+            raise ValueError("low must not exceed high")
+        return self

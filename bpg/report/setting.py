@@ -1,0 +1,68 @@
+"""What our numbers were made on, and what their intervals cover."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bpg.evaluation.bootstrap import SAMPLES
+from bpg.evaluation.comparison import System
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What our numbers were made on; every table states it.
+
+    `budgets` are the epochs of each training of a variant, such as "16 + 16"; `labels` what the
+    variants are called.
+    """
+
+    dataset: str
+    train_images: int
+    val_images: int
+    recipe: str
+    seeds: tuple[int, ...]
+    boundary_weight: float = 1.0
+    edges: str = "hed"
+    budgets: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, system: System | str) -> str:
+        """Return what a variant is called, and whether its predictions went through the CRF."""
+        variant, kind = (system, "raw") if isinstance(system, str) else system
+        return self.labels.get(variant, variant) + (" + CRF" if kind == "crf" else "")
+
+    def __str__(self) -> str:
+        several = len(self.seeds) > 1
+        return (
+            f"data set {self.dataset} ({self.train_images:,} training and {self.val_images:,} "
+            f"validation images), recipe {self.recipe}, lambda {self.boundary_weight:g}, "
+            f"edges {self.edges}, "
+            f"seed{'s' if several else ''} {', '.join(map(str, self.seeds))}"
+            + (" (mean ± sample standard deviation)" if several else "")
+        )
+
+    def columns(self) -> dict[str, Any]:
+        """Return the same as columns of a CSV file."""
+        return {
+            "dataset": self.dataset,
+            "train_images": self.train_images,
+            "val_images": self.val_images,
+            "recipe": self.recipe,
+            "lambda": self.boundary_weight,
+            "edges": self.edges,
+            "seeds": " ".join(map(str, self.seeds)),
+        }
+
+    def intervals(self) -> str:
+        """Say in a note to a table what its intervals cover."""
+        draws = f"{SAMPLES:,} draws of the validation images"
+        if len(self.seeds) == 1:
+            return (
+                f"Interval: paired bootstrap, {draws}. It covers other images, but not another "
+                "training: one seed says nothing of that."
+            )
+        return (
+            f"Interval: a paired bootstrap's variance ({draws}) and the seeds' variance together, "
+            "Student's t with Welch and Satterthwaite's degrees of freedom. It covers other "
+            "images and other trainings of this setting, not another data set or recipe."
+        )

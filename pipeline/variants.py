@@ -1,0 +1,159 @@
+"""The variants in use: their files, and the lists of params.yaml, which say what is trained."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bpg.errors import BPGError
+from bpg.strict_yaml import read_as
+from bpg.variants import Variant, Variants, lineage
+
+Stage = Literal["train", "train_boundary", "fine_tune", "fine_tune_boundary", "train_propagated"]
+"""The stages of dvc.yaml that train; they differ in what DVC lets them read."""
+
+WARM = "warm"
+"""dvc.yaml names its model as what fine-tuning depends on."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+def stage_of(variant: Variant) -> Stage:
+    """Return the stage that trains a variant."""
+    if variant.supervision == "propagated":
+        return "train_propagated"
+    if variant.init_from is None:
+        return "train" if variant.brn is None else "train_boundary"
+    return "fine_tune" if variant.brn is None else "fine_tune_boundary"
+
+
+def read_variants(path: Path) -> dict[str, Variant]:
+    """Read {name: variant}.
+
+    Raises:
+        BPGError: It names the file, the variant and the key of what is wrong.
+    """
+    variants = read_as(path, dict[Name, Variant])
+    for name in variants:
+        try:
+            lineage(name, variants)
+        except ValueError as error:
+            raise BPGError(f"{path}: {name}.{error}") from error
+    return variants
+
+
+def read_labels(path: Path, variants: Variants) -> dict[str, str]:
+    """Read what the variants are called: {name: label}, in the variants' order, one for each.
+
+    Raises:
+        BPGError: It names the file and a label of no variant.
+    """
+    labels = read_as(path, dict[str, str])
+    for name in labels:
+        if name not in variants:
+            raise BPGError(f"{path}: {name}: no such variant; known: {', '.join(variants)}")
+    return {name: labels.get(name, name) for name in variants}
+
+
+class Round(BaseModel):
+    """A training on propagated labels, and the variant whose network propagates them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    init_from: str
+
+
+class VariantLists(BaseModel):
+    """The variants by training stage, and the rows of the tables, in their order.
+
+    DVC's matrix takes lists and chooses nothing from them, so each stage has its own. `rounds`
+    lists those of the stage train_propagated.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: list[str]
+    train_boundary: list[str]
+    fine_tune: list[str]
+    fine_tune_boundary: list[str]
+    rounds: list[Round]
+    all: Annotated[list[str], Field(min_length=1)]
+
+    def by_stage(self) -> dict[Stage, list[str]]:
+        """Return what each training stage trains."""
+        return {
+            "train": self.train,
+            "train_boundary": self.train_boundary,
+            "fine_tune": self.fine_tune,
+            "fine_tune_boundary": self.fine_tune_boundary,
+            "train_propagated": [one.name for one in self.rounds],
+        }
+
+    def trained(self) -> list[str]:
+        """Return what all stages train."""
+        return [name for listed in self.by_stage().values() for name in listed]
+
+    def check(self, variants: Variants) -> None:
+        """Raise ValueError, in one line, unless the lists agree with the variants."""
+        mistakes = chain(self._misplaced(variants), self._starts(variants), self._rows(variants))
+        if (first := next(mistakes, None)) is not None:
+            raise ValueError(first)
+
+    def _misplaced(self, variants: Variants) -> Iterator[str]:
+        for name in self.all + self.trained():
+            if name not in variants:
+                yield f"unknown variant {name!r}; known: {', '.join(variants)}"
+                return
+        for stage, listed in self.by_stage().items():
+            for name in listed:
+                if stage_of(variants[name]) != stage:
+                    right = _list_of(stage_of(variants[name]))
+                    yield f"{name!r} is listed under {_list_of(stage)}; list it under {right}"
+
+    def _starts(self, variants: Variants) -> Iterator[str]:
+        names = self.trained()
+        for name in names:
+            start = variants[name].init_from
+            if start is not None and start not in names:
+                place = _list_of(stage_of(variants[start]))
+                yield f"{name!r} is fine-tuned from {start!r}, which {place} must list"
+        for name in self.fine_tune + self.fine_tune_boundary:
+            if variants[name].init_from != WARM:
+                yield f"{name!r}: fine-tuning starts from {WARM!r}, as in dvc.yaml"
+        for one in self.rounds:
+            if one.init_from != variants[one.name].init_from:
+                right = variants[one.name].init_from
+                yield f"rounds: {one.name!r} is fine-tuned from {right!r}, not {one.init_from!r}"
+
+    def _rows(self, variants: Variants) -> Iterator[str]:
+        names, rows = set(self.trained()), set(self.all)
+        if len(names) < len(self.trained()) or len(rows) < len(self.all):
+            yield "a variant is listed twice"
+        # What others are fine-tuned from needs no row of its own, but may have one.
+        starts = {variants[name].init_from for name in names}
+        for name in sorted(rows - names):
+            place = _list_of(stage_of(variants[name]))
+            yield f"{name!r} is in `all`, but no stage trains it; add it to {place}"
+        for name in sorted(names - starts - rows):
+            place = _list_of(stage_of(variants[name]))
+            yield f"{name!r} is trained (in {place}), but missing from `all`; add it"
+        for name in sorted(names - starts):
+            if (until := variants[name].until) < 1:
+                yield f"{name!r} trains until {until:g}, and none is fine-tuned from it"
+
+
+def _list_of(stage: Stage) -> str:
+    return "rounds" if stage == "train_propagated" else stage
+
+
+def make_lists(rows: list[str], variants: Variants) -> dict[str, list]:
+    """Return the lists of params.yaml with which `rows` are trained, and what they start from."""
+    lists: dict[str, list] = {_list_of(stage): [] for stage in get_args(Stage)}
+    for name in dict.fromkeys(one for row in rows for one in lineage(row, variants)):
+        stage = stage_of(variants[name])
+        round_of = {"name": name, "init_from": variants[name].init_from}
+        lists[_list_of(stage)].append(round_of if stage == "train_propagated" else name)
+    return lists | {"all": rows}
