@@ -1,9 +1,11 @@
-"""The stages' unfinished work: a stage that was stopped goes on from it."""
+"""Resumable work of a stage: one that was stopped does only what is left."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 from bpg.resumable import Work, discard_served, exclusive, open_work
 from pipeline.dvc_yaml import declared, fingerprint, is_declared
@@ -11,9 +13,11 @@ from pipeline.params import Parameters
 from pipeline.paths import UNFINISHED
 from pipeline.versions import versions
 
+Result = TypeVar("Result")
+
 
 @contextmanager
-def unfinished(
+def resumable(
     stage: str,
     parameters: Parameters,
     variant: str | None = None,
@@ -33,8 +37,49 @@ def unfinished(
     folder = _folder(stage, variant, seed)
     with open_work(folder, origin, outputs, lambda line: _say(stage, line)) as work:
         if len(work):
-            _say(stage, f"goes on: {len(work)} files are done already")
+            _say(stage, f"resumes: {len(work)} files are done already")
         yield work
+
+
+def images_left(
+    work: Work,
+    names: Sequence[str],
+    files: Sequence[str],
+    compute: Callable[[Sequence[str]], Iterable[Result]],
+    title: str,
+) -> Iterator[tuple[str, Result, list[Path]]]:
+    """Go through the images that are not done, with a progress bar.
+
+    The caller's loop writes the files; when it asks for the next image, they count as done. They
+    are written there and not where the results are computed, so that after an error in one of
+    several threads no other one is still writing.
+
+    Args:
+        work: The resumable work.
+        names: All images.
+        files: The files of an image in the work, "{}" for its name.
+        compute: Gives the results of the images that are left, in their order.
+        title: Of the progress bar.
+
+    Yields:
+        The image's name, its result, and where to write its files.
+    """
+
+    def of(name: str) -> list[str]:
+        return [file.format(name) for file in files]
+
+    left = [name for name in names if not work.done(*of(name))]
+    with tqdm(
+        compute(left),
+        total=len(names),
+        initial=len(names) - len(left),
+        unit="image",
+        desc=title,
+        mininterval=2,
+    ) as bar:
+        for name, result in zip(left, bar, strict=True):
+            yield name, result, work.begin(*of(name))
+            work.add(*of(name))
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """Sharpen the predictions with the dense CRF, over all cores."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
@@ -14,7 +14,7 @@ from bpg.inference.options import CRFOptions
 from bpg.inference.probabilities import SUFFIX, read_probabilities
 from pipeline.params import Parameters
 from pipeline.paths import data_layout, run_layout
-from pipeline.resume import unfinished
+from pipeline.resume import images_left, resumable
 from pipeline.run_stage import run_stage
 
 
@@ -24,25 +24,17 @@ def crf(parameters: Parameters, variant: str, seed: int) -> None:
     run = run_layout(variant, seed)
     options = parameters.recipe.crf
     names = read_ids(data.val)
-    with unfinished("crf", parameters, variant, seed) as work:
-        left = [name for name in names if not work.done(f"masks_crf/{name}.png")]
-        jobs = (delayed(_refine)(data.images, run.probabilities, name, options) for name in left)
-        # Threads: the mean field, nearly all of the work, lets go of Python's lock.
-        found = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
-        bar = tqdm(
-            found,
-            total=len(names),
-            initial=len(names) - len(left),
-            unit="image",
-            desc=f"crf {variant} {seed}",
-            mininterval=2,
-        )
-        # Written here, not by the workers: after a fault of one, others would still be writing.
-        for name, labels in zip(left, bar, strict=True):
-            file = f"masks_crf/{name}.png"
-            (path,) = work.begin(file)
+    with resumable("crf", parameters, variant, seed) as work:
+
+        def refined(left: Sequence[str]) -> Iterator[np.ndarray]:
+            # Threads: the mean field, nearly all of the work, lets go of Python's lock.
+            parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
+            refine = delayed(_refine)
+            return parallel(refine(data.images, run.probabilities, name, options) for name in left)
+
+        files, title = ["masks_crf/{}.png"], f"crf {variant} {seed}"
+        for _, labels, (path,) in images_left(work, names, files, refined, title):
             write_mask(path, labels)
-            work.add(file)
         work.publish({"masks_crf": run.masks_crf})
 
 

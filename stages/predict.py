@@ -1,6 +1,8 @@
 """Segment the validation images, averaging over scales and flips."""
 
-from tqdm import tqdm
+from collections.abc import Iterator, Sequence
+
+import torch
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
@@ -11,7 +13,7 @@ from bpg.models.network import load_network
 from pipeline.params import Parameters
 from pipeline.paths import data_layout, run_layout
 from pipeline.provenance import rounding
-from pipeline.resume import unfinished
+from pipeline.resume import images_left, resumable
 from pipeline.run_stage import run_stage
 
 
@@ -24,30 +26,25 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
     set_up(device, threads=machine.threads, seed=seed)
     names = read_ids(data.val)
     bf16 = choose_bf16(machine.bf16, device)
-    written = 0
     made_on = rounding(device, machine, bf16=bf16)
-    with unfinished("predict", parameters, variant, seed, rounding=made_on) as work:
+    with resumable("predict", parameters, variant, seed, rounding=made_on) as work:
         network = load_network(run.model).to(device)
-        for name in tqdm(names, unit="image", desc=f"predict {variant} {seed}", mininterval=2):
-            files = [f"masks/{name}.png", f"probabilities/{name}{SUFFIX}"]
-            if work.done(*files):
-                written += work.path(files[1]).stat().st_size
-                continue
-            probabilities = multiscale_probabilities(
-                network,
-                read_image(image_path(data.images, name)),
-                parameters.recipe.inference,
-                device=device,
-                bf16=bf16,
-            )
-            labels = probabilities.argmax(0).byte().cpu().numpy()
-            mask, stored = work.begin(*files)
-            write_mask(mask, labels)
+
+        def segmented(left: Sequence[str]) -> Iterator[torch.Tensor]:
+            for name in left:
+                image = read_image(image_path(data.images, name))
+                yield multiscale_probabilities(
+                    network, image, parameters.recipe.inference, device=device, bf16=bf16
+                )
+
+        files, title = ["masks/{}.png", f"probabilities/{{}}{SUFFIX}"], f"predict {variant} {seed}"
+        for _, probabilities, paths in images_left(work, names, files, segmented, title):
+            mask, stored = paths
+            write_mask(mask, probabilities.argmax(0).byte().cpu().numpy())
             write_probabilities(stored, probabilities.cpu().numpy())
-            work.add(*files)
-            written += stored.stat().st_size
         work.publish({"probabilities": run.probabilities, "masks": run.masks})
-    print(f"probability files: {written / len(names):,.0f} bytes an image")
+    written = sum(path.stat().st_size for path in run.probabilities.iterdir())
+    print(f"probability files: {written / len(names):,.0f} bytes per image")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from bpg.data.voc import prepare_voc
 from bpg.errors import BPGError
 from pipeline.params import Parameters, ShapesSource
 from pipeline.paths import data_layout
-from pipeline.resume import unfinished
+from pipeline.resume import resumable
 from pipeline.run_stage import run_stage
 
 
@@ -19,7 +19,7 @@ def prepare(parameters: Parameters) -> None:
             f"params/dataset/{parameters.switches.dataset}.yaml: classes: the generated data set "
             f"draws {', '.join(CLASSES)}, in this order"
         )
-    with unfinished("prepare", parameters) as work:
+    with resumable("prepare", parameters) as work:
         if isinstance(dataset.source, ShapesSource):
             train, val = prepare_shapes(work, **dataset.source.model_dump())
         else:

@@ -1,10 +1,10 @@
 """Propagate the strokes with the network so far: the other half of a ScribbleSup round."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from bpg.constants import IGNORE
 from bpg.data.ids import read_ids
@@ -14,13 +14,11 @@ from bpg.errors import BPGError
 from bpg.inference.multiscale import multiscale_probabilities
 from bpg.inference.options import PLAIN
 from bpg.models.network import Network, load_network
-from bpg.propagation.options import PropagationOptions
 from bpg.propagation.propagate import propagate as propagate_strokes
-from bpg.resumable import Work
 from pipeline.params import Parameters
 from pipeline.paths import DataLayout, data_layout, run_layout
 from pipeline.provenance import rounding
-from pipeline.resume import unfinished
+from pipeline.resume import images_left, resumable
 from pipeline.run_stage import run_stage
 
 
@@ -33,27 +31,31 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
     if parameters.variants[variant].supervision != "propagated" or start is None:
         raise BPGError(f"{variant} is not trained on propagated labels")
     data = data_layout(parameters.switches.dataset)
+    names = read_ids(data.train)
     machine = parameters.recipe.machine
     device = choose_device(parameters.switches.device)
     set_up(device, threads=machine.threads, seed=seed)
     bf16 = choose_bf16(machine.bf16, device)
     made_on = rounding(device, machine, bf16=bf16)
-    with unfinished("propagate", parameters, variant, seed, rounding=made_on) as work:
+    with resumable("propagate", parameters, variant, seed, rounding=made_on) as work:
         network = load_network(run_layout(start, seed).model).to(device)
-        _propagate(parameters, data, network, work, f"propagate for {variant}, seed {seed}", bf16)
+
+        def propagated(left: Sequence[str]) -> Iterator[np.ndarray]:
+            return _propagated(parameters, data, network, left, bf16)
+
+        files, title = ["propagated/{}.png"], f"propagate for {variant}, seed {seed}"
+        for _, labels, (path,) in images_left(work, names, files, propagated, title):
+            write_mask(path, labels)
         work.publish({"propagated": run_layout(variant, seed).propagated})
 
 
-def _propagate(
-    parameters: Parameters, data: DataLayout, network: Network, work: Work, title: str, bf16: bool
-) -> None:
-    names = read_ids(data.train)
-    left = [name for name in names if not work.done(f"propagated/{name}.png")]
+def _propagated(
+    parameters: Parameters, data: DataLayout, network: Network, names: Sequence[str], bf16: bool
+) -> Iterator[np.ndarray]:
     device = next(network.parameters()).device
-    options = parameters.recipe.propagation
 
-    def problems():
-        for name in left:
+    def problems() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for name in names:
             image = read_image(image_path(data.images, name))
             path = data.scribbles / f"{name}.png"
             scribble = read_mask(path)
@@ -63,27 +65,21 @@ def _propagate(
             probabilities = multiscale_probabilities(
                 network, image, PLAIN, device=device, bf16=bf16
             )
-            yield name, image, scribble, probabilities.float().cpu().numpy()
+            yield image, scribble, probabilities.float().cpu().numpy()
 
-    jobs = (
-        delayed(_named)(name, image, scribble, probabilities, options)
-        for name, image, scribble, probabilities in problems()
-    )
+    def solve(
+        name: str, image: np.ndarray, scribble: np.ndarray, probabilities: np.ndarray
+    ) -> np.ndarray:
+        try:
+            return propagate_strokes(image, scribble, probabilities, parameters.recipe.propagation)
+        except BPGError as error:
+            raise BPGError(f"{name}: {error}") from error
+
     # Threads: superpixels and cuts, nearly all of the work, let go of Python's lock.
-    found = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
-    bar = tqdm(
-        found,
-        total=len(names),
-        initial=len(names) - len(left),
-        unit="image",
-        desc=title,
-        mininterval=2,
+    parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
+    return parallel(
+        delayed(solve)(name, *problem) for name, problem in zip(names, problems(), strict=True)
     )
-    for name, labels in bar:
-        file = f"propagated/{name}.png"
-        (path,) = work.begin(file)
-        write_mask(path, labels)
-        work.add(file)
 
 
 def _check_labels(path: Path, scribble: np.ndarray, classes: int) -> None:
@@ -92,19 +88,6 @@ def _check_labels(path: Path, scribble: np.ndarray, classes: int) -> None:
         raise BPGError(f"{path}: no pixel is labelled; draw the scribbles anew")
     if drawn.max() >= classes:
         raise BPGError(f"{path}: label {drawn.max()}; only 0..{classes - 1} and 255 are known")
-
-
-def _named(
-    name: str,
-    image: np.ndarray,
-    scribble: np.ndarray,
-    probabilities: np.ndarray,
-    options: PropagationOptions,
-) -> tuple[str, np.ndarray]:
-    try:
-        return name, propagate_strokes(image, scribble, probabilities, options)
-    except BPGError as error:
-        raise BPGError(f"{name}: {error}") from error
 
 
 if __name__ == "__main__":

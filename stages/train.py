@@ -15,7 +15,7 @@ from pipeline.build import architecture, objective, start_execution
 from pipeline.params import Parameters
 from pipeline.paths import RunLayout, backbone_folder, data_layout, run_layout
 from pipeline.provenance import file_provenance, provenance, rounding
-from pipeline.resume import unfinished
+from pipeline.resume import resumable
 from pipeline.run_stage import run_stage
 
 
@@ -34,7 +34,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
     made_with = provenance(execution.device, bf16=execution.bf16)
     made_on = rounding(execution.device, machine, bf16=execution.bf16, training=True)
     boundary_weight = switches.boundary_weight if variant.brn else 0.0
-    with unfinished("train", parameters, name, seed, rounding=made_on) as work:
+    with resumable("train", parameters, name, seed, rounding=made_on) as work:
         network = Network(architecture(parameters, variant))
         if variant.init_from is not None:
             network.init_from(load_network(run_layout(variant.init_from, seed).model))

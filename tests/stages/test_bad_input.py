@@ -721,9 +721,7 @@ def test_a_process_prints_one_line_and_no_stack_trace(workspace, tools, environm
         check=False,
     )
     assert result.returncode == 1
-    assert result.stderr.splitlines() == [
-        "prepare: error: params.yaml: lamda: unknown key"
-    ]
+    assert result.stderr.splitlines() == ["prepare: error: params.yaml: lamda: unknown key"]
     assert result.stdout == ""
 
 
