@@ -1,4 +1,4 @@
-"""Measure what it costs to be able to go on: checkpoints, and the journal of kept files.
+"""Measure what it costs to be able to resume: checkpoints, and the journal of kept files.
 
     python -m bench.resuming [FOLDER]
 

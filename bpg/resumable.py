@@ -1,4 +1,4 @@
-"""Work that a stop does not undo: what is done of it is kept, and the next start goes on there.
+"""Resumable work: what is done is kept, and the next start does only what is left.
 
 A process can be killed at any moment, and a machine can lose its power. So a file counts as done
 only when its digest stands in a journal beside it and still agrees: half a file, a lost one or

@@ -47,7 +47,7 @@ def rounding(
 
     The threads are those in use, which follow from the cores where `machine.threads` is 0; on a
     GPU they decide nothing. The kind of processor or GPU is left out: a job that is moved to
-    another machine should rather go on, to a result that agrees within rounding.
+    another machine should rather resume, to a result that agrees within rounding.
     """
     settings: dict[str, Any] = {"device": device.type, "bf16": bf16}
     if training:

@@ -26,7 +26,7 @@ from pipeline.run_stage import is_dvc
 
 
 def repair() -> None:
-    """Delete `dvc.lock` and DVC's table of locks where DVC could not go on with them.
+    """Delete `dvc.lock` and DVC's table of locks where DVC could not read them.
 
     Says so in a line each. Raises BPGError where another DVC is at work.
     """

@@ -42,11 +42,11 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
         sys.exit(f"{name}: error: the memory is full; close other programs and run again")
     except BrokenProcessPool:
         sys.exit(
-            f"{name}: error: one of its processes was killed: out of memory? Run again, it goes on"
+            f"{name}: error: one of its processes was killed: out of memory? Run again, it resumes"
         )
     except RuntimeError as error:
         if "DataLoader worker" in str(error):  # its death, noticed after the training's own end
-            sys.exit(f"{name}: error: a loading process died; run again, it goes on")
+            sys.exit(f"{name}: error: a loading process died; run again, it resumes")
         # PyTorch's own class, without an import that costs the other stages seconds.
         if type(error).__name__ != "OutOfMemoryError":
             raise

@@ -2,7 +2,7 @@
 
 Each setting is one `dvc exp run --temp`, which works in a copy of the checkout: the files here
 stay as they are, and every stage that is in DVC's cache is reused, so that a study that was
-interrupted goes on where it stopped. The table and its chart go to results/studies/.
+interrupted resumes where it stopped. The table and its chart go to results/studies/.
 """
 
 import sys
@@ -59,4 +59,4 @@ if __name__ == "__main__":
     except BPGError as error:
         sys.exit(f"studies: error: {error}")
     except KeyboardInterrupt:
-        sys.exit("studies: interrupted; the same command goes on from here")
+        sys.exit("studies: interrupted; the same command resumes from here")

@@ -33,6 +33,7 @@ COMMON = {
         "errors",
         "grid",
         "opencv",
+        "options",
         "resumable",
     ),
     *("strict_yaml", "variants"),

@@ -281,7 +281,7 @@ def _retried(action: Callable[[], _T], url: str, progress: Callable[[], int]) ->
 
 
 def _transfer(url: str, part: Path) -> None:
-    """Bring `part` to completion, going on where it ends if the server can."""
+    """Complete `part`, resuming where it ends if the server can."""
     done = _size(part)
     # Identity: some servers would wrap a .tgz into another gzip.
     headers = {"Accept-Encoding": "identity"}

@@ -1,6 +1,6 @@
 """The regularisers' names and options; without PyTorch, for those who only name them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -10,8 +10,13 @@ from bpg.options import NUMBER, STRICT, NonNegative, Positive
 Reduction = Literal[1, 2, 4, 8]
 
 
+class _Regulariser:
+    leaves_gpu: ClassVar = False
+    """Whether a part of it is computed on the CPU, so that a step cannot be captured."""
+
+
 @dataclass(frozen=True, config=STRICT)
-class DenseOptions:
+class DenseOptions(_Regulariser):
     """Of `normalized_cut` and `dense_crf`; deviations in pixels of the full size and 0..255."""
 
     weight: NonNegative
@@ -21,7 +26,7 @@ class DenseOptions:
 
 
 @dataclass(frozen=True, config=STRICT)
-class GatedOptions:
+class GatedOptions(_Regulariser):
     """Of `gated_crf`; `radius` and `xy` in samples of the reduced grid, `rgb` for colours 0..1."""
 
     weight: NonNegative
@@ -32,9 +37,10 @@ class GatedOptions:
 
 
 @dataclass(frozen=True, config=STRICT)
-class TreeOptions:
+class TreeOptions(_Regulariser):
     """Of `tree_energy`; `low` and `high` divide the squared differences along the trees' edges."""
 
+    leaves_gpu: ClassVar = True  # its trees are found there
     weight: NonNegative
     reduction: Reduction
     low: Positive

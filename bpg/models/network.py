@@ -142,7 +142,7 @@ class Network(nn.Module):
             optional = part in ("prn", "brn") and None in (ours, theirs)
             if ours != theirs and not optional:
                 raise BPGError(
-                    f"the network to go on from has another {part}: {theirs}, not {ours}"
+                    f"the network to start from has another {part}: {theirs}, not {ours}"
                 )
         for name in ("backbone", "head", "prn", "brn"):
             own, given = getattr(self, name), getattr(start, name)

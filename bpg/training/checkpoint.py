@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on as if it had not been stopped."""
+"""Checkpoints: all that a training needs to resume as if it had not been stopped."""
 
 import hashlib
 import json

@@ -30,8 +30,7 @@ class Objective:
 def make_gradients(network: Network, objective: Objective, execution: Execution) -> Gradients:
     """Return what computes the gradients of a batch of `TrainingImages`.
 
-    Captured where that is asked for, on a GPU, and if the objective never leaves it. Tree energy
-    does: its trees are found on the CPU.
+    Captured where that is asked for, on a GPU, and if the objective never leaves it.
     """
 
     def gradients(items: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -40,8 +39,10 @@ def make_gradients(network: Network, objective: Objective, execution: Execution)
         loss.backward()
         return terms | {"loss": loss.detach()}
 
-    on_gpu = execution.device.type == "cuda"
-    if execution.captured and on_gpu and "tree_energy" not in objective.regularisers:
+    on_gpu = execution.device.type == "cuda" and not any(
+        options.leaves_gpu for options in objective.regularisers.values()
+    )
+    if execution.captured and on_gpu:
         return Captured(gradients, network)
     return gradients
 

@@ -756,7 +756,7 @@ def test_an_interrupted_training_stops_at_once_with_a_checkpoint_alone(
     said = (seen + rest).decode()
     last = said.splitlines()[-1]
     found = re.fullmatch(
-        r"train: interrupted after step (\d+) of 200000; the next start goes on there", last
+        r"train: interrupted after step (\d+) of 200000; the next start resumes there", last
     )
     assert found, last
     assert "Traceback" not in said

@@ -126,7 +126,7 @@ def test_a_stage_ends_with_its_dvc_and_delivers_nothing(
     assert not (workspace / RUN).exists()
     if reader == "there":
         assert "train: its DVC has ended, so it ends, too" in said.read_text()
-        assert "the next start goes on there" in said.read_text()
+        assert "the next start resumes there" in said.read_text()
         assert (workspace / "unfinished/train-scribble-0/checkpoint").is_file()
 
 
@@ -151,5 +151,5 @@ def test_two_at_one_stage_take_turns(workspace, tools, environment):
     waited = [out for out, _ in said if "another process is at this stage; waiting" in out]
     assert len(waited) == 1
     # It found all done, and trained nothing.
-    assert sum("goes on after step 120" in error for _, error in said) == 1
+    assert sum("resumes after step 120" in error for _, error in said) == 1
     assert (workspace / RUN / "model.safetensors").is_file()

@@ -1,0 +1,56 @@
+"""What a training leaves beside its network: curves, a summary, warnings."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dvclive import Live
+from tqdm import tqdm
+
+from bpg.atomic import whole_directory
+from bpg.training.checkpoint import Progress
+
+
+def summarise(
+    progress: Progress, classes: Sequence[str], *, epochs: int, steps: int, title: str
+) -> dict[str, Any]:
+    """Return the summary of a training that is over, as `bpg.training.train.train` describes it.
+
+    What is wrong with its labels is said on standard error, too.
+    """
+    labelled = zip(classes, progress.labelled, strict=True)
+    unseen = [name for name, count in labelled if count == 0]
+    if unseen:
+        warn(f"{title}: no crop had a labelled pixel of {', '.join(unseen)}: never learnt")
+    if progress.blank:
+        warn(f"{title}: {progress.blank} of {steps} batches had no labelled pixel")
+    return {
+        "epochs": epochs,
+        "steps": steps,
+        **progress.epochs[-1],
+        "blank_batches": progress.blank,
+        "unseen_classes": unseen,
+        "seconds": progress.seconds,
+    }
+
+
+def write_curves(
+    curves: Path, first_epoch: int, epochs: Sequence[Mapping[str, float | None]]
+) -> None:
+    """Write one point an epoch and mean loss to the folder `curves`, in DVCLive's layout."""
+    with (
+        whole_directory(curves) as folder,
+        Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None) as live,
+    ):
+        for epoch, means in enumerate(epochs, first_epoch + 1):
+            live.step = epoch
+            for name, value in means.items():
+                if value is not None:
+                    live.log_metric(f"train/{name}", round(value, 6), plot=True)
+            live.make_summary()
+
+
+def warn(line: str) -> None:
+    """Say a line on standard error, above the progress bar."""
+    tqdm.write(line, file=sys.stderr)
