@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from bpg.inference.multiscale import multiscale_probabilities
+from bpg.inference.multiscale import multiscale_probabilities, predict_edges
 from bpg.inference.options import InferenceOptions
-from bpg.models.network import Output
+from bpg.models.network import Architecture, Network, Output
+from bpg.models.options import BRNArchitecture
 
 CPU = torch.device("cpu")
 SCALES = (0.5, 0.75, 1.0, 1.25)
@@ -136,3 +137,33 @@ def test_small_scales_average_and_do_not_skip():
 
     run(look, image, (1 / 3,))
     assert (seen[0] - 127.5).abs().max() < 30
+
+
+SMALL = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
+BRN = BRNArchitecture("probabilities", 4, 2, "foreground")
+
+
+def with_brn(brn):
+    torch.manual_seed(0)
+    classes = ("ground", "a", "b")
+    return Network(Architecture(classes, "resnet18", dict(SMALL), brn=brn)).eval()
+
+
+def test_the_map_is_the_sigmoid_of_what_training_regresses():
+    net = with_brn(BRN)
+    image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
+    found = predict_edges(net, image, device=torch.device("cpu"), bf16=False)
+    assert (found.shape, found.dtype) == ((37, 50), np.uint8)
+    with torch.no_grad():
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        logits, none, _ = net(pixels)
+        expected = net.brn(logits).sigmoid()[0, 0]
+    assert none is None
+    assert np.abs(found / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-6
+    assert not net.training
+
+
+def test_without_a_boundary_network_there_is_none():
+    image = np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(ValueError, match="no Boundary Regression Network"):
+        predict_edges(with_brn(None), image, device=torch.device("cpu"), bf16=False)

@@ -149,3 +149,14 @@ def fit(tmp_path):
         )
 
     return fit
+
+
+@pytest.fixture
+def stacked():
+    """Return a function: all images, as drawn for the first epoch."""
+
+    def stacked(images):
+        items = [images[i] for i in range(len(images))]
+        return [torch.stack(plane) for plane in zip(*items, strict=True)]
+
+    return stacked

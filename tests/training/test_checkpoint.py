@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import threading
 import time
 from dataclasses import replace
 
@@ -25,7 +24,6 @@ from bpg.training import train as module
 from bpg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bpg.training.optim import make_optimizer
 from bpg.training.options import OptimizerOptions
-from bpg.training.signals import deferred_interrupts
 
 BOTH = {"prn": True, "brn": "foreground"}
 EPOCHS, STEPS = 3, 6  # two batches of 4 of the 8 images an epoch
@@ -247,38 +245,6 @@ def test_a_sigterm_to_the_whole_job_waits_for_the_step_and_keeps_it(
     assert time.monotonic() - began < 60
     monkeypatch.setattr(module, "optimizer_step", optimizer_step)
     assert trained("stopped", parts={}, **never) == undisturbed
-
-
-def test_a_second_interrupt_does_not_wait():
-    with deferred_interrupts() as interrupted:
-        assert not interrupted()
-        signal.raise_signal(signal.SIGINT)
-        assert interrupted()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-
-
-def test_an_ignored_interrupt_stays_ignored_as_in_a_shells_background():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with deferred_interrupts() as interrupted:
-            signal.raise_signal(signal.SIGINT)
-            assert not interrupted()
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_in_another_thread_nothing_is_noted():
-    found = []
-
-    def work():
-        with deferred_interrupts() as interrupted:
-            found.append(interrupted())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [False]
 
 
 # Training gone wrong
