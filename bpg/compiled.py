@@ -1,4 +1,4 @@
-"""The compiled parts (`setup.py`), which must be of the source that lies beside their callers."""
+"""The compiled modules (`setup.py`), which must match the source files beside their callers."""
 
 import hashlib
 from functools import cache
@@ -13,10 +13,16 @@ _REMEDY = "run make check, or pip install -e ."
 
 @cache
 def compiled(name: str, source: Path) -> ModuleType:
-    """Return the module `name`, built of the file `source`.
+    """Import a compiled module and check that it was built from the present source.
 
-    Raises BPGError where it is not built or, where `source` is there, built of another one: its
-    results would be filed as those of the new code.
+    Otherwise the results of old code would be recorded as those of the new code.
+
+    Args:
+        name: The module, such as "_bpg_regions".
+        source: The C++ file it is built from; without that file, nothing is checked.
+
+    Raises:
+        BPGError: The module is not built, or it was built from another version of the source.
     """
     try:
         module = import_module(name)

@@ -1,7 +1,7 @@
-"""What a variant costs: weights, arithmetic, memory and time of a training step.
+"""What a variant costs: parameters, arithmetic, memory and time of a training step.
 
 The paper (section 3.1) says that the PRN "only imports small amount computations and GPU
-memories"; here that is measured, beside the baseline and on the training loop's own step.
+memories"; here that is measured against the baseline, on the training loop's own step.
 """
 
 import copy
@@ -36,10 +36,13 @@ _MARK = "bpg.cost: the measured step"
 
 @dataclass(frozen=True)
 class Cost:
-    """One variant's cost; functions of the same names say what is counted.
+    """The cost of one variant; the functions of the same names say what is counted.
 
-    `memory` in bytes; `seconds` of a training step, median over the rounds; `ratio` the median
-    over the rounds of its time divided by the baseline's in the same round.
+    Attributes:
+        macs: For one image of the size of the crop.
+        memory: Peak of a training step, in bytes (`peak_memory`).
+        seconds: Of a training step, the median over the rounds.
+        ratio: The median over the rounds of its time divided by the baseline's in the same round.
     """
 
     variant: str
@@ -52,24 +55,27 @@ class Cost:
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of weights, trained and frozen, with the BRN; batch norm's statistics are none."""
+    """Count the weights, trained and frozen, with the BRN, without the statistics of batch norm."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def parameters_at_test(network: Network) -> int:
-    """Return `parameters` without the BRN, which is used in training only."""
+    """Count the weights as `parameters` does, without the BRN, which only training uses."""
     return parameters(network) - (parameters(network.brn) if network.brn is not None else 0)
 
 
 def macs(network: nn.Module, size: int) -> int:
-    """Multiply-accumulates of one forward pass, in training mode, of one `size`×`size` image.
+    """Count the multiply-accumulates of one forward pass in training mode.
 
-    Exact, and the same everywhere: it follows from the shapes, and nothing is computed. Counted
-    are convolutions (a padded border like any other pixel, but no tap of the ASPP that meets
-    nothing else) and matrix products but for those of the bilinear enlargement
-    (`bpg.grid`). Not counted: biases, batch norm, activations, softmax, maxima, pooling,
-    enlargement, copies, and the backward pass, which takes about twice the forward pass's.
-    `network` stays as it is.
+    The count is exact and the same everywhere: it follows from the shapes, and nothing is computed.
+    It includes convolutions (a padded border like any other pixel, but no tap of the ASPP that sees
+    nothing but padding) and matrix products, except those of bilinear upsampling (`bpg.grid`). It
+    excludes biases, batch norm, activations, softmax, maxima, pooling, upsampling, copies, and the
+    backward pass, which takes about twice as many as the forward pass.
+
+    Args:
+        network: Stays as it is.
+        size: Side of the one square image, in pixels.
     """
     shapes = copy.deepcopy(network).to("meta").train()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -89,11 +95,19 @@ def training_step(
     labelled: float,
     seed: int = 0,
 ) -> Step:
-    """Return a function that does one whole step of `bpg.training.train` on made-up data.
+    """Return a function that does one whole step of `bpg.training.train` on synthetic data.
 
-    Whole: forward pass, all losses, backward pass, clipping, optimizer. The data are `batch_size`
-    noise images of `crop` pixels from `seed`, of which a share `labelled` in 0..1 has labels. The
-    step trains `network`, which is moved to the device; the rest is as in `train`.
+    A step is forward pass, all losses, backward pass, clipping and optimizer.
+
+    Args:
+        network: Moved to the device and trained by each step.
+        batch_size: Noise images in the batch.
+        crop: Their side, in pixels.
+        execution: As in `train`.
+        objective: As in `train`.
+        options: The optimizer's, as in `train`.
+        labelled: Share of labelled pixels, in 0..1.
+        seed: Of the synthetic data.
     """
     random = torch.Generator().manual_seed(seed)
     device = execution.device
@@ -120,17 +134,24 @@ def training_step(
 
 
 def peak_memory(make: Callable[[], Step], device: torch.device) -> int:
-    """Most bytes in tensors at any moment of the second call of the step that `make` returns.
+    """Measure the peak memory in tensors during the second call of a step.
 
     What `make` allocates counts (weights, batch), and so does what the first call leaves behind
-    (gradients, the optimizer's state); what was there before does not. That is why `make` is
-    called here. CUDA: the caching allocator's count, not what it holds in reserve. CPU:
-    PyTorch's allocator, the kernels' scratch memory included; Python, the libraries and what
-    the C library keeps back are not. Without a GPU it repeats to the byte for a given version
-    of PyTorch, processor and number of threads; with one, as long as cuDNN's kernels are not
-    chosen by trying them out.
+    (gradients, the optimizer's state); what was there before does not. On CUDA it is the caching
+    allocator's count of allocated memory, without what it holds in reserve. On a CPU it is
+    PyTorch's allocator, including the kernels' scratch memory, without Python, the libraries and
+    what the C library keeps back. On a CPU the result repeats to the byte for a given version of
+    PyTorch, processor and number of threads; on a GPU, as long as cuDNN does not benchmark its
+    kernels.
+
+    Args:
+        make: Returns the step. It is called here so that what it allocates is counted.
+        device: Where the step runs.
+
+    Returns:
+        Bytes.
     """
-    # Garbage of before must not go meanwhile: it is in the level that the peak is compared to.
+    # Older garbage must not be freed meanwhile: it is in the level that the peak is compared to.
     gc.freeze()
     try:
         return _peak_on_cuda(make, device) if device.type == "cuda" else _peak_on_cpu(make)
@@ -147,7 +168,7 @@ def _peak_on_cuda(make: Callable[[], Step], device: torch.device) -> int:
     step()
     torch.cuda.synchronize(device)
     peak = torch.cuda.max_memory_allocated(device) - before
-    # Not left to the next variant's measurement, cycles included.
+    # Freed now, cycles included, and not during the measurement of the next variant.
     del step
     gc.collect()
     return peak
@@ -161,7 +182,7 @@ def _peak_on_cpu(make: Callable[[], Step]) -> int:
         step()
         with record_function(_MARK):
             step()
-        # The profiler only follows what is allocated and freed while it runs: a block freed
+        # The profiler only tracks what is allocated and freed while it runs: a block freed
         # later would stay in its sums.
         del step
         gc.collect()
@@ -170,7 +191,7 @@ def _peak_on_cpu(make: Callable[[], Step]) -> int:
 
 def _peak(roots: list) -> int:
     """Return the allocator's peak during the marked call, above where it stood at the start."""
-    # PyTorch's public summaries give each operator's sum and lose what was there at one moment.
+    # PyTorch's public summaries give sums by operator, not how much was allocated at one moment.
     from torch._C._profiler import _EventType  # noqa: PLC0415 private: only where it is needed
 
     totals, span, waiting = [], (0, 0), list(roots)
@@ -191,10 +212,17 @@ def _peak(roots: list) -> int:
 
 
 def step_times(steps: Mapping[Key, Step], rounds: int) -> dict[Key, list[float]]:
-    """Seconds of each step in each of `rounds` rounds, after two that are not counted.
+    """Time the steps in rounds, after two rounds that are not counted.
 
-    The steps take turns, so that a slow spell of the machine hits all of them alike. CUDA is
-    waited for.
+    The steps take turns, so that a slow spell of the machine affects all of them alike. CUDA is
+    synchronised before and after each step.
+
+    Args:
+        steps: {key: step}.
+        rounds: How many are counted.
+
+    Returns:
+        {key: seconds of each round}.
     """
     times: dict[Key, list[float]] = {name: [] for name in steps}
     for number in range(DROPPED + rounds):
@@ -218,7 +246,16 @@ def _wait() -> None:
 
 
 def affordable_batch(batch: int, crop: int, device: torch.device) -> int:
-    """Return `batch`, on the CPU at most what fills two images of 321×321 pixels; at least 1."""
+    """Limit the batch size on the CPU to the pixels of two images of 321×321.
+
+    Args:
+        batch: The batch size asked for.
+        crop: Side of the images, in pixels.
+        device: On CUDA there is no limit.
+
+    Returns:
+        The batch size, at least 1.
+    """
     return batch if device.type == "cuda" else max(1, min(batch, PIXELS_ON_CPU // crop**2))
 
 
@@ -234,12 +271,26 @@ def measure(
     execution: Execution,
     options: OptimizerOptions,
 ) -> list[Cost]:
-    """Measure the variants {name: architecture}; `ratio` is that to the one named `baseline`.
+    """Measure the cost of each variant's training step.
 
-    Weights are from scratch. `batch_size`, `crop`, `execution` and `options` go to `training_step`,
-    and so do the variant's share of `labelled` pixels and its objective. Variants that train the
-    same network so are measured once and share the figures. For its memory each network is alone;
-    for its time the baseline is there, too, and the two take turns: no device needs room for more.
+    Networks are randomly initialised. Variants with the same network, objective and share of
+    labelled pixels are measured once and share the figures. Memory is measured with one network on
+    the device. Time is measured with the baseline beside it, and the two take turns: no device
+    needs room for more.
+
+    Args:
+        architectures: {variant: its architecture}.
+        baseline: The variant to which `Cost.ratio` compares.
+        labelled: {variant: its share of labelled pixels, in 0..1}.
+        objectives: {variant: its objective}.
+        rounds: Timed rounds (`step_times`).
+        batch_size: Images in a step.
+        crop: Their side, in pixels.
+        execution: Device and precision. Memory is measured without CUDA graphs.
+        options: The optimizer's.
+
+    Returns:
+        One entry per variant, in the order of `architectures`.
     """
     keys = {
         name: (architecture.to_json(), labelled[name], str(objectives[name]))
@@ -258,7 +309,7 @@ def measure(
             options=options,
         )
 
-    # The memory of a captured step is the graph's own: what lives in it when is not recorded.
+    # A captured step lives in the graph's own memory pool, where nothing records what is in use.
     from_python = replace(execution, captured=False)
     memory = {
         key: peak_memory(partial(make, name, from_python), execution.device)

@@ -1,4 +1,4 @@
-"""Where the arithmetic runs, and how exactly it repeats."""
+"""Where the network runs, and how exactly its results repeat."""
 
 import ctypes
 import os
@@ -15,10 +15,13 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of glibc's malloc.h
 
 @dataclass(frozen=True)
 class Execution:
-    """Where a network runs, and how: no result changes but for rounding.
+    """Where a network runs, and how; results differ by rounding only.
 
-    `bf16`: under bf16 autocast. `compiled`: through `torch.compile`, minutes before the first step.
-    `captured`: training steps are replayed as one CUDA graph, where that is possible.
+    Attributes:
+        device: Where.
+        bf16: Under bf16 autocast.
+        compiled: Through `torch.compile`, which takes minutes before the first step.
+        captured: Training steps are replayed as one CUDA graph, where that is possible.
     """
 
     device: torch.device
@@ -28,9 +31,13 @@ class Execution:
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Return the device; "auto" takes CUDA where there is one.
+    """Return the device of that name.
 
-    Raises BPGError when CUDA is asked for and not there.
+    Args:
+        name: "auto" is CUDA where there is a GPU, else the CPU.
+
+    Raises:
+        BPGError: CUDA is asked for, and PyTorch sees no GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise BPGError("device: cuda was asked for, but PyTorch sees no GPU; set device to auto")
@@ -40,7 +47,12 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 
 def choose_bf16(setting: Literal["auto", "on", "off"], device: torch.device) -> bool:
-    """Say whether to run under bf16 autocast; "auto" does so where the hardware multiplies it."""
+    """Say whether to run under bf16 autocast.
+
+    Args:
+        setting: "auto" does so where the hardware multiplies bf16 natively.
+        device: Where the network runs.
+    """
     if setting != "auto":
         return setting == "on"
     if device.type == "cuda":
@@ -49,7 +61,12 @@ def choose_bf16(setting: Literal["auto", "on", "off"], device: torch.device) -> 
 
 
 def precision(device: torch.device, *, bf16: bool) -> Literal["bf16", "tf32", "fp32"]:
-    """Name what products are computed in: without bf16, `set_up` lets a GPU use TF32."""
+    """Name the precision in which products are computed.
+
+    Args:
+        device: Without bf16, `set_up` lets a GPU use TF32.
+        bf16: Whether the network runs under bf16 autocast.
+    """
     if bf16:
         return "bf16"
     return "tf32" if device.type == "cuda" else "fp32"
@@ -63,10 +80,16 @@ def set_up(
     deterministic: bool = False,
     fixed_size: bool = False,
 ) -> None:
-    """Seed, choose the number of CPU threads (0: all cores) and the deterministic kernels.
+    """Seed PyTorch, and set its number of CPU threads and its choice of kernels.
 
-    These are for training on a GPU: forward passes repeat without them. `fixed_size` says that all
-    batches have one size, so that it pays to try out kernels and to keep freed memory.
+    Args:
+        device: Where the network will run.
+        threads: CPU threads; 0: all cores.
+        seed: Of PyTorch's random numbers.
+        deterministic: Whether to use deterministic kernels on a GPU. They are for training: forward
+            passes repeat without them.
+        fixed_size: Whether all batches have the same size, so that it pays to benchmark kernels (on
+            a GPU, unless `deterministic`) and to keep freed memory (on a CPU).
     """
     torch.manual_seed(seed)
     torch.set_num_threads(threads or _cores())
@@ -75,26 +98,26 @@ def set_up(
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = fixed_size and not deterministic
-        # Of convolutions only: the products of `bpg.grid` are to be exact.
+        # TF32 for convolutions only: the products of `bpg.grid` must be exact.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = True
-    # CPU kernels repeat exactly for a given number of threads without being told to.
+    # CPU kernels are deterministic anyway, for a given number of threads.
     torch.use_deterministic_algorithms(deterministic and device.type == "cuda", warn_only=True)
     # No kernel here reads memory that it has not written; filling it would cost a pass each time.
-    # A property that the module puts on itself, out of mypy's sight.
+    # mypy does not see this property, which the module sets on itself.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of giving it back to the system.
+    """Let glibc keep freed memory for the next step instead of returning it to the system.
 
-    Every step frees and asks for the same tensors; new pages cost 4 to 10 % of a step.
+    Every step frees and allocates the same tensors; new pages cost 4 to 10 % of a step.
     """
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
         if hasattr(library, "mallopt"):
             if not library.mallopt(_MMAP_THRESHOLD, 2**30):
-                library.mallopt(_MMAP_THRESHOLD, 2**25)  # the most that older ones take
+                library.mallopt(_MMAP_THRESHOLD, 2**25)  # the most that older versions accept
             library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 

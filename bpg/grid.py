@@ -1,4 +1,4 @@
-"""The network's one geometry: grids of 8n+1, 4n+1, 2n+1 and n+1 samples share their corners."""
+"""The geometry of the network: grids of 8n+1, 4n+1, 2n+1 and n+1 samples with shared corners."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,17 @@ import torch.nn.functional as F
 
 
 def upsample(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Bilinear enlargement of (N, C, h, w) to (N, C, *size), corner pixels on corner pixels.
+    """Upsample bilinearly, with aligned corners, in at least float32 even under autocast.
 
-    In at least float32, autocast or not; the layout of the result is `channels_last`. Done by two
-    small matrix products: on CUDA the backward pass of PyTorch's own enlargement does not repeat,
-    and at a DeepLab's logits of 13×13 this is three times as fast on a CPU.
+    It takes two small matrix products: on CUDA the backward pass of PyTorch's own upsampling is not
+    deterministic, and for DeepLab's logits of 13×13 this is three times as fast on a CPU.
+
+    Args:
+        maps: (N, C, h, w).
+        size: Height and width of the result, in pixels.
+
+    Returns:
+        (N, C, *size), in the layout `channels_last`; float64 for float64, float32 otherwise.
     """
     batch, channels, height, width = maps.shape
     device = maps.device.type
@@ -29,7 +35,7 @@ def upsample(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 
 def _weights(small: int, large: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Return (large, small): what each of the `small` samples adds to each of the `large` ones.
+    """Return (large, small): the weight of each of the `small` samples in each of the `large` ones.
 
     On the grids of this module the weights are multiples of 1/8: exact, even in bf16.
     """
@@ -40,7 +46,7 @@ def _weights(small: int, large: int, dtype: torch.dtype, device: torch.device) -
 
 
 def halve(maps: torch.Tensor) -> torch.Tensor:
-    """Average (N, C, 2h+1, 2w+1) down to (N, C, h+1, w+1), sample i centred on pixel 2i."""
+    """Average (N, C, 2h+1, 2w+1) down to (N, C, h+1, w+1), with sample i centred on pixel 2i."""
     return F.avg_pool2d(maps, 3, stride=2, padding=1, count_include_pad=False)
 
 

@@ -12,10 +12,10 @@ _SOURCE = Path(__file__).parent / "mean_field.cpp"
 
 
 FLOOR = 0.05
-"""A class that stays under this everywhere and wins nowhere is left out of the later iterations.
+"""A class that stays below this everywhere and wins nowhere is left out of later iterations.
 
-It could come back in principle, and has not been seen to. An unsure network keeps most classes
-over it; after one iteration a few are left.
+In principle it could come back, but that has not been observed. An unsure network keeps most
+classes above it; after one iteration a few are left.
 """
 
 
@@ -27,15 +27,27 @@ def dense_crf(
     *,
     floor: float = FLOOR,
 ) -> np.ndarray:
-    """Return labels uint8 (H, W) out of `classes`.
+    """Refine class probabilities with a dense CRF.
 
-    image uint8 (H, W, 3), raw RGB; probabilities float32 (classes, H, W), above 0, rows in the
-    order of `classes`; `floor` as FLOOR, 0 to keep all. Both kernels are normalised symmetrically,
-    the Gaussian one is exact, the bilateral one that of the permutohedral lattice, as in
-    pydensecrf, which the tests hold it against. Runs without Python's lock, on one core.
+    Both kernels are normalised symmetrically. The Gaussian one is exact, the bilateral one uses the
+    permutohedral lattice, as in pydensecrf, with which the tests compare it. Runs on one core and
+    releases Python's global interpreter lock.
 
-    Raises BPGError where the deviations are too small for the lattice, ValueError where shapes
-    differ or a probability is not above 0.
+    Args:
+        image: uint8 (H, W, 3), RGB, 0..255.
+        classes: The labels of the channels of `probabilities`.
+        probabilities: float32 (classes, H, W), above 0.
+        options: Iterations and kernels.
+        floor: Classes that stay below this everywhere and win nowhere are left out of later
+            iterations (`FLOOR`); 0 keeps all.
+
+    Returns:
+        Labels uint8 (H, W), from `classes`.
+
+    Raises:
+        BPGError: The standard deviations are too small for the lattice, or the compiled module is
+            missing or out of date.
+        ValueError: Shapes differ, or a probability is not above 0.
     """
     if probabilities.shape != (len(classes), *image.shape[:2]) or image.ndim != 3:
         raise ValueError(f"{len(classes)} classes, {probabilities.shape} and {image.shape}")

@@ -1,4 +1,4 @@
-"""What a network sees in an image: classes over scales and flips (section 4.1), edges."""
+"""What a network predicts for an image: classes over scales and flips (section 4.1), edges."""
 
 import numpy as np
 import torch
@@ -17,10 +17,20 @@ def multiscale_probabilities(
     device: torch.device,
     bf16: bool,
 ) -> torch.Tensor:
-    """Return class probabilities float (K+1, H, W) of an image uint8 (H, W, 3).
+    """Average class probabilities over scales and flips.
 
-    The image is run at each scale, with its mirror image where `options.flip`; the logits are
-    brought to the original size, turned into probabilities and averaged.
+    At each scale, the logits are resized to the original size and turned into probabilities, which
+    are averaged.
+
+    Args:
+        network: In evaluation mode, on the device.
+        image: uint8 (H, W, 3), RGB.
+        options: The scales, and whether to add the mirror images.
+        device: Where to run.
+        bf16: Whether to run under bf16 autocast.
+
+    Returns:
+        float32 (K+1, H, W) in 0..1, on the device.
     """
     pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None].float()
     size = pixels.shape[2:]
@@ -49,9 +59,19 @@ def multiscale_probabilities(
 def predict_edges(
     network: Network, image: np.ndarray, *, device: torch.device, bf16: bool
 ) -> np.ndarray:
-    """Return the BRN's edge map uint8 (H, W), 255 = certainly an edge, of an image (H, W, 3).
+    """Predict the BRN's edge map, at the image's own size only: averaging over scales blurs lines.
 
-    At the image's own size alone: averaged over scales, lines would blur.
+    Args:
+        network: In evaluation mode, on the device.
+        image: uint8 (H, W, 3), RGB.
+        device: Where to run.
+        bf16: Whether to run under bf16 autocast.
+
+    Returns:
+        uint8 (H, W); 255 = certainly an edge.
+
+    Raises:
+        ValueError: The network has no BRN.
     """
     pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None].float()
     pixels = pixels.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Options of inference and of the dense CRF; without PyTorch, for those who only read them."""
+"""Options of inference and of the dense CRF; can be imported without loading PyTorch."""
 
 from typing import Annotated
 
@@ -9,24 +9,27 @@ from bpg.options import NUMBER, STRICT, NonNegative
 
 Scale = Annotated[float, Field(ge=0.05, le=8), NUMBER]
 Deviation = Annotated[float, Field(ge=1e-3, le=1e6), NUMBER]
-"""Smaller ones are nothing in single precision, and the compiled code checks nothing."""
+"""Smaller ones vanish in single precision, and the compiled code does not check them."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class InferenceOptions:
-    """The scales that are averaged, and whether the mirror images are, too."""
+    """The scales to average over, and whether to include the mirror images."""
 
     scales: Annotated[tuple[Scale, ...], Field(min_length=1)]
     flip: bool
 
 
 PLAIN = InferenceOptions((1.0,), flip=False)
-"""The image once, as it is."""
+"""One pass at the original size."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class CRFOptions:
-    """Mean-field iterations; Gaussian weight and deviation (px); bilateral ones (px, 0..255)."""
+    """Mean-field iterations, and weights and standard deviations of the two kernels.
+
+    `_xy` is in pixels, `_rgb` on the scale 0..255.
+    """
 
     iterations: Annotated[int, Field(ge=0, le=1000), NUMBER]
     gaussian_weight: NonNegative

@@ -1,11 +1,11 @@
 """Probability files: the classes that can win somewhere, in eight bits, compressed.
 
-A VOC image of 500x375 pixels with 21 classes is 15.8 MB as float32. Kept are the classes that
-reach `FLOOR` somewhere (3 to 5 as a rule), as 255·sqrt(p): the square root spends the eight bits
-on small probabilities, which is where the CRF's -log p is sensitive. What is stored is each
-code's difference from what its three neighbours above and to the left continue to, in Zstandard:
-smaller than a PNG of the codes, and written in a fifth of the time. `docs/formats.md` has the
-format.
+A VOC image of 500×375 pixels with 21 classes takes 15.8 MB as float32. Only the classes that
+reach `FLOOR` somewhere are kept (3 to 5 as a rule), as codes 255·sqrt(p): the square root spends
+the eight bits on small probabilities, where the CRF's -log p is sensitive. The file holds the
+difference of each code from its prediction by the three neighbours above and to the left,
+compressed with Zstandard: smaller than a PNG of the codes, and written in a fifth of the time.
+`docs/formats.md` describes the format.
 """
 
 import struct
@@ -31,10 +31,17 @@ image."""
 
 
 def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
-    """Write float (K+1, H, W) in 0..1; classes that stay under `FLOOR` everywhere are dropped.
+    """Write class probabilities, without the classes that stay below `FLOOR` everywhere.
 
-    The winner of every pixel is kept even where it is under the floor. Not atomic: many files are
-    written at a time, into a work (`bpg.resumable`).
+    The most probable class of every pixel is kept even where it is below. The write is not atomic:
+    many files are written at a time, into a `bpg.resumable.Work`.
+
+    Args:
+        path: The file.
+        probabilities: float (K+1, H, W) in 0..1.
+
+    Raises:
+        BPGError: A probability is not finite, or the image is too large for one file.
     """
     peaks = probabilities.reshape(len(probabilities), -1).max(1)
     if not np.isfinite(peaks).all():
@@ -47,7 +54,7 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
     if _HEADER.size + len(kept) * (1 + height * width) > _SIZE_LIMIT:
         raise BPGError(f"{path}: {len(kept)} classes of {width}x{height} pixels are too many")
     header = _HEADER.pack(_MAGIC, len(probabilities), len(kept), height, width) + bytes(kept)
-    # Rounds, and keeps within a byte.
+    # Rounds, and saturates at 255.
     roots = np.sqrt(probabilities[kept], dtype=np.float32)
     codes = cv2.convertScaleAbs(roots.reshape(-1, width), alpha=255).reshape(roots.shape)
     down = codes.copy()
@@ -59,10 +66,17 @@ def write_probabilities(path: Path, probabilities: np.ndarray) -> None:
 
 
 def read_probabilities(path: Path) -> tuple[list[int], np.ndarray]:
-    """Return the stored classes and their probabilities float32 (classes, H, W).
+    """Read a file written by `write_probabilities`.
 
-    They are scaled to sum to one in each pixel. Raises BPGError where the file is missing, cut
-    off or of another kind.
+    Args:
+        path: The file.
+
+    Returns:
+        The stored classes, ascending, and their probabilities float32 (classes, H, W), above 0 and
+        scaled to sum to 1 at each pixel.
+
+    Raises:
+        BPGError: The file is missing, unreadable, truncated, or not a probability file.
     """
     try:
         data = path.read_bytes()
@@ -74,7 +88,7 @@ def read_probabilities(path: Path) -> tuple[list[int], np.ndarray]:
         classes, codes = _decode(data)
     except (zstandard.ZstdError, struct.error, ValueError, MemoryError) as error:
         raise BPGError(f"{path}: not a probability file; delete it and predict again") from error
-    # Half a code below the smallest stands for zero, so that logarithms stay finite.
+    # Code 0 is read as code 0.5, so that logarithms stay finite.
     table = np.square(np.maximum(np.arange(256), 0.5) / 255).astype(np.float32)
     probabilities = table[codes]
     return classes, probabilities / probabilities.sum(0)
@@ -97,6 +111,6 @@ def _decode(data: bytes) -> tuple[list[int], np.ndarray]:
     differences = np.frombuffer(content, np.uint8, offset=start)
     codes = np.empty((stored, height, width), np.uint8)
     for code, plane in zip(codes, differences.reshape(codes.shape), strict=True):
-        # Sums of all that lies above and to the left, of which the last byte is the code.
+        # The sum of all above and to the left; its last byte is the code.
         code[:] = cv2.integral(plane)[1:, 1:]
     return classes, codes

@@ -1,4 +1,4 @@
-"""The dense Gaussian affinity of a batch, which NormalizedCut and DenseCRF share."""
+"""The dense Gaussian affinity of a batch, which normalized cut and dense CRF loss share."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,12 @@ from bpg.losses.inputs import Inputs
 
 @dataclass(frozen=True)
 class Affinity:
-    """Of S = the probabilities (N, K+1, P), zero at invalid pixels, and the affinity A:
+    """What the losses need of the affinity matrix A of P pixels, which is never stored whole.
 
-    `sums` = S·A (N, K+1, P) and `degrees` = 1·A (N, 1, P), the sum over valid pixels alone. Both
-    are zero at invalid pixels.
+    Attributes:
+        probabilities: S (N, K+1, P), zero at invalid pixels.
+        sums: S·A (N, K+1, P), zero at invalid pixels.
+        degrees: 1·A (N, 1, P), summed over valid pixels only; zero at invalid pixels.
     """
 
     probabilities: torch.Tensor
@@ -23,11 +25,18 @@ class Affinity:
 
 @torch.no_grad()
 def dense_affinity(inputs: Inputs, *, xy: float, rgb: float) -> Affinity:
-    """Sum the Gaussian affinities between all pixels of each image of `inputs`.
+    """Sum the Gaussian affinities between all pixels of each image (Tang et al., CVPR, ECCV 2018).
 
-    `xy` is the deviation of the kernel in pixels of the full size, `rgb` in 0..255 (Tang et al.,
-    CVPR and ECCV 2018). Time grows with the square of the number of pixels, memory does not: see
-    `bpg.losses.gaussian_filter`.
+    Time grows with the square of the number of pixels, memory does not: see
+    `bpg.losses.gaussian_filter`. No gradient flows through the result.
+
+    Args:
+        inputs: The batch, at full or reduced size.
+        xy: Standard deviation of the kernel in position, in pixels of the full size.
+        rgb: Standard deviation of the kernel in colour, on the scale 0..255.
+
+    Returns:
+        The affinities of the P = h·w pixels.
     """
     valid = inputs.valid[:, None].flatten(2).to(inputs.probabilities.dtype)
     probabilities = inputs.probabilities.flatten(2) * valid

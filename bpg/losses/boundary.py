@@ -8,7 +8,13 @@ def squared_error(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the sum of (sigmoid - edge)² over the valid pixels, and their number.
 
-    edge_logits (N, 1, H, W); edges (N, H, W) in 0..1; valid (N, H, W) bool, False in padding.
+    Args:
+        edge_logits: (N, 1, H, W).
+        edges: Edge map (N, H, W) in 0..1.
+        valid: (N, H, W) bool, False in padding.
+
+    Returns:
+        The sum, 0-d float32, and the number of valid pixels, 0-d int64.
     """
     difference = edge_logits[:, 0].float().sigmoid() - edges
     return (difference.square() * valid).sum(), valid.sum()
@@ -17,19 +23,35 @@ def squared_error(
 def boundary_loss(
     edge_logits: torch.Tensor, edges: torch.Tensor, valid: torch.Tensor
 ) -> torch.Tensor:
-    """Squared error per unit of edge: Eq. 3's sum divided by the sum of the edge map.
+    """Return the squared error per unit of edge: the sum of Eq. 3 over the sum of the edge map.
 
-    Shapes as in `squared_error`. Eq. 2 and 3 print sums over different sets of pixels, so that
-    their balance would hang on how much is labelled. Here each sum is divided by the amount of
-    its own supervision: cross-entropy by the labelled pixels, the squared error by the edge
-    mass. Predicting no edge at all then costs at most 1, whatever the image, and `lambda` = 1
-    keeps its meaning from data set to data set. Beside a plain mean this weighs 1 / mean(edges)
-    times more: about 3.5, HED's maps averaging 0.28 to 0.29 (`docs/method.md`). 0-d float32.
+    As printed, Eq. 2 and 3 are sums over different sets of pixels, so that their balance would
+    depend on how many pixels are labelled. Here each sum is divided by the amount of its own
+    supervision: cross-entropy by the number of labelled pixels, the squared error by the edge mass.
+    Predicting no edge at all then costs at most 1, whatever the image, and `lambda` = 1 keeps its
+    meaning from data set to data set. Compared to a plain mean, this weighs 1 / mean(edges) times
+    more: about 3.5, since HED's maps average 0.28 to 0.29 (`docs/method.md`).
+
+    Args:
+        edge_logits: (N, 1, H, W).
+        edges: Edge map (N, H, W) in 0..1.
+        valid: (N, H, W) bool, False in padding.
+
+    Returns:
+        0-d float32.
     """
     total, _ = squared_error(edge_logits, edges, valid)
     return total / edge_mass(edges, valid)
 
 
 def edge_mass(edges: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Sum of the edge map over the valid pixels, at least 1: a batch may hold no edge at all."""
+    """Sum the edge map over the valid pixels; at least 1, as a batch may contain no edge at all.
+
+    Args:
+        edges: Edge map (N, H, W) in 0..1.
+        valid: (N, H, W) bool, False in padding.
+
+    Returns:
+        0-d, of the dtype of `edges`.
+    """
     return (edges * valid).sum().clamp(min=1.0)

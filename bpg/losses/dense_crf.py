@@ -8,14 +8,21 @@ from bpg.losses.inputs import Inputs
 
 
 def dense_crf_loss(inputs: Inputs, affinity: Affinity) -> torch.Tensor:
-    """Return the relaxed Potts energy as a share: sum_k S_k' A (1 - S_k) / 1' A 1, in 0..1.
+    """Return the normalised relaxed Potts energy sum_k S_k' A (1 - S_k) / 1' A 1.
 
-    `affinity` is `dense_affinity` of `inputs`. The published loss is the energy's sum over the
-    pairs of pixels, divided by the number of images; it grows with the square of the size.
-    Here the batch's sum is divided by its number of pairs, each counted by its affinity: two
-    pixels drawn by affinity get different labels with this probability. So a weight keeps its
-    meaning whatever crop, batch and reduction; `docs/peers.md` converts the published one.
-    A batch without a valid pixel gives 0. 0-d; the derivative is (A 1 - 2 A S) / 1' A 1.
+    The published loss is the sum of the energy over all pairs of pixels, divided by the number of
+    images; it grows with the square of the number of pixels. Here the sum over the batch is
+    divided by its number of pairs, each weighted by its affinity: the result is the probability
+    that two pixels drawn by affinity get different labels. So a weight keeps its meaning whatever
+    the crop, batch and reduction; `docs/peers.md` converts the published one. The derivative is
+    (A 1 - 2 A S) / 1' A 1.
+
+    Args:
+        inputs: The batch.
+        affinity: `dense_affinity` of `inputs`.
+
+    Returns:
+        0-d, in 0..1; 0 for a batch without a valid pixel.
     """
     s, sums, degrees = affinity.probabilities, affinity.sums, affinity.degrees
     pairs = degrees.sum().clamp(min=1.0)

@@ -9,12 +9,21 @@ from bpg.losses.inputs import Inputs
 def gated_crf_loss(inputs: Inputs, *, radius: int, xy: float, rgb: float) -> torch.Tensor:
     """Return the mean over valid pixels i of sum_j K_ij (1 - sum_k S_ik S_jk).
 
-    j runs over the square of `radius` samples around i without i itself; K_ij = exp(-|p_i - p_j|²
-    / 2 xy² - |c_i - c_j|² / 2 rgb²), positions p counted in samples of the grid, colours c
-    in 0..1. The gate shuts out pairs with a padded pixel. A mean over pixels of a sum over a
-    window of fixed size: the published normalisation, independent of crop and batch. Memory is a
-    few maps of the probabilities' size, whatever the radius. 0-d; the derivative by S_j is
-    -2 sum_i K_ij S_i over the number of valid pixels.
+    j runs over the square window of `radius` samples around i, without i itself, and
+    K_ij = exp(-|p_i - p_j|² / 2 xy² - |c_i - c_j|² / 2 rgb²) with positions p in samples of the
+    grid and colours c in 0..1. The gate excludes pairs with a padded pixel. A mean over pixels of
+    a sum over a window of fixed size is the published normalisation, independent of crop and batch.
+    Memory is a few maps of the size of the probabilities, whatever the radius. The derivative with
+    respect to S_j is -2 sum_i K_ij S_i over the number of valid pixels.
+
+    Args:
+        inputs: The batch, at full or reduced size.
+        radius: Half the side of the window, in samples of the grid.
+        xy: Standard deviation of the kernel in position, in samples of the grid.
+        rgb: Standard deviation of the kernel in colour, on the scale 0..1.
+
+    Returns:
+        0-d, at least 0; 0 for a batch without a valid pixel.
     """
     s = inputs.probabilities.detach()
     colours = inputs.images.to(s.dtype) / (255 * rgb)
@@ -38,7 +47,7 @@ def gated_crf_loss(inputs: Inputs, *, radius: int, xy: float, rgb: float) -> tor
 def _pair(
     down: int, right: int, height: int, width: int
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the pixels that have a partner at this offset, and the partners."""
+    """Return the slices of the pixels that have a partner at this offset, and of the partners."""
     left, right_side = max(0, -right), max(0, right)
     here = slice(0, max(0, height - down)), slice(left, max(left, width - right_side))
     there = slice(down, height), slice(right_side, max(right_side, width - left))

@@ -1,4 +1,4 @@
-"""What a regulariser sees of a batch, at full or at reduced size."""
+"""What a regulariser sees of a batch, at full or reduced size."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,13 @@ from bpg.grid import halve
 class Inputs:
     """A batch on a grid whose samples lie `spacing` pixels apart.
 
-    probabilities (N, K+1, h, w), sum 1; images (N, 3, h, w), RGB, 0..255; valid (N, h, w) bool,
-    False where padding had a share; unlabelled (N, h, w) bool, valid and without a label;
-    features (N, F, ., .), the network's last, on a grid of their own.
+    Attributes:
+        probabilities: (N, K+1, h, w), which sum to 1.
+        images: (N, 3, h, w), RGB, 0..255.
+        valid: (N, h, w) bool, False where padding contributed.
+        unlabelled: (N, h, w) bool, valid and without a label.
+        features: The backbone's last feature map (N, F, ., .), on a grid of its own.
+        spacing: In pixels of the full size.
     """
 
     probabilities: torch.Tensor
@@ -25,8 +29,8 @@ class Inputs:
     spacing: int = 1
 
     def halved(self) -> "Inputs":
-        """Return the same at half the size (2n+1 samples become n+1), averaged."""
-        # A window with a padded pixel is left out, so that padding has no say at all.
+        """Average down to half the size: 2n+1 samples become n+1; features stay as they are."""
+        # A window with a padded pixel is invalid, so that padding has no influence at all.
         valid = halve(self.valid[:, None].to(self.images.dtype))[:, 0] > 1 - 1e-4
         return Inputs(
             halve(self.probabilities),
@@ -38,7 +42,11 @@ class Inputs:
         )
 
     def reduced(self, reduction: int) -> "Inputs":
-        """Return the same at 1/`reduction` of the size, a power of two."""
+        """Average down to 1/`reduction` of the full size.
+
+        Args:
+            reduction: A power of two; 1 returns the inputs themselves.
+        """
         inputs = self
         while inputs.spacing < reduction:
             inputs = inputs.halved()
@@ -54,8 +62,14 @@ def make_inputs(
 ) -> Inputs:
     """Return the full-size inputs of a training step.
 
-    logits (N, K+1, H, W); images (N, 3, H, W), RGB, 0..255; labels (N, H, W), 255 unlabelled;
-    valid (N, H, W) bool; features (N, F, h, w). H and W must be of the form 8n+1.
+    H and W must be of the form 8n+1. Gradients flow through the logits, not the features.
+
+    Args:
+        logits: (N, K+1, H, W).
+        images: (N, 3, H, W), RGB, 0..255.
+        labels: (N, H, W); 255 = unlabelled.
+        valid: (N, H, W) bool, False in padding.
+        features: The backbone's last feature map (N, F, h, w).
     """
     return Inputs(
         logits.float().softmax(dim=1),

@@ -1,4 +1,4 @@
-"""The regularisers' names and options; without PyTorch, for those who only name them."""
+"""The regularisers' names and options; can be imported without loading PyTorch."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -12,12 +12,15 @@ Reduction = Literal[1, 2, 4, 8]
 
 class _Regulariser:
     leaves_gpu: ClassVar = False
-    """Whether a part of it is computed on the CPU, so that a step cannot be captured."""
+    """Whether part of it is computed on the CPU, so that a step cannot be captured."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class DenseOptions(_Regulariser):
-    """Of `normalized_cut` and `dense_crf`; deviations in pixels of the full size and 0..255."""
+    """Options of `normalized_cut` and `dense_crf`.
+
+    `xy` and `rgb` are standard deviations, in pixels of the full size and on the scale 0..255.
+    """
 
     weight: NonNegative
     reduction: Reduction
@@ -27,7 +30,10 @@ class DenseOptions(_Regulariser):
 
 @dataclass(frozen=True, config=STRICT)
 class GatedOptions(_Regulariser):
-    """Of `gated_crf`; `radius` and `xy` in samples of the reduced grid, `rgb` for colours 0..1."""
+    """Options of `gated_crf`.
+
+    `radius` and `xy` are in samples of the reduced grid, `rgb` is for colours in 0..1.
+    """
 
     weight: NonNegative
     reduction: Reduction
@@ -38,7 +44,10 @@ class GatedOptions(_Regulariser):
 
 @dataclass(frozen=True, config=STRICT)
 class TreeOptions(_Regulariser):
-    """Of `tree_energy`; `low` and `high` divide the squared differences along the trees' edges."""
+    """Options of `tree_energy`.
+
+    `low` and `high` divide the squared differences along the edges of the two trees.
+    """
 
     leaves_gpu: ClassVar = True  # its trees are found there
     weight: NonNegative
@@ -54,4 +63,4 @@ OPTIONS: dict[str, type[Options]] = {
     "gated_crf": GatedOptions,
     "tree_energy": TreeOptions,
 }
-"""The regularisers: variants name them by these keys, recipes hold a section for each."""
+"""The regularisers: variants name them by these keys, recipes have a section for each."""

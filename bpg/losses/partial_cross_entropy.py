@@ -7,13 +7,19 @@ from bpg.constants import IGNORE
 
 
 def partial_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy averaged over the labelled pixels of the batch; 0 where there are none.
+    """Average cross-entropy over the labelled pixels of the batch.
 
-    logits (N, K+1, H, W); labels (N, H, W) in 0..K, 255 unlabelled. Eq. 2 prints a sum; dividing
-    by its number of pixels keeps the learning rate's meaning whatever the crop or batch. Returns
-    a 0-d float32.
+    Eq. 2 is printed as a sum; dividing by its number of pixels keeps the meaning of the learning
+    rate whatever the crop or batch.
+
+    Args:
+        logits: (N, K+1, H, W).
+        labels: int64 (N, H, W) in 0..K; 255 = unlabelled.
+
+    Returns:
+        0-d float32; 0 where no pixel is labelled.
     """
-    # A view, where the layout is channels_last. The 1-D form repeats on CUDA; the 2-D one does not.
+    # A view, where the layout is channels_last. On CUDA only the 1-D form is deterministic.
     pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)
     labels = labels.flatten()
     if logits.device.type == "cpu":
@@ -22,7 +28,7 @@ def partial_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.T
 
 
 def _over_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Gather the labelled pixels first: cheaper by the 96 % that scribbles leave blank."""
+    """Gather the labelled pixels first, which saves the 96 % that scribbles leave blank."""
     labelled = (labels != IGNORE).nonzero().squeeze(1)
     if len(labelled) == 0:
         return pixels.sum() * 0.0
@@ -30,7 +36,7 @@ def _over_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _over_all(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Of fixed shapes: a GPU need not be waited for, and a step can be captured or compiled."""
-    # PyTorch's own sum is taken by a single block of a GPU's threads.
+    """Keep shapes fixed: no waiting for the GPU, and a step can be captured or compiled."""
+    # PyTorch's own reduction runs in a single block of threads on a GPU.
     each = F.cross_entropy(pixels.float(), labels, ignore_index=IGNORE, reduction="none")
     return each.sum() / (labels != IGNORE).sum().clamp(min=1)

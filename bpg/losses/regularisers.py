@@ -1,4 +1,4 @@
-"""The regularisers by name: all that a training step needs, affinities shared."""
+"""The regularisers by name: all that a training step needs, with shared affinities."""
 
 from collections.abc import Mapping
 
@@ -14,9 +14,19 @@ from bpg.losses.tree_energy import tree_energy_loss
 
 
 def regularise(options: Mapping[str, Options], inputs: Inputs) -> dict[str, torch.Tensor]:
-    """Return the value of each term of `options` (0-d, without its weight) for full-size inputs.
+    """Compute each regulariser, without its weight.
 
-    Terms that ask for the same affinities share them.
+    Terms that need the same affinities share them.
+
+    Args:
+        options: {name of a regulariser: its options}.
+        inputs: The batch at full size; each term reduces it as its options say.
+
+    Returns:
+        {name: value}, each 0-d.
+
+    Raises:
+        TypeError: There is no regulariser of that name, or it takes other options.
     """
     grids: dict[int, Inputs] = {}
     affinities: dict[tuple[int, float, float], Affinity] = {}

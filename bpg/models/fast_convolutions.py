@@ -1,4 +1,4 @@
-"""Convolutions done faster than by PyTorch's own: depthwise, wide 1x1, with a folded norm."""
+"""Convolutions faster than PyTorch's own: depthwise, wide 1×1, and with a folded norm."""
 
 import torch
 import torch.nn.functional as F
@@ -6,17 +6,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 _SLOW_PADDING = 4
-"""With more, PyTorch's CPU kernel (oneDNN) takes a path that is 20 to 30 times as slow."""
+"""With more padding, PyTorch's CPU kernel (oneDNN) takes a path that is 20 to 30 times slower."""
 
 
 _WIDE = 256
-"""Channels from which a 1x1 convolution gains by being a matrix product."""
+"""Number of channels from which a 1×1 convolution is faster as a matrix product."""
 
 
 class FoldedNorm(_BatchNorm):
-    """What is left of a batch norm: its statistics, for the model's file, and an activation.
+    """What remains of a folded batch norm: its parameters, for the model file, and an activation.
 
-    timm keeps some norms' activation in the same module.
+    Maps keep their shape (N, C, h, w). Some of timm's norms contain the activation that follows
+    them, which still has to be applied.
     """
 
     weight: nn.Parameter
@@ -27,18 +28,21 @@ class FoldedNorm(_BatchNorm):
     drop: nn.Module
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return the maps, activated."""
+        """Return the maps after the activation, where the module has one."""
         return self.act(self.drop(maps)) if hasattr(self, "act") else maps
 
 
 class FoldedConv2d(nn.Conv2d):
-    """A convolution that may do the frozen batch norm behind it, too: see `bpg.models.folding`."""
+    """A convolution that may include the frozen batch norm after it (`bpg.models.folding`).
+
+    Maps (N, C, h, w) to (N, C', h', w').
+    """
 
     folded: tuple[FoldedNorm, ...] = ()
-    """That norm. In a tuple, for it has its own place in the network, and its name there."""
+    """That norm. In a tuple, so that it is not registered here: it has its place in the network."""
 
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return what to convolve with."""
+        """Return the weight (C', C/groups, kh, kw) and the bias (C',) with the norm folded in."""
         if not self.folded:
             return self.weight, self.bias
         (norm,) = self.folded
@@ -48,20 +52,20 @@ class FoldedConv2d(nn.Conv2d):
         return self.weight * scale[:, None, None, None], shift
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) to (N, C', h', w')."""
+        """Convolve with `weight_and_bias`."""
         return self._conv_forward(maps, *self.weight_and_bias())
 
 
 class DepthwiseConv2d(FoldedConv2d):
-    """A depthwise convolution of stride 1 that keeps the size; the same numbers as `nn.Conv2d`.
+    """A depthwise convolution of stride 1 that keeps the size and gives `nn.Conv2d`'s numbers.
 
-    On a CPU its gradients are taken another way: that of the input as a convolution with the
-    mirrored kernel, that of the weights in float32, which under bf16 is a quarter of the time.
-    Elsewhere it is `nn.Conv2d`.
+    Maps (N, C, h, w) to (N, C, h, w). On a CPU it computes its gradients differently: that of the
+    input as a convolution with the mirrored kernel, and that of the weights in float32, which under
+    bf16 takes a quarter of the time. Elsewhere it is `nn.Conv2d`.
     """
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) to (N, C, h, w)."""
+        """Convolve each channel with its own kernel."""
         if maps.device.type != "cpu":
             return super().forward(maps)
         weight, bias = self.weight_and_bias()
@@ -73,21 +77,22 @@ class DepthwiseConv2d(FoldedConv2d):
 
 
 class PointwiseConv2d(FoldedConv2d):
-    """A 1x1 convolution of stride 1; the same numbers as `nn.Conv2d` but for rounding.
+    """A 1×1 convolution of stride 1 that gives `nn.Conv2d`'s numbers up to rounding.
 
-    A matrix product over all pixels at once. On a CPU a step of ResNet-101 trains through it in
-    two thirds of the time; on a GPU the bias is added within the product.
+    Maps (N, C, h, w) to (N, C', h, w) as one matrix product over all pixels. On a CPU this reduces
+    the time of a training step of ResNet-101 to two thirds; on a GPU the product adds the bias,
+    too.
     """
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) to (N, C', h, w)."""
-        # A compiler knows this by itself; where only shapes are followed, it makes no difference.
+        """Multiply every pixel's channels by the weight matrix."""
+        # A compiler does this by itself, and on the meta device it makes no difference.
         if torch.compiler.is_compiling() or maps.is_meta:
             return super().forward(maps)
         device = maps.device.type
         autocast = torch.is_autocast_enabled(device)
         if device == "cuda" and not autocast:
-            return super().forward(maps)  # in TF32, which `set_up` leaves to convolutions alone
+            return super().forward(maps)  # in TF32, which `set_up` allows for convolutions only
         weight, bias = self.weight_and_bias()
         if autocast:
             dtype = torch.get_autocast_dtype(device)
@@ -97,7 +102,16 @@ class PointwiseConv2d(FoldedConv2d):
 
 
 def with_fast_convolutions(network: nn.Module) -> nn.Module:
-    """Make every fitting convolution in `network` one of the above; weights and names stay."""
+    """Turn every suitable convolution of a network into a fast one; weights and names stay.
+
+    Depthwise convolutions become `DepthwiseConv2d`, wide 1×1 ones `PointwiseConv2d`.
+
+    Args:
+        network: Changed in place.
+
+    Returns:
+        The same network.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and type(module) in (nn.Conv2d, FoldedConv2d):
             if _is_depthwise(module):
@@ -130,9 +144,10 @@ def _is_wide_pointwise(module: nn.Conv2d) -> bool:
 
 
 class _Pointwise(torch.autograd.Function):
-    """A function of its own because the result must be no view.
+    """A function of its own because the result must not be a view.
 
-    What follows works in place, and in place on a view autograd copies three times.
+    The layers after it work in place, and for an in-place operation on a view autograd makes three
+    copies.
     """
 
     @staticmethod
@@ -171,7 +186,7 @@ def _empty(like: torch.Tensor, channels: int) -> torch.Tensor:
 
 
 def _pixels(maps: torch.Tensor) -> torch.Tensor:
-    """(N, C, h, w) to (N·h·w, C), a view where the layout is `channels_last`."""
+    """Reshape (N, C, h, w) to (N·h·w, C), a view where the layout is `channels_last`."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
@@ -227,9 +242,10 @@ def _weight_gradient(
 
 
 def _split(maps: torch.Tensor, dilation: int) -> torch.Tensor:
-    """(N, C, h, w) to its dilation² phases (dilation² · N, C, ⌈h/dilation⌉, ⌈w/dilation⌉).
+    """Split (N, C, h, w) into dilation² phases (dilation² · N, C, ⌈h/dilation⌉, ⌈w/dilation⌉).
 
-    Every `dilation`th row and column from each start: there a dilated convolution is a plain one.
+    A phase is every `dilation`th row and column from one start: on it, a dilated convolution is a
+    plain one.
     """
     number, channels, height, width = maps.shape
     rows, columns = -(-height // dilation), -(-width // dilation)
@@ -249,5 +265,5 @@ def _join(phases: torch.Tensor, dilation: int, shape: torch.Size) -> torch.Tenso
     )
     by_pixel = by_pixel.permute(2, 3, 0, 4, 1, 5)
     by_pixel = by_pixel.reshape(number, rows * dilation, columns * dilation, channels)
-    # A copy where there was padding: batch norm is five times as slow on a view with gaps.
+    # A copy where there was padding: batch norm takes five times as long on a view with gaps.
     return by_pixel[:, :height, :width].contiguous().permute(0, 3, 1, 2)

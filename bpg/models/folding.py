@@ -11,14 +11,17 @@ from bpg.models.fast_convolutions import FoldedConv2d, FoldedNorm
 
 
 def fold_frozen_norms(network: nn.Module) -> None:
-    """Make one operation of every convolution of `network` and the batch norm that follows it.
+    """Merge every convolution of a network with the frozen batch norm that follows it.
 
-    A norm that keeps to its statistics is the linear map s·x + t by channel, so that the
-    convolution does it with the weights s·W and the bias t: the same numbers but for rounding,
-    without two passes over the largest tensors of a step, and without keeping one of them for the
-    gradient. W is trained as before; names and shapes in the network's state stay.
+    A norm with fixed statistics is the affine map s·x + t in each channel, so that the convolution
+    can do it with the weights s·W and the bias t: the same numbers up to rounding, without two
+    passes over the largest tensors of a step, and without keeping one of them for the backward
+    pass. W is trained as before; names and shapes in the state dict stay.
 
-    A norm stays what it is where it follows no convolution, or one whose result has other users.
+    A norm is left alone where it follows no convolution, or one whose result is used elsewhere.
+
+    Args:
+        network: Changed in place. A network that `torch.fx` cannot trace stays as it is.
     """
     for conv, norm in list(_pairs(network)):
         conv.__class__, norm.__class__ = FoldedConv2d, FoldedNorm
@@ -39,7 +42,7 @@ def _pairs(network: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Module]]:
 
     try:
         nodes = list(_Tracer().trace(network).nodes)
-    except Exception:  # a network that takes decisions as it runs: any kind of error
+    except Exception:  # data-dependent control flow raises any kind of error
         return
     calls = Counter(node.target for node in nodes if node.op == "call_module")
     for node in nodes:

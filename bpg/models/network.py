@@ -1,4 +1,4 @@
-"""The whole network of Figure 2, and its file."""
+"""The whole network of Figure 2, and its model file."""
 
 import json
 from dataclasses import asdict, field
@@ -25,7 +25,7 @@ from bpg.models.prn import PRN
 from bpg.options import STRICT
 
 LARGEST = 4096
-"""No number in a stored architecture is larger (ResNet-101 has layers of 2048 channels)."""
+"""The largest number allowed in a stored architecture (ResNet-101 has layers of 2048 channels)."""
 
 
 _PARTS = ("classes", "backbone", "backbone_options", "frozen_norm", "aspp_rates", "prn", "brn")
@@ -33,7 +33,7 @@ _PARTS = ("classes", "backbone", "backbone_options", "frozen_norm", "aspp_rates"
 
 @dataclass(frozen=True, config=STRICT)
 class Architecture:
-    """All that is needed to build the network again; stored with its weights."""
+    """All that is needed to rebuild the network; stored with its weights."""
 
     classes: tuple[str, ...]
     backbone: str
@@ -45,16 +45,23 @@ class Architecture:
 
     @classmethod
     def from_json(cls, text: str) -> "Architecture":
-        """Read what `to_json` wrote; raises TypeError or ValueError on anything else.
+        """Read what `to_json` wrote.
 
-        Numbers above `LARGEST` are refused, too: no layer is that wide and no stack that deep, and
-        building one would take all memory or for ever.
+        Numbers above `LARGEST` are refused: no layer is that wide and no stack that deep, and
+        building one would take all memory or never end.
+
+        Args:
+            text: A JSON object with a key for each field.
+
+        Raises:
+            TypeError: It is not such an object.
+            ValueError: It is not JSON, or a value is out of range.
         """
         values = json.loads(text, parse_int=_moderate, parse_constant=_no_number)
         return cls(**values)
 
     def to_json(self) -> str:
-        """Return the description as JSON."""
+        """Return the fields as a JSON object with sorted keys."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
@@ -69,9 +76,12 @@ def _no_number(word: str) -> float:
 
 
 class Output(NamedTuple):
-    """Logits (N, K+1, H, W); edge logits (N, 1, H, W), None without a BRN or when not training;
+    """What the network returns for images (N, 3, H, W).
 
-    features (N, F, h, w), the backbone's last, at stride 8.
+    Attributes:
+        logits: (N, K+1, H, W).
+        edges: Edge logits (N, 1, H, W); None without a BRN and in evaluation mode.
+        features: The backbone's last feature map (N, F, h, w), at stride 8.
     """
 
     logits: torch.Tensor
@@ -82,7 +92,13 @@ class Output(NamedTuple):
 class Network(nn.Module):
     """DeepLab-v2, with PRN and BRN where the architecture has them.
 
-    Input: images (N, 3, H, W), RGB, 0..255, any size. Output: `Output`.
+    Maps images (N, 3, H, W), RGB, 0..255, of any size, to an `Output`.
+
+    Args:
+        architecture: The parts and their options.
+
+    Raises:
+        BPGError: timm cannot build the backbone.
     """
 
     mean: torch.Tensor
@@ -106,13 +122,23 @@ class Network(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> Output:
-        """Return logits and, in training mode, edge logits, both at the images' size."""
+        """Return logits and, in training mode, edge logits, both at the size of the images."""
         logits, features = self._logits(images)
         edges = self.brn(logits) if self.brn is not None and self.training else None
         return Output(logits, edges, features)
 
     def predict_edges(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the BRN's edge probabilities (N, 1, H, W) in 0..1; ValueError without a BRN."""
+        """Predict the BRN's edge probabilities, in either mode.
+
+        Args:
+            images: (N, 3, H, W), RGB, 0..255, any size.
+
+        Returns:
+            Float32 (N, 1, H, W) in 0..1.
+
+        Raises:
+            ValueError: The network has no BRN.
+        """
         if self.brn is None:
             raise ValueError("this network has no Boundary Regression Network")
         return self.brn(self._logits(images)[0]).float().sigmoid()
@@ -133,9 +159,14 @@ class Network(nn.Module):
         return logits, features
 
     def init_from(self, start: "Network") -> None:
-        """Take over the weights of every part that `start` has too; the others stay as they are.
+        """Copy the weights of every part that both networks have; other parts stay as they are.
 
-        BPGError where the two have different classes or backbones, or parts of different options.
+        Args:
+            start: The network to fine-tune from. PRN and BRN may be missing in either one.
+
+        Raises:
+            BPGError: The two differ in classes, backbone, ASPP rates, or in the options of a part
+                that both have.
         """
         for part in _PARTS:
             ours, theirs = getattr(self.architecture, part), getattr(start.architecture, part)
@@ -151,9 +182,14 @@ class Network(nn.Module):
 
 
 def save_network(network: Network, path: Path) -> None:
-    """Write weights and architecture as one safetensors file, whole or not at all.
+    """Write weights and architecture to one safetensors file, whole or not at all.
 
-    The bytes depend on the weights alone: tensors go by name and the metadata are sorted.
+    The bytes depend on weights and architecture alone: tensors are ordered by name, and the
+    metadata are sorted.
+
+    Args:
+        network: On any device.
+        path: The model file.
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in sorted(network.state_dict().items())}
     with whole_file(path) as partial:
@@ -161,9 +197,16 @@ def save_network(network: Network, path: Path) -> None:
 
 
 def load_network(path: Path) -> Network:
-    """Read a file written by `save_network`; the network is `channels_last` and in evaluation mode.
+    """Read a network written by `save_network`.
 
-    Raises BPGError where the file is missing, cut off, of another kind or holds NaN.
+    Args:
+        path: The model file.
+
+    Returns:
+        The network on the CPU, in evaluation mode, its weights in the layout `channels_last`.
+
+    Raises:
+        BPGError: The file is missing, truncated, not a model file, or contains NaN or infinity.
     """
     if not path.is_file():
         raise BPGError(f"{path}: no such model; run its training stage first")
@@ -174,14 +217,14 @@ def load_network(path: Path) -> Network:
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BPGError(f"{path}: not a model of this program; train it again") from error
     try:
-        # First without memory: a false architecture may ask for any amount of it.
+        # First on the meta device: a forged architecture may ask for any amount of memory.
         with torch.device("meta"):
             expected = Network(architecture).state_dict()
         if any(tensors[name].shape != value.shape for name, value in expected.items()):
             raise ValueError("other shapes")
         network = Network(architecture)
         network.load_state_dict(tensors)
-    except Exception as error:  # timm raises almost anything for options that it does not know
+    except Exception as error:  # timm raises almost anything for unknown options
         raise BPGError(f"{path}: weights do not fit their architecture; train again") from error
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():

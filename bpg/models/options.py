@@ -1,4 +1,4 @@
-"""Options of the network's parts; without PyTorch, for those who only read them."""
+"""Options of the network's parts; can be imported without loading PyTorch."""
 
 from typing import Annotated, Literal
 
@@ -15,7 +15,10 @@ Source = Literal["probabilities", "logits"]
 
 @dataclass(frozen=True, config=STRICT)
 class PRNOptions:
-    """Number of ×2 steps, hidden channels of a step and of the low-level branch, mixing."""
+    """Options of the PRN: number of ×2 steps, hidden channels, mixing.
+
+    `width` is the hidden channels of a step, `low_width` those of the low-level branch.
+    """
 
     steps: Annotated[int, Field(ge=1, le=3), NUMBER]
     width: Count
@@ -25,7 +28,7 @@ class PRNOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class BRNOptions:
-    """What the convolutions see, their hidden channels and number."""
+    """Options of the BRN: what its convolutions see, their hidden channels, their number."""
 
     source: Source
     width: Count
@@ -34,6 +37,6 @@ class BRNOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class BRNArchitecture(BRNOptions):
-    """The same and, by variant, the channels: foreground and background, or all classes."""
+    """`BRNOptions` and the channels, which the variant chooses: foreground/background or all."""
 
     channels: Channels

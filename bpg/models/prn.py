@@ -11,9 +11,14 @@ from bpg.models.options import Mixing
 
 
 class LowLevel(nn.Module):
-    """Five 3x3 convolutions on the image; one channel out ("5 convolutional operations").
+    """Five 3×3 convolutions on the image, with one output channel ("5 convolutional operations").
 
-    (N, 3, H, W) to a list of (N, 1, H/s, W/s), coarsest scale first, the finest at full size.
+    Maps images (N, 3, H, W) to a list of maps (N, 1, H/s, W/s), coarsest scale first, the finest at
+    full size.
+
+    Args:
+        width: Hidden channels.
+        scales: Number of maps, each half the size of the next.
     """
 
     def __init__(self, width: int, scales: int):
@@ -29,7 +34,7 @@ class LowLevel(nn.Module):
         self.scales = scales
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Return the low-level map at each scale."""
+        """Return the low-level map at each scale, coarsest first."""
         maps = images
         for convolution in self.convolutions[:-1]:
             maps = F.relu(convolution(maps), inplace=True)
@@ -40,14 +45,18 @@ class LowLevel(nn.Module):
 
 
 class Refine(nn.Module):
-    """Put a low-level map beside each score channel and refine by two 3x3 convolutions.
+    """Concatenate a low-level map with the logits and refine them with two 3×3 convolutions.
 
-    logits (N, C, h, w) and low (N, 1, h, w) to a correction (N, C, h, w). `mixing` says how the
-    convolutions treat the C channels, which the paper leaves open:
-    - mixed: one convolution sees all channels and the map once (C+1 inputs, `width` hidden);
-    - shared: the same small network for every channel paired with the map;
-    - grouped: a small network of its own for every channel paired with the map.
-    The last convolution starts at zero, so that the network starts as the baseline.
+    Maps logits (N, C, h, w) and a low-level map (N, 1, h, w) to a correction (N, C, h, w). The last
+    convolution starts at zero, so that the network starts as the baseline.
+
+    Args:
+        classes: C.
+        width: Hidden channels (for "grouped": of each class).
+        mixing: How the convolutions treat the C channels, which the paper leaves open.
+            "mixed": one convolution sees all channels, and the map once (C+1 inputs).
+            "shared": the same small network for every channel, paired with the map.
+            "grouped": a small network of its own for every channel, paired with the map.
     """
 
     def __init__(self, classes: int, width: int, mixing: Mixing):
@@ -66,10 +75,10 @@ class Refine(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, logits: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-        """Return what is to be added to the logits."""
+        """Return the correction, which is to be added to the enlarged logits."""
         batch, classes, height, width = logits.shape
         if self.mixing == "mixed":
-            # In the map's precision, and by pixel: of one channel, PyTorch doesn't know the layout.
+            # In the map's precision; by pixel, as PyTorch cannot tell the layout of one channel.
             by_pixel = [maps.permute(0, 2, 3, 1) for maps in (logits.to(low.dtype), low)]
             joined = torch.cat(by_pixel, dim=3).permute(0, 3, 1, 2)
         else:
@@ -81,11 +90,19 @@ class Refine(nn.Module):
 
 
 class PRN(nn.Module):
-    """Upsample the logits step by step with low-level detail.
+    """Upsample the logits step by step, with low-level detail.
 
-    Each of the `steps` doubles the grid: up(x), refine beside the low-level map of that scale,
-    then add DeepLab's bilinearly enlarged logits (the "⊕" of Figure 2). With fewer than three
-    steps the last result is enlarged to the full size bilinearly.
+    Maps images (N, 3, 8h+1, 8w+1) and coarse logits (N, C, h+1, w+1) to logits
+    (N, C, 8h+1, 8w+1). Each step doubles the grid: it upsamples the result so far, refines it with
+    the low-level map of that scale, then adds DeepLab's bilinearly upsampled logits (the "⊕" of
+    Figure 2). With fewer than three steps the last result is upsampled to full size bilinearly.
+
+    Args:
+        classes: C.
+        steps: Number of ×2 steps, 1 to 3.
+        width: Hidden channels of a step.
+        low_width: Hidden channels of the low-level branch.
+        mixing: As in `Refine`.
     """
 
     def __init__(self, classes: int, *, steps: int, width: int, low_width: int, mixing: Mixing):
@@ -94,7 +111,7 @@ class PRN(nn.Module):
         self.refine = nn.ModuleList(Refine(classes, width, mixing) for _ in range(steps))
 
     def forward(self, images: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """images (N, 3, 8h+1, 8w+1), logits (N, C, h+1, w+1) to (N, C, 8h+1, 8w+1)."""
+        """Return the refined logits at the size of the images."""
         refined = logits
         for refine, low in zip(self.refine, self.low_level(images), strict=False):
             size = doubled(refined.shape[2:])

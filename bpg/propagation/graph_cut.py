@@ -1,4 +1,4 @@
-"""Labels of least energy on a graph, by α-expansion (Boykov, Veksler and Zabih, PAMI 2001)."""
+"""Minimum-energy labels on a graph by α-expansion (Boykov, Veksler and Zabih, PAMI 2001)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,15 @@ Costs = NDArray[np.int64]
 def energy(
     labels: NDArray[np.int64], unary: Costs, edges: NDArray[np.int64], weights: Costs
 ) -> int:
-    """Return sum_i unary[i, labels_i] + the weights of the edges whose ends differ.
+    """Return sum_i unary[i, labels_i] + the weights of the edges whose ends have different labels.
 
-    labels (nodes,); unary (nodes, labels); edges (edges, 2), pairs of nodes; weights (edges,) ≥ 0.
-    Whole numbers throughout, so that energies are compared exactly.
+    All costs are integers, so that energies are compared exactly.
+
+    Args:
+        labels: (nodes,).
+        unary: Cost of each label at each node (nodes, labels).
+        edges: Pairs of nodes (edges, 2).
+        weights: (edges,), at least 0.
     """
     cut = labels[edges[:, 0]] != labels[edges[:, 1]]
     return int(unary[np.arange(len(labels)), labels].sum() + weights[cut].sum())
@@ -29,14 +34,25 @@ def expand(
     fixed: NDArray[np.int64],
     start: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.int64], list[int]]:
-    """Minimise `energy`; return the labels (nodes,) and the energy after each accepted move.
+    """Minimise `energy` by expansion moves.
 
-    `fixed` (nodes,) holds the labels of nodes that keep theirs and -1 elsewhere. It begins from
-    `start`, by default every free node's cheapest label. With two labels the result is the
-    minimum; with more no change of any set of nodes to one label lowers it further, and it is at
-    most twice the minimum (where unary costs are not negative). The first entry of the energies
-    is the beginning's; they never rise. SciPy's flow counts in 32 bits: BPGError where the costs
-    together come near that.
+    With two labels the result is the minimum. With more, no change of any set of nodes to one label
+    lowers the energy further, and it is at most twice the minimum (where unary costs are not
+    negative).
+
+    Args:
+        unary: Cost of each label at each node (nodes, labels).
+        edges: Pairs of nodes (edges, 2).
+        weights: (edges,), at least 0.
+        fixed: The labels (nodes,) of nodes that keep theirs, -1 for the others.
+        start: The initial labels (nodes,) of the others; by default each node's cheapest.
+
+    Returns:
+        The labels (nodes,), and the energies: the initial one, then one for each accepted move,
+        each lower than the one before.
+
+    Raises:
+        BPGError: The sum of the costs comes near 32 bits, in which SciPy's maximum flow counts.
     """
     labels = np.where(fixed >= 0, fixed, unary.argmin(1) if start is None else start)
     if int(np.abs(unary).max(1).sum()) + 4 * int(weights.sum()) >= 2**30:
@@ -44,7 +60,7 @@ def expand(
     energies = [energy(labels, unary, edges, weights)]
     count, last = unary.shape[1], 0
     number = 0
-    # Until every label has been tried in vain since the last change.
+    # Until every label has been tried without success since the last change.
     while number - last < count:
         moved = _best_move(labels, number % count, unary, edges, weights, fixed)
         value = energy(moved, unary, edges, weights)
@@ -63,7 +79,7 @@ def _best_move(
     weights: Costs,
     fixed: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Return the best labelling in which any free nodes change to `alpha`: one minimum cut."""
+    """Return the best labelling that changes free nodes to `alpha` only, by one minimum cut."""
     free = np.flatnonzero((fixed < 0) & (labels != alpha))
     if not len(free):
         return labels
@@ -72,7 +88,7 @@ def _best_move(
     # What changing costs a node, beyond what staying does.
     change = unary[free, alpha] - unary[free, labels[free]]
     first, second = edges.T
-    # An edge with one free end: the other keeps its label.
+    # Edges with one free end: the other end keeps its label.
     for one, other in ((first, second), (second, first)):
         lone = (place[one] >= 0) & (place[other] < 0)
         differs = (labels[other[lone]] != alpha).astype(np.int64)
@@ -86,7 +102,7 @@ def _best_move(
     np.add.at(change, one, w - stay)
     np.add.at(change, other, -w)
     source, sink = len(free), len(free) + 1
-    # A node on the source's side stays. Cutting source → node costs what changing costs.
+    # A node on the source's side keeps its label. Cutting source → node costs what changing costs.
     nodes = np.arange(len(free))
     tails = np.concatenate([one, np.full(len(free), source), nodes])
     heads = np.concatenate([other, nodes, np.full(len(free), sink)])

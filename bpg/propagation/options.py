@@ -7,10 +7,11 @@ from bpg.options import STRICT, Count, NonNegative, Positive
 
 @dataclass(frozen=True, config=STRICT)
 class PropagationOptions:
-    """`scale`, `sigma` and `min_size` make the superpixels (`superpixels`).
+    """Options of superpixels and energy.
 
-    `network_weight` multiplies the network's term, `smoothness` that of neighbours; `colour` and
-    `texture` are the distances of two histograms at which it has fallen to 1/e.
+    `scale`, `sigma` and `min_size` are those of `superpixels`. `network_weight` multiplies the
+    network term, `smoothness` the appearance term of neighbours; `colour` and `texture` are the
+    histogram distances at which the latter has fallen to 1/e.
     """
 
     scale: Positive

@@ -10,16 +10,22 @@ from bpg.propagation.graph_cut import Costs, expand
 from bpg.propagation.options import PropagationOptions
 from bpg.propagation.superpixels import colours, neighbours, superpixels, textures
 
-# Costs are whole numbers of this fraction, so that the graph cut is exact.
+# Costs are integer multiples of 1/UNIT, so that the graph cut is exact.
 UNIT = 10_000
-SMALLEST = 1e-6  # probability: no superpixel is worth more than -log of this
+SMALLEST = 1e-6  # probability: no label costs more than -log of this
 
 
 class Problem(NamedTuple):
-    """Energy of an image's labels: `unary` (superpixels, classes), `edges` and their `weights`.
+    """The energy of the labels of an image.
 
-    `classes` are the labels that its strokes name; `fixed` holds the place there of the label
-    that a superpixel's strokes give it, -1 where it has none; `regions` (H, W).
+    Attributes:
+        regions: The superpixel (H, W) of every pixel.
+        classes: The labels (classes,) of the image's strokes, ascending.
+        unary: Network term (superpixels, classes), in units of 1/`UNIT`.
+        edges: Pairs of neighbouring superpixels (edges, 2).
+        weights: Appearance term (edges,), in units of 1/`UNIT`.
+        fixed: The index (superpixels,) in `classes` of the label that a superpixel's strokes give
+            it; -1 where it has no stroke.
     """
 
     regions: NDArray[np.int64]
@@ -36,10 +42,20 @@ def propagate(
     probabilities: NDArray[np.float32],
     options: PropagationOptions,
 ) -> NDArray[np.uint8]:
-    """Return labels (H, W) for every pixel.
+    """Propagate the strokes of an image to all of its pixels.
 
-    image (H, W, 3) RGB; scribble (H, W), 255 where nothing is drawn, at least one pixel is;
-    probabilities (K+1, H, W), the network's. The strokes' own pixels keep their labels.
+    Args:
+        image: (H, W, 3), RGB.
+        scribble: Labels (H, W); 255 = nothing drawn. At least one pixel is labelled.
+        probabilities: The network's (K+1, H, W), in 0..1.
+        options: Of superpixels and energy.
+
+    Returns:
+        Labels uint8 (H, W); the pixels of the strokes keep theirs.
+
+    Raises:
+        BPGError: The costs are too large for the graph cut, or the compiled module is missing or
+            out of date.
     """
     problem = make_problem(image, scribble, probabilities, options)
     chosen, _ = expand(problem.unary, problem.edges, problem.weights, problem.fixed)
@@ -53,17 +69,27 @@ def make_problem(
     probabilities: NDArray[np.float32],
     options: PropagationOptions,
 ) -> Problem:
-    """Build the energy; arguments as in `propagate`.
+    """Build the energy of an image's labels.
 
     Scribble term: a superpixel with strokes has their label (the most frequent, where there are
     several), and no superpixel has a label without a stroke in the image. Network term:
-    -log of the probability, averaged over the superpixel. Appearance: neighbours with different
-    labels pay exp(-(distance of colours / `colour`)² - (distance of textures / `texture`)²).
+    -log of the probability, averaged over the superpixel, times `network_weight`. Appearance term:
+    neighbours with different labels cost `smoothness` times
+    exp(-(distance of colours / `colour`)² - (distance of textures / `texture`)²).
 
-    The paper sums the network's term over a superpixel's pixels and divides histogram distances
-    by 5 and 10. Beside a sum over a hundred pixels a neighbour's term of at most 1 decides
-    nothing, and the distance of two histograms of sum 1 is little; hence the average and
-    deviations of their own (`docs/peers.md`).
+    The paper sums the network term over the pixels of a superpixel and divides histogram distances
+    by 5 and 10. But beside a sum over a hundred pixels, an appearance term of at most 1 decides
+    nothing, and the distance of two histograms that sum to 1 is small; hence the average and
+    deviations of our own (`docs/peers.md`).
+
+    Args:
+        image: (H, W, 3), RGB.
+        scribble: Labels (H, W); 255 = nothing drawn. At least one pixel is labelled.
+        probabilities: The network's (K+1, H, W), in 0..1.
+        options: Of superpixels and energy.
+
+    Raises:
+        BPGError: The compiled module is missing or out of date.
     """
     regions = superpixels(
         image, scale=options.scale, sigma=options.sigma, min_size=options.min_size

@@ -1,4 +1,4 @@
-"""Superpixels, their neighbours, and what they look like."""
+"""Superpixels, their neighbours, and their colour and texture histograms."""
 
 from pathlib import Path
 
@@ -18,25 +18,43 @@ TEXTURE_BINS = 10  # of the derivative in each direction
 def superpixels(
     image: NDArray[np.uint8], *, scale: float, sigma: float, min_size: int
 ) -> NDArray[np.int64]:
-    """Return the superpixel (H, W), numbered from 0, of every pixel of an image (H, W, 3).
+    """Segment an image into superpixels (Felzenszwalb and Huttenlocher, IJCV 2004).
 
-    Felzenszwalb and Huttenlocher (IJCV 2004), as in ScribbleSup: `scale` makes them larger,
-    `sigma` smooths before (pixels), `min_size` is their smallest number of pixels. The regions are
-    those of `skimage.segmentation.felzenszwalb`, in a third of the time and without Python's lock.
+    As in ScribbleSup. The regions are those of `skimage.segmentation.felzenszwalb`, in a third of
+    the time and without holding Python's global interpreter lock.
+
+    Args:
+        image: (H, W, 3), RGB.
+        scale: Larger values make larger superpixels.
+        sigma: Standard deviation of the Gaussian smoothing before, in pixels.
+        min_size: The smallest number of pixels in a superpixel.
+
+    Returns:
+        The superpixel (H, W) of every pixel, numbered from 0.
+
+    Raises:
+        BPGError: The compiled module is missing or out of date.
     """
     smooth = gaussian(img_as_float64(image), [sigma, sigma, 0], mode="reflect", channel_axis=-1)
     regions = compiled("_bpg_regions", _SOURCE)
     costs = regions.distances(smooth)
-    # As in scikit-image: among equal costs this sort's order decides.
+    # As in scikit-image: this sort decides the order of equal costs.
     order = np.argsort(costs)
     return regions.merge(order, costs, *image.shape[:2], scale=scale / 255, min_size=min_size)
 
 
 def neighbours(regions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the pairs (n, 2) of superpixels that share a border, the smaller number first."""
+    """Find the superpixels that share a border.
+
+    Args:
+        regions: The superpixel (H, W) of every pixel.
+
+    Returns:
+        Pairs (edges, 2), the smaller number first, each once.
+    """
     count = int(regions.max()) + 1
     sides = ((regions[:, :-1], regions[:, 1:]), (regions[:-1], regions[1:]))
-    # One number a pair, so that one sort finds what is double.
+    # One number per pair, so that one sort finds the duplicates.
     pairs = [
         np.minimum(one, other)[one != other] * count + np.maximum(one, other)[one != other]
         for one, other in sides
@@ -45,14 +63,31 @@ def neighbours(regions: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def colours(image: NDArray[np.uint8], regions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return each superpixel's colour histogram (n, 75), of sum 1."""
+    """Compute the colour histogram of each superpixel.
+
+    Args:
+        image: (H, W, 3), RGB.
+        regions: The superpixel (H, W) of every pixel.
+
+    Returns:
+        (superpixels, 75), each row with sum 1: 25 bins each of red, green and blue.
+    """
     bins = image.astype(np.int64) * COLOUR_BINS // 256 + COLOUR_BINS * np.arange(3)
     return _histograms(bins, regions, 3 * COLOUR_BINS)
 
 
 def textures(image: NDArray[np.uint8], regions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return each superpixel's histogram (n, 20) of brightness's derivatives, of sum 1."""
-    # Whole numbers until the division: exactly the mean, in a fifth of its time.
+    """Compute the histogram of brightness derivatives of each superpixel.
+
+    Args:
+        image: (H, W, 3), RGB.
+        regions: The superpixel (H, W) of every pixel.
+
+    Returns:
+        (superpixels, 20), each row with sum 1: 10 bins each of the vertical and the horizontal
+        derivative.
+    """
+    # Integers until the division: exactly the mean, in a fifth of the time.
     red, green, blue = np.moveaxis(image.astype(np.uint16), 2, 0)
     grey = (red + green + blue) / 3
     slopes = np.stack(
@@ -61,7 +96,8 @@ def textures(image: NDArray[np.uint8], regions: NDArray[np.int64]) -> NDArray[np
             for axis in range(2)
         ]
     )
-    # -127.5..127.5; most are small, so the bins are even in the square root.
+    # Within -127.5..127.5, except at the image border, where `clip` limits larger ones. Most are
+    # small, so the bins have equal widths in the square root.
     roots = np.sign(slopes) * np.sqrt(np.abs(slopes) / 127.5)
     bins = np.clip(((roots + 1) / 2 * TEXTURE_BINS).astype(np.int64), 0, TEXTURE_BINS - 1)
     bins = np.moveaxis(bins, 0, -1) + TEXTURE_BINS * np.arange(len(slopes))

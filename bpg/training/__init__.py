@@ -1,1 +1,1 @@
-"""Loop, schedule, checkpoints, devices."""
+"""Training loop, objective, optimizer, checkpoints."""

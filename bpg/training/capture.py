@@ -8,20 +8,21 @@ from torch import nn
 from bpg.errors import BPGError
 
 Gradients = Callable[[Sequence[torch.Tensor]], dict[str, torch.Tensor]]
-"""Leaves the gradients of a batch in the network's parameters; returns the terms of the loss."""
+"""Stores the gradients of a batch in the network's parameters and returns the terms of the loss."""
 
-_WARM_UP = 3  # calls: the first ones choose kernels and allocate what later ones use again
+_WARM_UP = 3  # calls: the first ones choose kernels and allocate memory that later ones reuse
 
 
 class Captured:
-    """`gradients`, launched as a whole: the same kernels, and so the same bytes.
+    """A gradient function launched as one CUDA graph: the same kernels, and so the same bytes.
 
-    A step of ResNet-101 launches some 2,000 kernels; from Python, one by one, that takes longer
-    than the kernels do. The first call runs `gradients` as it is and records it, the later ones
-    replay the record on the batch that they are given, which must have the same shapes.
+    A step of ResNet-101 launches some 2,000 kernels; launching them from Python, one by one, takes
+    longer than running them. The first call runs the function as it is and captures it; later calls
+    replay the graph on the batch they are given, which must have the same shapes.
 
-    `gradients` must not wait for the device or leave it, and `network` must keep its parameters
-    where they are. What they return is overwritten by the next call.
+    Args:
+        gradients: The function. It must neither wait for the device nor leave it.
+        network: Its network, whose parameters must stay where they are in memory.
     """
 
     def __init__(self, gradients: Gradients, network: nn.Module):
@@ -31,7 +32,17 @@ class Captured:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, items: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the terms, 0-d on the device. BPGError where the step cannot be captured."""
+        """Compute the gradients of a batch.
+
+        Args:
+            items: The batch, on any device, with the shapes of the first call's.
+
+        Returns:
+            The terms of the loss, on the device; the next call overwrites them.
+
+        Raises:
+            BPGError: The step cannot be captured.
+        """
         if self.graph is None:
             self.graph = self._capture(items)
         else:
@@ -42,8 +53,8 @@ class Captured:
 
     def _capture(self, items: Sequence[torch.Tensor]) -> torch.cuda.CUDAGraph:
         self.items = [item.to(self.device, copy=True) for item in items]
-        # The calls before the first replay must leave nothing behind: batch norm counts batches,
-        # dropout draws.
+        # The calls before the first replay must leave no trace: batch norm counts batches, dropout
+        # draws random numbers.
         buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
         random = torch.cuda.get_rng_state(self.device)
         aside = torch.cuda.Stream(self.device)
@@ -52,12 +63,12 @@ class Captured:
             for _ in range(_WARM_UP):
                 self.gradients(self.items)
         torch.cuda.current_stream(self.device).wait_stream(aside)
-        # The gradients are made anew, in the graph's own memory.
+        # The gradients are allocated anew, in the graph's own memory.
         self.network.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
         torch.cuda.set_rng_state(random, self.device)
         try:
-            # Other threads pin memory meanwhile, which is not theirs to record.
+            # Other threads pin memory meanwhile, which must not be captured.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.terms = self.gradients(self.items)
         except torch.OutOfMemoryError:

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to resume as if it had not been stopped."""
+"""Checkpoints: all that a training run needs to resume as if it had not been stopped."""
 
 import hashlib
 import json
@@ -14,17 +14,23 @@ from bpg.atomic import whole_file
 from bpg.errors import BPGError
 from bpg.models.network import Network
 
-_DIGEST = 64  # hexadecimal digits of the SHA-256 in front, so that a flipped bit is noticed
+_DIGEST = 64  # hexadecimal digits of the SHA-256 at the front, so that a flipped bit is noticed
 
 
 @dataclass
 class Progress:
-    """Where a training stands: steps done, epochs measured, the sums of the epoch under way.
+    """How far a training run has got.
 
     The schedule, the order of the images and what is drawn for each follow from `step`.
-    `epochs` are the mean losses of each epoch that is over; `labelled` counts, over these epochs,
-    the labelled pixels by class and `blank` the batches without any; `sums` are those of the epoch
-    under way (`Meter`, float64), over `summed` steps. `seconds` is the time spent.
+
+    Attributes:
+        step: Steps done.
+        epochs: The mean losses of each finished epoch (`Meter.means`).
+        labelled: Labelled pixels by class, over the finished epochs.
+        blank: Batches without a labelled pixel, over the finished epochs.
+        sums: The sums of the current epoch (`Meter`), float64.
+        summed: Steps in `sums`.
+        seconds: Time spent, over all starts.
     """
 
     step: int = 0
@@ -42,11 +48,17 @@ _PLAIN = ("step", "epochs", "labelled", "blank", "summed", "seconds")  # kept as
 def save_checkpoint(
     path: Path, network: Network, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Write the state of a training between two steps: whole, flushed to the disk, or not at all.
+    """Write the state of a training run between two steps: whole and flushed, or not at all.
 
-    It holds weights and buffers, the optimizer's state, PyTorch's random states (nothing else
-    draws: images draw from seed, epoch and item) and `progress`. No pickles: tensors are
-    safetensors, the rest JSON. The learning rates are not in it: they follow from the step.
+    It consists of weights and buffers, the optimizer's state, PyTorch's random states (there are no
+    others: images draw from seed, epoch and item) and the progress. No pickles: tensors are stored
+    as safetensors, the rest as JSON. Learning rates are not stored, as they follow from the step.
+
+    Args:
+        path: The checkpoint file.
+        network: What is being trained.
+        optimizer: Its optimizer.
+        progress: How far the training has got.
     """
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     numbers: dict[str, Any] = {}
@@ -62,7 +74,7 @@ def save_checkpoint(
         tensors["random/cuda"] = torch.cuda.get_rng_state(device)
     tensors |= {f"sums/{name}": value for name, value in progress.sums.items()}
     note = {name: getattr(progress, name) for name in _PLAIN} | {"optimizer": numbers}
-    # safetensors sorts its names, but in this order the losses stand in the summary.
+    # safetensors sorts its names, but the summary lists the losses in this order.
     note["sums"] = list(progress.sums)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     data = save(plain, {"training": json.dumps(note)})
@@ -72,10 +84,19 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, network: Network, optimizer: torch.optim.Optimizer) -> Progress:
-    """Bring network, optimizer and random states to where `save_checkpoint` found them.
+    """Restore network, optimizer and random states as `save_checkpoint` found them.
 
-    They must be new and of the same make. Raises BPGError, and changes nothing, where the file
-    is missing, cut off, damaged, or of another network or optimizer.
+    Args:
+        path: The checkpoint file.
+        network: A new network of the same architecture, on its device; its weights are replaced.
+        optimizer: A new optimizer of the same kind for this network; its state is replaced.
+
+    Returns:
+        How far the training had got, with its sums on the network's device.
+
+    Raises:
+        BPGError: The file is missing, truncated, damaged, or of another network or optimizer.
+            Nothing is changed then.
     """
     try:
         data = path.read_bytes()
@@ -120,9 +141,9 @@ def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
 def _optimizer_state(
     optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]
 ) -> dict[torch.Tensor, dict[str, Any]]:
-    """Return {parameter: its state}, the tensors with the parameter's own layout in memory.
+    """Return {parameter: its state}, tensors in the memory layout of the parameter.
 
-    With another layout the optimizer would take other kernels, which round differently.
+    With another layout the optimizer would use other kernels, which round differently.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[torch.Tensor, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Batches from loading processes, and what their errors and deaths are called."""
+"""Batches from loading processes, and how their errors and deaths are reported."""
 
 import time
 import traceback
@@ -17,7 +17,15 @@ from bpg.training.signals import leave_interrupts_to_the_parent
 def make_loader(
     images: TrainingImages, sampler: EpochSampler, num_workers: int, device: torch.device
 ) -> DataLoader:
-    """Return what loads the sampler's batches in `num_workers` processes, 0 for this one."""
+    """Return a loader of the sampler's batches.
+
+    Args:
+        images: What is loaded.
+        sampler: Which images, in which order; a resumed training passes one that skips the batches
+            it has seen.
+        num_workers: Loading processes; 0 loads in this one.
+        device: Where the batches will be used: for CUDA they are loaded into pinned memory.
+    """
     return DataLoader(
         images,
         batch_sampler=sampler,
@@ -25,32 +33,52 @@ def make_loader(
         persistent_workers=False,
         pin_memory=device.type == "cuda",
         worker_init_fn=leave_interrupts_to_the_parent,
-        # Its own, so that a resumed training draws nothing from the state that was restored.
+        # Its own, so that a resumed training draws nothing from the restored random state.
         generator=torch.Generator(),
     )
 
 
 def batches(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
-    """Yield the batches; an error of a loading process comes as its one line, as without one."""
+    """Yield the batches, with errors of a loading process reduced to their one line.
+
+    Args:
+        loader: From `make_loader`.
+
+    Yields:
+        Items of `TrainingImages`, batched: images uint8 (N, c, c, 3), labels and edges uint8
+        (N, c, c), valid bool (N, c, c).
+
+    Raises:
+        BPGError: An image cannot be used; the message is the same with and without loading
+            processes.
+    """
     try:
         yield from loader
     except BPGError as error:
-        # Otherwise the stack trace keeps the loading processes, which then take 10 s to end.
+        # Otherwise the traceback keeps the loading processes alive, which then take 10 s to end.
         traceback.clear_frames(error.__traceback__)
-        # PyTorch wraps the error into the process's own stack trace, of which it is the last line.
+        # PyTorch wraps the error in the traceback of the process, where it is the last line.
         line = str(error).strip().splitlines()[-1]
         raise BPGError(line.removeprefix("bpg.errors.BPGError: ")) from error
 
 
 @contextmanager
 def dead_workers_named(interrupted: Callable[[], bool]) -> Iterator[None]:
-    """Name the death of a loading process, which PyTorch raises at any point of the block."""
+    """Report the death of a loading process, which PyTorch may raise at any point of the block.
+
+    Args:
+        interrupted: Says whether the training was asked to stop; from `deferred_interrupts`.
+
+    Raises:
+        BPGError: A loading process died.
+        KeyboardInterrupt: A loading process died after the training was asked to stop.
+    """
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:
         word = str(error)
         if isinstance(error, (ConnectionError, EOFError)):
-            # What it was sending has broken off; PyTorch's own word for it is on its way.
+            # Its transfer broke off; PyTorch's own message about it is on its way.
             try:
                 time.sleep(1)
             except RuntimeError as later:

@@ -1,4 +1,4 @@
-"""The losses' means over an epoch."""
+"""Mean losses over an epoch."""
 
 import torch
 
@@ -9,25 +9,49 @@ _MEASURED = ("loss", "semantic", "boundary", "labelled", "blank", "squared_error
 
 
 class Meter:
-    """Sums over an epoch, kept on the device so that steps don't wait for each other."""
+    """Sums over an epoch, kept on the device so that steps don't wait for each other.
+
+    Args:
+        sums: Where to continue from (`Progress.sums`), float64.
+        steps: Steps in `sums`.
+    """
 
     def __init__(self, sums: dict[str, torch.Tensor] | None = None, steps: int = 0):
         self.sums = dict(sums or {})
         self.steps = steps
 
     def add(self, terms: dict[str, torch.Tensor]) -> None:
-        """Add one step's terms."""
+        """Add the terms of one step, as `bpg.training.objective.optimizer_step` returns them."""
         self.steps += 1
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.double()
 
     def check(self, where: str) -> None:
-        """Raise BPGError where a sum is not finite."""
+        """Check that all sums are finite.
+
+        Args:
+            where: Training and step, for the message.
+
+        Raises:
+            BPGError: One of them is not.
+        """
         if not all(value.isfinite().all() for value in self.sums.values()):
             raise BPGError(f"{where}: the loss is not finite; lower the learning rate")
 
     def means(self, where: str) -> dict[str, float | None]:
-        """Return the epoch's mean losses; BPGError where one is not finite or nothing labelled."""
+        """Return the mean losses of the epoch.
+
+        Args:
+            where: Training and epoch, for the message.
+
+        Returns:
+            "loss", "semantic" and "boundary", means over the steps; "edge_loss", the squared error
+            per valid pixel; the mean of each regulariser under its name. "boundary" and "edge_loss"
+            are None without a BRN.
+
+        Raises:
+            BPGError: A sum is not finite, or no crop has a labelled pixel.
+        """
         self.check(where)
         if self.sums["labelled"].sum() == 0:
             raise BPGError(f"{where}: no labelled pixel in any crop; check the scribbles")
@@ -43,7 +67,15 @@ class Meter:
         }
 
     def end_epoch(self, progress: Progress, where: str) -> None:
-        """Add the epoch's means and counts to `progress`; errors as `means`."""
+        """Add the means and counts of the epoch to the progress.
+
+        Args:
+            progress: Changed in place.
+            where: Training and epoch, for the message.
+
+        Raises:
+            BPGError: A sum is not finite, or no crop has a labelled pixel.
+        """
         progress.epochs.append(self.means(where))
         counts = [int(count) for count in self.sums["labelled"].tolist()]
         before = progress.labelled or [0] * len(counts)

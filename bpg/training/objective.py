@@ -17,10 +17,14 @@ from bpg.training.capture import Captured, Gradients
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised beside partial cross-entropy, `semantic`:
+    """What is minimised: partial cross-entropy, boundary loss and regularisers.
 
-    semantic + boundary_weight · boundary (Eq. 4, where the network has a BRN) + the sum over
-    `regularisers` of their weight · their value.
+    It is semantic + boundary_weight · boundary (Eq. 4; the latter where the network has a BRN)
+    + the sum of weight · value over the regularisers.
+
+    Attributes:
+        boundary_weight: λ of Eq. 4.
+        regularisers: {name: options}, the options with the weight.
     """
 
     boundary_weight: float = 0.0
@@ -28,9 +32,19 @@ class Objective:
 
 
 def make_gradients(network: Network, objective: Objective, execution: Execution) -> Gradients:
-    """Return what computes the gradients of a batch of `TrainingImages`.
+    """Return the function that computes the gradients of a batch.
 
-    Captured where that is asked for, on a GPU, and if the objective never leaves it.
+    It is captured as a CUDA graph where `execution` asks for that, on a GPU, if the objective never
+    leaves it.
+
+    Args:
+        network: In training mode and on the device.
+        objective: What is minimised.
+        execution: Device and precision.
+
+    Returns:
+        A function of a batch of `TrainingImages` that stores the gradients in the network's
+        parameters and returns the terms of `losses`, and "loss", the objective's value.
     """
 
     def gradients(items: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -54,7 +68,18 @@ def optimizer_step(
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float | None,
 ) -> dict[str, torch.Tensor]:
-    """Do a step of the optimizer on a batch of `TrainingImages`; return what `Meter` gathers."""
+    """Take one optimizer step on a batch.
+
+    Args:
+        network: What is trained, in place.
+        items: The batch, as `losses` takes it.
+        gradients: From `make_gradients`.
+        optimizer: Of the network.
+        max_grad_norm: The L2 norm to which the whole gradient is clipped; None: no clipping.
+
+    Returns:
+        The terms before the step, which `Meter` adds up: those of `losses`, and "loss".
+    """
     terms = gradients(items)
     if max_grad_norm is not None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), max_grad_norm)
@@ -68,7 +93,22 @@ def losses(
     objective: Objective,
     execution: Execution,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return the objective's value, 0-d with its graph, and its parts without."""
+    """Compute the objective on a batch.
+
+    Args:
+        network: On the device; with a BRN, the boundary loss counts in training mode.
+        items: A batch of `TrainingImages`, on any device: images uint8 (N, c, c, 3), RGB; labels
+            uint8 (N, c, c), 255 = unlabelled; edges uint8 (N, c, c), 255 = certainly an edge; valid
+            bool (N, c, c), False in padding.
+        objective: What is computed.
+        execution: Device and precision.
+
+    Returns:
+        The value, 0-d with its graph, and its terms, detached and 0-d: "semantic"; "boundary",
+        "squared_error" and "pixels" (the number of valid ones) with a BRN; each regulariser's value
+        without its weight, under its name. Also "labelled", the labelled pixels by class (K+1), and
+        "blank", whether there are none.
+    """
     device = execution.device
     images, labels, edges, valid = (item.to(device, non_blocking=True) for item in items)
     images = images.permute(0, 3, 1, 2).float()  # channels_last
@@ -81,7 +121,7 @@ def losses(
     labelled = torch.stack([(labels == label).sum() for label in range(logits.shape[1])])
     terms = {"labelled": labelled, "blank": labelled.sum() == 0, "semantic": semantic.detach()}
     if edge_logits is not None:
-        # `boundary_loss`, in the two parts that the edge loss of Table 2 needs as well.
+        # `boundary_loss`, in two parts, because the edge loss of Table 2 needs them, too.
         error, pixels = squared_error(edge_logits, edges, valid)
         boundary = error / edge_mass(edges, valid)
         loss = semantic + objective.boundary_weight * boundary

@@ -10,11 +10,19 @@ POWER = 0.9
 
 
 def parameter_groups(network: Network, options: OptimizerOptions) -> list[dict]:
-    """Group the trained parameters as the published optimizer does.
+    """Group the trained parameters as the published solver does.
 
-    Backbone: `lr`; ASPP weights `head_lr_mult` times that, ASPP biases twice as much again and
-    without decay (×10 and ×20 with the published `head_lr_mult` of 10). PRN and BRN, on which the
-    paper is silent, learn at `new_lr_mult` times `lr`. Frozen parameters are left out.
+    The backbone learns at `lr`, the ASPP weights at `head_lr_mult` times that, the ASPP biases at
+    twice the rate of the weights and without weight decay (×10 and ×20 with the published
+    `head_lr_mult` of 10). PRN and BRN, on which the paper is silent, learn at `new_lr_mult` times
+    `lr`. Frozen parameters are left out.
+
+    Args:
+        network: What is to be trained.
+        options: Learning rates and weight decay.
+
+    Returns:
+        The groups that are not empty, with "name", "params", "lr", "initial_lr" and "weight_decay".
     """
 
     def group(name: str, parameters: list[nn.Parameter], factor: float, decay: float) -> dict:
@@ -40,20 +48,38 @@ def parameter_groups(network: Network, options: OptimizerOptions) -> list[dict]:
 
 
 def make_optimizer(network: Network, options: OptimizerOptions) -> torch.optim.Optimizer:
-    """Build SGD with momentum (paper, section 4.1) or AdamW for the `parameter_groups`."""
+    """Build SGD with momentum (paper, section 4.1) or AdamW for the `parameter_groups`.
+
+    Args:
+        network: What is to be trained, on its device.
+        options: Which optimizer, and its settings.
+    """
     groups = parameter_groups(network, options)
-    # Fused: one kernel for all tensors, a third of the time, on CPU and CUDA alike.
+    # Fused: one kernel for all tensors takes a third of the time, on CPU and CUDA alike.
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=options.momentum, fused=True)
     return torch.optim.AdamW(groups, betas=(options.momentum, 0.999), fused=True)
 
 
 def poly_lr(step: int, steps: int) -> float:
-    """Return the share of the initial learning rate at `step` of `steps`: (1 - step/steps)^0.9."""
+    """Return the factor (1 - step/steps)^0.9 of the poly schedule.
+
+    Args:
+        step: Steps done so far, 0..steps.
+        steps: Steps in all.
+
+    Returns:
+        What the initial learning rate is multiplied by, 1 to 0.
+    """
     return (1 - step / steps) ** POWER
 
 
 def set_lrs(optimizer: torch.optim.Optimizer, share: float) -> None:
-    """Set every group's learning rate to `share` of its initial one."""
+    """Set the learning rate of every group relative to its initial one.
+
+    Args:
+        optimizer: From `make_optimizer`; changed in place.
+        share: What the initial learning rates are multiplied by, in 0..1.
+    """
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * share

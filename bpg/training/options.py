@@ -1,4 +1,4 @@
-"""Options of the optimizer; without PyTorch, for those who only read them."""
+"""Options of the optimizer; can be imported without loading PyTorch."""
 
 from typing import Annotated, Literal
 
@@ -16,6 +16,8 @@ class OptimizerOptions:
     lr: Positive  # of the backbone, at the start
     momentum: Annotated[float, Field(ge=0, lt=1), NUMBER]  # AdamW's beta_1
     weight_decay: NonNegative
-    head_lr_mult: Positive  # ASPP's weights, times lr; its biases twice that
-    new_lr_mult: Positive  # PRN and BRN, times lr
-    max_grad_norm: Positive | None  # the largest L2 norm of the whole gradient; None: no limit
+    head_lr_mult: Positive  # times lr: the ASPP weights; its biases twice that
+    new_lr_mult: Positive  # times lr: PRN and BRN
+    max_grad_norm: (
+        Positive | None
+    )  # L2 norm to which the whole gradient is clipped; None: no clipping

@@ -1,4 +1,4 @@
-"""The order in which a training sees its images."""
+"""The order in which a training run sees its images."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -7,9 +7,17 @@ import numpy as np
 
 
 class EpochSampler:
-    """Batches of keys epoch · n + item: each epoch a permutation of its own, from the seed.
+    """Batches of keys for `TrainingImages`: each epoch is a permutation that follows from the seed.
 
-    `first` is the number of the first epoch; `skip` batches are left out at the start.
+    A key is epoch · items + item. An incomplete last batch of an epoch is dropped.
+
+    Args:
+        items: Number of images.
+        batch: Images in a batch.
+        epochs: How many.
+        seed: Of the permutations, together with the number of the epoch.
+        first: Number of the first epoch.
+        skip: Batches to leave out at the start, when resuming.
     """
 
     def __init__(
@@ -26,7 +34,7 @@ class EpochSampler:
 
     def _all(self) -> Iterator[list[int]]:
         for epoch in range(self.first, self.first + self.epochs):
-            # Images draw from [seed, epoch, item] with item < items: this stream is another.
+            # Images draw from [seed, epoch, item] with item < items, so this stream is distinct.
             order = np.random.default_rng([self.seed, epoch, self.items]).permutation(self.items)
             for first in range(0, self.items - self.batch + 1, self.batch):
                 yield [epoch * self.items + int(i) for i in order[first : first + self.batch]]

@@ -1,4 +1,4 @@
-"""An interrupt that waits for the step under way."""
+"""Interrupts that wait for the current step to finish."""
 
 import signal
 import threading
@@ -6,15 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; what batch systems send before they kill
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; what batch systems send before they kill a job
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Within the block a first interrupt is only noted: the function given says whether there was.
+    """Only note a first interrupt (Ctrl-C, SIGTERM) within the block.
 
-    A second one raises KeyboardInterrupt at once. Ignored signals stay ignored; outside the main
-    thread, where Python lets nobody handle signals, nothing is noted.
+    Ignored signals stay ignored. Outside the main thread, where Python does not allow signal
+    handlers, nothing is noted.
+
+    Yields:
+        A function that says whether there was an interrupt.
+
+    Raises:
+        KeyboardInterrupt: At once, on a second interrupt.
     """
     asked = False
 
@@ -37,10 +43,13 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
 
 
 def leave_interrupts_to_the_parent(worker: int) -> None:
-    """Let a loading process outlive a Ctrl-C and a first SIGTERM, which reach the whole job.
+    """Let a loading process survive a Ctrl-C and a first SIGTERM, which reach the whole job.
 
-    `worker` is its number, which PyTorch hands over. The training, which finishes its step, ends
-    it; by a SIGTERM of its own if need be, which is why a second one is obeyed.
+    The training loop, which finishes its step, ends the process; with a SIGTERM of its own if need
+    be, which is why a second one is obeyed.
+
+    Args:
+        worker: Number of the process, which PyTorch passes; not used.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(

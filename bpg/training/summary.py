@@ -1,4 +1,4 @@
-"""What a training leaves beside its network: curves, a summary, warnings."""
+"""What a training run leaves besides its network: curves, a summary, warnings."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,17 @@ from bpg.training.checkpoint import Progress
 def summarise(
     progress: Progress, classes: Sequence[str], *, epochs: int, steps: int, title: str
 ) -> dict[str, Any]:
-    """Return the summary of a training that is over, as `bpg.training.train.train` describes it.
+    """Return the summary of a finished training run, and warn of missing labels on standard error.
 
-    What is wrong with its labels is said on standard error, too.
+    Args:
+        progress: At the end.
+        classes: Their names, the background first.
+        epochs: How many.
+        steps: How many, over all epochs.
+        title: What the training is called in the warnings.
+
+    Returns:
+        The entries that `bpg.training.train.train` describes.
     """
     labelled = zip(classes, progress.labelled, strict=True)
     unseen = [name for name, count in labelled if count == 0]
@@ -38,7 +46,13 @@ def summarise(
 def write_curves(
     curves: Path, first_epoch: int, epochs: Sequence[Mapping[str, float | None]]
 ) -> None:
-    """Write one point an epoch and mean loss to the folder `curves`, in DVCLive's layout."""
+    """Write the training curves in DVCLive's layout: for each mean loss, one point per epoch.
+
+    Args:
+        curves: The folder, which appears whole or not at all.
+        first_epoch: Epochs before these; the first point is at `first_epoch` + 1.
+        epochs: The mean losses of each epoch; None is left out.
+    """
     with (
         whole_directory(curves) as folder,
         Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None) as live,
@@ -52,5 +66,5 @@ def write_curves(
 
 
 def warn(line: str) -> None:
-    """Say a line on standard error, above the progress bar."""
+    """Print a line on standard error, above the progress bar."""
     tqdm.write(line, file=sys.stderr)
