@@ -226,8 +226,8 @@ def _escape(text: str) -> str:
 def write_table(folder: Path, table: Table) -> None:
     """Write `folder`/NAME.md to read and NAME.csv to compute with.
 
-    The CSV of Table 1 has one row per system and class; percentages have two decimals, edge losses
-    four. What has no number says why: "not run", "absent" (no true pixel) or "n/a".
+    Percentages have two decimals in the CSV, edge losses four. What has no number says why: "not
+    run", "absent" (no true pixel) or "n/a".
     """
     write_markdown(folder, table)
     write_rows(folder / f"{table.name}.csv", list(table.records[0]), table.records)

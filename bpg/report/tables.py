@@ -4,6 +4,7 @@ A system that was not run is marked "not run"; nothing stands in for its numbers
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -20,7 +21,6 @@ from bpg.report.columns import (
     field,
     label,
     make_table,
-    not_run_note,
     ours,
     paper_cell,
     printed,
@@ -30,56 +30,106 @@ from bpg.report.runs import Metrics, Runs, Value, over_seeds, spread
 from bpg.report.setting import Setting
 from bpg.variants import Variants
 
-ABSENT = "–"
+ABSENT = "absent"
 RADII = (1, 3, 5, 10, 20, 40)  # pixels; the columns of the table out of the curve's 1..40
 
 
+class _System(NamedTuple):
+    """A row of Table 1: a value for each class, then the mean; a word where there is no number."""
+
+    label: str
+    line: paper.ArchitectureRow
+    values: Sequence[Value | str]
+    printed: bool = False
+
+
 def table1(runs: Runs, setting: Setting) -> Table:
-    """IoU per class and mean of the seven systems of Table 1, in percent.
+    """Return IoU per class and mean of the seven systems of Table 1, in percent.
 
     Where all of our classes are VOC's, each row of ours is followed by the paper's; elsewhere
     only the paper's mean stands beside ours. The best of a column among the scribble systems
     without CRF is bold, as in the paper.
     """
     classes = next(iter(runs.values()))[0]["classes"]
-    values = [
-        _class_values(runs.get(line.variant), line.crf, len(classes)) for line in paper.TABLE_1
+    ours_of = [
+        _System(line.label, line, _class_values(runs, line, classes)) for line in paper.TABLE_1
     ]
-    best = _best_columns(values)
-    run = [one for one in values if one is not None]
-    absent = [name for index, name in enumerate(classes) if any(one[index] is None for one in run)]
+    absent = [
+        name
+        for index, name in enumerate(classes)
+        if any(row.values[index] == ABSENT for row in ours_of)
+    ]
     on_voc = set(classes) <= set(paper.CLASSES)
+    rows = [
+        row
+        for system in ours_of
+        for row in (system, *([_printed(system.line, classes, absent)] if on_voc else []))
+    ]
+    best = [_best(ours_of, index) for index in range(len(classes) + 1)]
 
-    rows, records = [], []
-    for one, line in zip(values, paper.TABLE_1, strict=True):
-        in_paper = dict(zip(paper.CLASSES, line.iou, strict=True)) if on_voc else {}
-        in_paper["mean"] = line.mean
-        rows.append(
-            (
-                Cell(line.label, "label"),
-                *_class_cells(one, len(classes), best if line.starred else {}),
-                paper_cell(line.mean),
-            )
-        )
-        if on_voc:
-            rows.append(_printed_row(line, classes, absent))
-        for index, name in enumerate([*classes, "mean"]):
-            value = NOT_RUN if one is None else one[index]
-            records.append(
-                {"system": line.label, "variant": line.variant, "crf": int(line.crf), "class": name}
-                | record("iou", "absent" if value is None else value, digits=2)
-                | {"paper_iou": in_paper.get(name)}
-                | setting.columns()
-            )
-    return Table(
+    def column(index: int, name: str) -> Column[_System]:
+        def show(row: _System) -> Cell:
+            if row.printed:
+                return Cell(cell(row.values[index]).text, "paper")
+            shown = Cell("–") if row.values[index] == ABSENT else cell(row.values[index])
+            bold = row.line.starred and _rounded(row.values[index]) == best[index]
+            return replace(shown, bold=bold and best[index] is not None)
+
+        return Column(name, show, lambda row: record(f"iou_{name}", row.values[index], 2))
+
+    columns: list[Column[_System]] = [
+        label("system", "system", lambda row: row.label),
+        field("variant", lambda row: row.line.variant),
+        field("crf", lambda row: int(row.line.crf)),
+        field("numbers", lambda row: "paper's" if row.printed else "ours"),
+        *(column(index, name) for index, name in enumerate([*classes, "mean"])),
+        Column(
+            "paper's mean",
+            lambda row: Cell("", "paper") if row.printed else paper_cell(row.line.mean),
+            lambda row: {"paper_mean": row.line.mean},
+        ),
+    ]
+    return make_table(
         "table1",
         "Table 1. Network architectures, IoU per class in %",
         _caption(setting),
-        ("system", *classes, "mean", "paper's mean"),
-        tuple(rows),
-        (*_notes1(on_voc, absent, best), *not_run_note(rows)),
-        tuple(records),
+        columns,
+        rows,
+        _notes1(on_voc, absent, any(best)),
+        setting.columns(),
     )
+
+
+def _class_values(
+    runs: Runs, line: paper.ArchitectureRow, classes: Sequence[str]
+) -> list[Value | str]:
+    if line.variant not in runs:
+        return [NOT_RUN] * (len(classes) + 1)
+    seeds = [seed["crf" if line.crf else "raw"] for seed in runs[line.variant]]
+    per_class = [[seed["iou"][index] for seed in seeds] for index in range(len(classes))]
+    return [
+        *(ABSENT if None in values else spread(values) for values in per_class),
+        spread([seed["miou"] for seed in seeds]),
+    ]
+
+
+def _printed(line: paper.ArchitectureRow, classes: Sequence[str], absent: Sequence[str]) -> _System:
+    in_paper = dict(zip(paper.CLASSES, line.iou, strict=True))
+    present = [in_paper[name] for name in classes if name not in absent]
+    mean = line.mean if len(present) == len(paper.CLASSES) else fmean(present)
+    values = [(value, None) for value in (*(in_paper[name] for name in classes), mean)]
+    return _System(f"{line.label}, paper", line, values, printed=True)
+
+
+def _best(rows: Sequence[_System], column: int) -> str | None:
+    """Return the best number of a column, as shown, if at least two starred rows were run."""
+    starred = [row.values[column] for row in rows if row.line.starred]
+    shown = [_rounded(value) for value in starred if not isinstance(value, str)]
+    return max(shown, key=float) if len(shown) > 1 and ABSENT not in starred else None
+
+
+def _rounded(value: Value | str) -> str:
+    return value if isinstance(value, str) else f"{value[0]:.1f}"
 
 
 def table2(runs: Runs, setting: Setting) -> Table:
@@ -240,63 +290,6 @@ def _miou(runs: Runs, variant: str, kind: str) -> Value | str:
     return NOT_RUN if seeds is None else spread([seed[kind]["miou"] for seed in seeds])
 
 
-def _class_values(
-    metrics: Sequence[Metrics] | None, crf: bool, classes: int
-) -> list[Value | None] | None:
-    """One value per class, None for an absent one, and the mean; None for a system not run."""
-    if metrics is None:
-        return None
-    kind = "crf" if crf else "raw"
-    per_class = [[seed[kind]["iou"][index] for seed in metrics] for index in range(classes)]
-    return [
-        *(None if None in values else spread(values) for values in per_class),
-        spread([seed[kind]["miou"] for seed in metrics]),
-    ]
-
-
-def _best_columns(values: Sequence[list[Value | None] | None]) -> dict[int, str]:
-    """{column: best number as shown} among the starred rows, if at least two were run."""
-    rows = [
-        one
-        for one, line in zip(values, paper.TABLE_1, strict=True)
-        if line.starred and one is not None
-    ]
-    if len(rows) < 2:
-        return {}
-    best = {}
-    for column, of_rows in enumerate(zip(*rows, strict=True)):
-        if None not in of_rows:
-            best[column] = f"{max(value[0] for value in of_rows):.1f}"
-    return best
-
-
-def _class_cells(
-    values: list[Value | None] | None, classes: int, best: dict[int, str]
-) -> list[Cell]:
-    if values is None:
-        return [cell(NOT_RUN)] * (classes + 1)
-    return [
-        Cell(ABSENT)
-        if value is None
-        else Cell(cell(value).text, bold=best.get(column) == f"{value[0]:.1f}")
-        for column, value in enumerate(values)
-    ]
-
-
-def _printed_row(
-    line: paper.ArchitectureRow, classes: Sequence[str], absent: Sequence[str]
-) -> tuple[Cell, ...]:
-    in_paper = dict(zip(paper.CLASSES, line.iou, strict=True))
-    present = [in_paper[name] for name in classes if name not in absent]
-    mean = line.mean if len(present) == len(paper.CLASSES) else fmean(present)
-    return (
-        Cell(f"{line.label}, paper", "label"),
-        *(paper_cell(in_paper[name]) for name in classes),
-        paper_cell(mean),
-        Cell("", "paper"),
-    )
-
-
 def _caption(setting: Setting) -> str:
     return (
         f"Ours: {setting}. "
@@ -304,9 +297,9 @@ def _caption(setting: Setting) -> str:
     )
 
 
-def _notes1(on_voc: bool, absent: Sequence[str], best: dict[int, str]) -> tuple[str, ...]:
+def _notes1(on_voc: bool, absent: Sequence[str], some_bold: bool) -> tuple[str, ...]:
     notes = []
-    if best:
+    if some_bold:
         notes.append("Bold: our best of a column among the scribble systems without CRF.")
     if not on_voc:
         notes.append(
@@ -315,7 +308,7 @@ def _notes1(on_voc: bool, absent: Sequence[str], best: dict[int, str]) -> tuple[
         )
     if absent:
         notes.append(
-            f"{ABSENT}: no pixel of this class in the validation masks ({', '.join(absent)}); "
+            f"–: no pixel of this class in the validation masks ({', '.join(absent)}); "
             "our mean is over the other classes"
             + (", and so is the mean in the paper's rows." if on_voc else ".")
         )

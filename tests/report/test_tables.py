@@ -61,9 +61,9 @@ def test_table1_on_voc_has_the_papers_classes(runs_folder, write_run, setting):
     assert set(cells["+PRN"][:-1]) == {"not run"}
     assert cells["BPG"][0] == "59.0"
     assert not any("only its mean" in note for note in table.notes)
-    records = {(row["system"], row["class"]): row for row in table.records}
-    assert records["BPG", "motorbike"]["paper_iou"] == 81.1
-    assert records["BPG", "mean"]["paper_iou"] == 73.2
+    records = {row["system"]: row for row in table.records}
+    assert records["BPG, paper"]["iou_motorbike"] == "81.10"
+    assert records["BPG"]["paper_mean"] == 73.2
 
 
 def test_table1_finds_the_papers_classes_by_name_not_by_order(runs_folder, write_run, setting):
@@ -79,8 +79,8 @@ def test_table1_shows_absent_classes_as_such(runs_folder, write_run, setting):
     table = table1(read_runs(runs_folder, ["bpg"], [0]), setting)
     assert _cells(table)["BPG"][:3] == ["59.0", "–", "61.0"]
     assert any("spots" in note and "other classes" in note for note in table.notes)
-    records = {(row["system"], row["class"]): row for row in table.records}
-    assert records["BPG", "spots"]["iou"] == "absent"
+    records = {row["system"]: row for row in table.records}
+    assert records["BPG"]["iou_spots"] == "absent"
 
 
 def test_several_seeds_give_mean_and_deviation(runs_folder, write_run, setting, shipped):
@@ -167,7 +167,7 @@ def test_systems_not_run_have_no_number_of_ours(runs_folder, write_run, setting,
                 assert not any(re.search(r"\d", cell.text) for cell in ours)
         assert not_run == {"table1": 5, "table2": 3, "table3": 4}[table.name]
         for record in table.records:
-            ours = [record[k] for k in ("iou", "miou", "miou_crf", "edge_loss") if k in record]
+            ours = [record[k] for k in ("iou_mean", "miou", "miou_crf", "edge_loss") if k in record]
             assert ("not run" in ours) == (record["variant"] != "mask")
             if "not run" in ours:
                 assert set(ours) <= {"not run", "n/a"}
@@ -193,10 +193,10 @@ def test_the_csv_of_table1_is_complete(all_runs, setting, tmp_path):
     write_table(tmp_path, table1(all_runs, setting))
     with (tmp_path / "table1.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 7 * 4
-    assert rows[0]["iou"] == "65.00"
+    assert [row["system"] for row in rows] == [line.label for line in paper.TABLE_1]
+    assert (rows[0]["iou_background"], rows[0]["iou_mean"]) == ("65.00", "66.00")
     assert {row["crf"] for row in rows if row["system"] == "BPG+CRF"} == {"1"}
-    assert {row["paper_iou"] for row in rows if row["class"] == "spots"} == {""}
+    assert [float(row["paper_mean"]) for row in rows] == [line.mean for line in paper.TABLE_1]
 
 
 def test_markdown_is_one_aligned_table(all_runs, setting):
