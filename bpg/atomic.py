@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import glob
 import json
@@ -12,10 +12,19 @@ from typing import Any
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it onto `path` if the block succeeds.
+    """Write a file under a temporary name and move it into place if the block succeeds.
 
-    The data are flushed to the disk before the rename, so that a crash leaves either the old
-    file or the new one.
+    The data are flushed to disk before the rename, so that a crash leaves either the old file or
+    the new one.
+
+    Args:
+        path: The file to write; its folder is created.
+
+    Yields:
+        The temporary path, beside `path`.
+
+    Raises:
+        OSError: The file cannot be written; the error names `path`.
     """
     partial = _partial(path)
     try:
@@ -32,9 +41,18 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; it replaces `path` if the block succeeds.
+    """Fill a temporary folder that replaces the old one if the block succeeds.
 
-    The disk is flushed before that, so that no file of the new folder is empty after a crash.
+    The disk is flushed first, so that no file of the new folder is empty after a crash.
+
+    Args:
+        path: The folder to write; its parent is created.
+
+    Yields:
+        The temporary folder, beside `path` and empty.
+
+    Raises:
+        OSError: The folder cannot be written; the error names `path`.
     """
     partial = _partial(path)
     shutil.rmtree(partial, ignore_errors=True)
@@ -53,7 +71,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
 
 
 def _partial(path: Path) -> Path:
-    """Return the temporary name beside `path`; delete what killed processes left under theirs."""
+    """Return the temporary name beside `path`; delete what killed processes left behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".partial-*-{glob.escape(path.name)}"):
         number = stale.name.split("-")[1]
@@ -69,12 +87,12 @@ def _runs(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        return True  # somebody else's, or no process's number at all: left alone
+        return True  # someone else's, or not a process number at all: left alone
     return True
 
 
 def _name(error: OSError, partial: Path, path: Path) -> None:
-    """Let an error of writing, which names no file or the temporary one, name `path`."""
+    """Make a write error, which names no file or the temporary one, name `path`."""
     if error.filename is None or str(error.filename).startswith(str(partial)):
         error.filename = str(path)
 
@@ -86,5 +104,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all; NaN and infinities are refused."""
+    """Write indented JSON, whole or not at all.
+
+    Args:
+        path: File to write.
+        value: Anything that JSON can hold.
+
+    Raises:
+        ValueError: There is a NaN or an infinity in `value`.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,10 +1,10 @@
-"""What options are made of: numbers with limits, in dataclasses that refuse unknown names.
+"""Building blocks of options: numbers with limits, in dataclasses that refuse unknown names.
 
     @dataclass(frozen=True, config=STRICT)
     class SomeOptions:
         weight: NonNegative
 
-An option class stands beside what it is for. Its fields are keys of the parameter files.
+An option class stands beside the code that it is for. Its fields are keys of the parameter files.
 """
 
 from typing import Annotated, Any

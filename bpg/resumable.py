@@ -1,9 +1,8 @@
 """Resumable work: what is done is kept, and the next start does only what is left.
 
-A process can be killed at any moment, and a machine can lose its power. So a file counts as done
-only when its digest stands in a journal beside it and still agrees: half a file, a lost one or
-half a line of the journal is work to be done again, and no file needs a flush to the disk of its
-own.
+A process can be killed at any moment, and a machine can lose power. So a file counts as done only
+if a journal beside it holds its digest and the digest still matches: half a file, a lost file or
+half a line of the journal is simply done again, and no file needs its own flush to disk.
 """
 
 import hashlib
@@ -27,13 +26,17 @@ _OWN = {_FINGERPRINT, _JOURNAL, _FINISHED, _CHECKPOINT}
 
 
 class Work:
-    """A folder of kept files; `open_work` makes it."""
+    """A folder of files that are kept until their stage is finished; `open_work` makes it.
+
+    Args:
+        folder: An existing folder. Files in it that are not done are deleted.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self._done = self._verified()
         self._clear()
-        # Written anew: half a last line would otherwise run into the next one.
+        # Rewritten: a truncated last line would otherwise run into the next one.
         lines = (f"{digest}  {name}\n" for name, digest in self._done.items())
         write_text(folder / _JOURNAL, "".join(lines))
 
@@ -41,17 +44,27 @@ class Work:
         return len(self._done)
 
     def done(self, *names: str) -> bool:
-        """Say whether all of these files, named by their paths inside the work, are done."""
+        """Say whether all of these files are done.
+
+        Args:
+            *names: Paths inside the work.
+        """
         return all(name in self._done for name in names)
 
     def path(self, name: str) -> Path:
-        """Return where the file `name` is; to write it, `begin` first."""
+        """Return where the file `name` is; to write it, call `begin` first."""
         return self.folder / name
 
     def begin(self, *names: str) -> list[Path]:
-        """Return where to write these files: their folders are there, they themselves are not.
+        """Make room for files: create their folders and delete old versions.
 
-        Files are never written over: they may share their place on the disk with an output.
+        Files are never overwritten in place: they may share their disk blocks with an output.
+
+        Args:
+            *names: Paths inside the work.
+
+        Returns:
+            Where to write each of them.
         """
         paths = list(map(self.path, names))
         for name, path in zip(names, paths, strict=True):
@@ -62,23 +75,30 @@ class Work:
 
     @property
     def checkpoint(self) -> Path:
-        """Where a training keeps its state: whole by its own means, so not in the journal."""
+        """Where a training keeps its state: written atomically by itself, so not in the journal."""
         return self.folder / _CHECKPOINT
 
     def add(self, *names: str) -> None:
-        """Count these files, written where `begin` said, as done."""
+        """Count files as done.
+
+        Args:
+            *names: Paths inside the work, written where `begin` said.
+        """
         digests = {name: file_digest(self.folder / name) for name in names}
-        # One write for all, so that a kill seldom parts what belongs together.
+        # One write for all, so that a kill rarely separates what belongs together.
         lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
         with (self.folder / _JOURNAL).open("a", encoding="utf-8") as journal:
             journal.write(lines)
         self._done |= digests
 
     def publish(self, outputs: Mapping[str, Path]) -> None:
-        """Bring finished folders into place: {folder in the work: output}, each whole.
+        """Put finished folders into place, each as a whole.
 
-        Their files stay here, too, at no cost in disk space where the file system has hard links:
+        The files also stay here, at no cost in disk space if the file system has hard links:
         whoever stores the outputs may still be stopped. `discard_served` deletes them.
+
+        Args:
+            outputs: {folder in the work: output}.
         """
         for name, output in outputs.items():
             with whole_directory(output) as folder:
@@ -109,7 +129,7 @@ class Work:
             return {n: f for n, f in zip(names, found, strict=True) if f == entries[n]}
 
     def _clear(self) -> None:
-        """Delete whatever is not done; never written over, for it may share its disk blocks."""
+        """Delete whatever is not done; never overwrite it, for it may share its disk blocks."""
         for path in list(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
             if path.is_file() and name not in self._done and name not in _OWN:
@@ -123,11 +143,23 @@ def open_work(
     outputs: Iterable[Path],
     say: Callable[[str], None],
 ) -> Iterator[Work]:
-    """Open the work kept in `folder`; start over where it belongs to something else.
+    """Open the work kept in a folder; start over if it belongs to something else.
 
-    `fingerprint` is all that the work follows from, {what: JSON value}: configuration and digests
-    of inputs. `outputs` are what it makes; when the block ends well, it is finished. `say` gets
-    one line when the work starts over; it names what has changed. The caller must be `exclusive`.
+    When the block ends without an error, the work is marked as finished. The caller must hold
+    `exclusive`.
+
+    Args:
+        folder: Where the work is kept.
+        fingerprint: All that the work depends on, {what: JSON value}: configuration and digests of
+            inputs.
+        outputs: Paths that the work makes.
+        say: Gets one line that names what has changed if the work starts over.
+
+    Yields:
+        The work, with what is done already.
+
+    Raises:
+        OSError: A file cannot be written; the error names a file or `folder`.
     """
     wanted = json.loads(json.dumps(fingerprint))
     if folder.exists():
@@ -142,16 +174,22 @@ def open_work(
     try:
         yield Work(folder)
     except OSError as error:
-        # An error of writing names no file.
+        # A write error names no file.
         error.filename = error.filename or str(folder)
         raise
     write_json(folder / _FINISHED, [str(output) for output in outputs])
 
 
 def discard_served(works: Path, read: Iterable[Path]) -> None:
-    """Delete finished work in the folder `works` whose outputs are among `read`, or below them.
+    """Delete finished work whose outputs are being read.
 
-    To be called by who reads these outputs: then they have been stored, and the work has served.
+    For whoever reads these outputs: by then they have been stored, and the work has served its
+    purpose.
+
+    Args:
+        works: Folder of all works.
+        read: Paths that are read; work is deleted if one of its outputs is among them or below
+            them.
     """
     read = list(read)
     for left in works.glob(f"{_DISCARDED}*"):
@@ -163,15 +201,15 @@ def discard_served(works: Path, read: Iterable[Path]) -> None:
                 if any(o.is_relative_to(r) for o in outputs for r in read):
                     _discard(note.parent)
         except Timeout:
-            continue  # somebody is at it again
+            continue  # another process is at it again
 
 
 def _discard(folder: Path) -> None:
-    """Delete a work; one that is half deleted would never be noticed, so under another name."""
+    """Delete a work, under another name: a half-deleted one would go unnoticed."""
     left = folder.with_name(f"{_DISCARDED}{os.getpid()}-{folder.name}")
     shutil.rmtree(left, ignore_errors=True)
     folder.rename(left)
-    # Another stage may be deleting it at the same time, as what a killed process left.
+    # Another stage may be deleting it at the same time, as a killed process's leftovers.
     shutil.rmtree(left, ignore_errors=True)
 
 
@@ -181,11 +219,15 @@ def _lock(folder: Path) -> Path:
 
 @contextmanager
 def exclusive(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Be the only process at the work in `folder`, be it there or not.
+    """Be the only process at the work in a folder, whether it exists or not.
 
-    Where another one is, `say` gets a line, and its end is waited for: a killed `dvc repro` leaves
-    the process of its stage running, and the next one starts another. The lock goes with the
-    process, however it ends.
+    If another process is there, wait for its end: a killed `dvc repro` leaves the process of its
+    stage running, and the next one starts another. The lock ends with the process, however that
+    ends.
+
+    Args:
+        folder: Where the work is or will be kept.
+        say: Gets a line if there is something to wait for.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(_lock(folder))
@@ -201,7 +243,7 @@ def exclusive(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -209,7 +251,7 @@ def file_digest(path: Path) -> str:
 def tree_digest(path: Path) -> str:
     """Return one SHA-256 for a file, or for all names and contents below a folder.
 
-    Python's compiled files and what killed processes left half-written do not count.
+    Python's compiled files and half-written files of killed processes do not count.
     """
     if path.is_file():
         return file_digest(path)

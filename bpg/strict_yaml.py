@@ -1,4 +1,4 @@
-"""YAML files that people edit: what is wrong in them is named."""
+"""YAML files that people edit: errors name what is wrong in them."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -19,7 +19,7 @@ Kind = TypeVar("Kind")
 
 
 class _NoAliases(Composer):
-    """Nested aliases make a few lines stand for billions."""
+    """Refuses aliases: nested ones make a few lines stand for billions."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.parser.check_event(AliasEvent):
@@ -29,10 +29,11 @@ class _NoAliases(Composer):
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file with DVC's own parser; a key that is given twice is an error.
+    """Read a YAML file with DVC's own parser; a duplicate key is an error.
 
     Raises:
-        BPGError: It names the file and the line of what is wrong.
+        BPGError: The file cannot be read, or is not valid YAML without aliases; the message names
+            the file and the line.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _NoAliases
@@ -59,15 +60,20 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_as(path: Path, kind: type[Kind], renamed: Mapping[str, str] | None = None) -> Kind:
-    """Read a YAML file as `kind`, which pydantic validates.
+    """Read a YAML file and validate it with pydantic.
 
     Args:
         path: The file.
         kind: What its content must be, such as a pydantic model.
-        renamed: {key with its sections, "a.b.c": what to say of it}, for keys that are no more.
+        renamed: {key with its sections, "a.b.c": what to say about it}, for keys that no longer
+            exist.
+
+    Returns:
+        The content as `kind`.
 
     Raises:
-        BPGError: It names the file and the key of what is wrong.
+        BPGError: The file cannot be read or is not of that kind; the message names the file and the
+            key.
     """
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
@@ -80,9 +86,18 @@ def read_as(path: Path, kind: type[Kind], renamed: Mapping[str, str] | None = No
 
 
 def first_error(error: ValidationError, renamed: Mapping[str, str] | None = None) -> str:
-    """Describe the first of the validation errors in one line, its key first."""
+    """Describe the first of the validation errors in one line.
+
+    Args:
+        error: What pydantic raised.
+        renamed: {key with its sections, "a.b.c": what to say about it}, for keys that no longer
+            exist.
+
+    Returns:
+        The key with its sections, then what is wrong with it.
+    """
     found = error.errors()
-    # A misspelt key is missing, too, under its right name: the user looks for what they wrote.
+    # A misspelt key is also missing under its right name, but the user looks for what they wrote.
     unknown = ("extra_forbidden", "unexpected_keyword_argument")
     first = next((one for one in found if one["type"] in unknown), found[0])
     *above, key = map(str, first["loc"] or ("",))

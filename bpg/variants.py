@@ -1,4 +1,4 @@
-"""Variants: what is trained on which supervision, from which start, until when."""
+"""Variants: what is trained with which supervision, starting from where, until when."""
 
 from collections.abc import Mapping
 from math import floor
@@ -13,14 +13,14 @@ from bpg.options import Share
 class Variant(BaseModel):
     """One way to train the network.
 
-    `supervision` is the label that cross-entropy sees: full masks, strokes, or strokes that a
-    graph cut has propagated to all pixels. `prn` adds the Prediction Refinement Network; `brn`
-    adds the Boundary Regression Network on foreground/background channels (C = 2) or on all
-    class channels (C = K + 1). `regularisers` are further losses (`bpg.losses.regularisers`).
+    `supervision` names the labels that cross-entropy sees: full masks, strokes, or strokes that a
+    graph cut has propagated to all pixels. `prn` adds the Prediction Refinement Network; `brn` adds
+    the Boundary Regression Network on foreground/background channels (C = 2) or on all class
+    channels (C = K + 1). `regularisers` are further losses (`bpg.losses.regularisers`).
 
-    `init_from` names the variant that this one is fine-tuned from; without one, training starts
-    from the backbone's published weights or from scratch. `until` is the share of all epochs at
-    which this training ends; it begins where that of `init_from` ends.
+    `init_from` names the variant that this one is fine-tuned from; without it, training starts from
+    the backbone's published weights or from scratch. `until` is the share of all epochs at which
+    this training ends; it begins where that of `init_from` ends.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +55,14 @@ Variants = Mapping[str, Variant]
 
 
 def lineage(name: str, variants: Variants) -> list[str]:
-    """Return `name` and all that it is fine-tuned from, the first training first.
+    """Return the chain of variants that a variant is fine-tuned from, itself included.
+
+    Args:
+        name: A variant.
+        variants: All variants by name.
+
+    Returns:
+        Names in order of training; `name` is the last.
 
     Raises:
         ValueError: A variant is missing, or leads back to itself, or ends no later than its start.
@@ -76,12 +83,18 @@ def lineage(name: str, variants: Variants) -> list[str]:
 
 
 def epochs(name: str, variants: Variants, total: int) -> list[int]:
-    """Return how many of `total` epochs each training in the `lineage` of `name` takes.
+    """Return the number of epochs of each training in a variant's lineage.
 
-    They add up to `until` times `total`, rounded half up.
+    Args:
+        name: A variant.
+        variants: All variants by name.
+        total: Epochs of a training that ends at `until` = 1.
+
+    Returns:
+        Epochs in the order of `lineage`. They add up to `until` times `total`, rounded half up.
 
     Raises:
-        ValueError: One of them has no epoch left, or as for `lineage`.
+        ValueError: One of the trainings has no epoch left, or as for `lineage`.
     """
     ends = [floor(variants[one].until * total + 0.5) for one in lineage(name, variants)]
     parts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]

@@ -1,3 +1,3 @@
-"""What knows DVC and where this repository's files are; `bpg` knows neither."""
+"""Everything that knows DVC and where this repository's files are; `bpg` knows neither."""
 
 import pipeline.early  # noqa: F401

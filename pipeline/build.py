@@ -11,7 +11,13 @@ from pipeline.params import Parameters
 
 
 def objective(parameters: Parameters, variant: Variant, boundary_weight: float) -> Objective:
-    """Return what `variant` minimises in this recipe; `boundary_weight` is λ."""
+    """Return what a variant minimises in this recipe.
+
+    Args:
+        parameters: Have the options of the regularisers.
+        variant: Names its regularisers.
+        boundary_weight: λ, the weight of the boundary loss.
+    """
     sections = parameters.recipe.regularisers
     return Objective(
         boundary_weight,
@@ -20,7 +26,12 @@ def objective(parameters: Parameters, variant: Variant, boundary_weight: float) 
 
 
 def start_execution(parameters: Parameters, seed: int) -> Execution:
-    """Choose where to train and how, and set PyTorch up for it."""
+    """Choose where and how to train, and set PyTorch up for it.
+
+    Args:
+        parameters: Have the switches and the recipe's options.
+        seed: Of PyTorch's random numbers.
+    """
     machine = parameters.recipe.machine
     device = choose_device(parameters.switches.device)
     set_up(

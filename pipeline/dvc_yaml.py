@@ -1,6 +1,6 @@
-"""What dvc.yaml declares of a stage: the one list of what its work follows from and makes.
+"""What dvc.yaml declares about a stage: the only list of what it depends on and what it makes.
 
-Read here without DVC, which need not be where a stage script runs by hand.
+Read here without DVC, which need not be installed where a stage script is run by hand.
 """
 
 import re
@@ -16,7 +16,7 @@ from pipeline.params import Parameters
 from pipeline.paths import ROOT
 from pipeline.variants import stage_of
 
-# The code that runs, wherever the data are: here stand dvc.yaml, stages/, pipeline/ and bpg/.
+# The code that runs, wherever the data are: dvc.yaml, stages/, pipeline/ and bpg/ are here.
 CODE = Path(__file__).parents[1]
 
 
@@ -37,9 +37,13 @@ def is_declared(stage: str) -> bool:
 def declared(
     stage: str, parameters: Parameters, variant: str | None = None, seed: int | None = None
 ) -> Declared:
-    """Return what dvc.yaml says of `stage`, its ${...} filled in.
+    """Return what dvc.yaml says about a stage, with its ${...} filled in.
 
-    For the script `train`, of the one of its stages that trains `variant`.
+    Args:
+        stage: Name of the stage. With a variant, "train" stands for the stage that trains it.
+        parameters: Have the values to fill in.
+        variant: Of the run, for a stage that has runs.
+        seed: Of the run.
     """
     names = {"dataset": parameters.switches.dataset, "recipe": parameters.switches.recipe}
     if variant is not None:
@@ -71,7 +75,14 @@ def declared(
 
 
 def fingerprint(found: Declared) -> dict[str, Any]:
-    """Return {input: digest, "file: key": value}: what work on a stage follows from."""
+    """Return what work on a stage depends on.
+
+    Args:
+        found: What dvc.yaml declares.
+
+    Returns:
+        {input: digest, "file: key": value}. A missing input has None: the stage itself reports it.
+    """
     result: dict[str, Any] = {}
     for file, keys in found.parameters.items():
         values = read_yaml(_place(file))
@@ -81,7 +92,7 @@ def fingerprint(found: Declared) -> dict[str, Any]:
             result[file] = values
     for name in found.inputs:
         path = _place(name)
-        # What a stage misses, it names itself, where it opens it.
+        # If a file is missing, the stage itself says so when it opens it.
         result[name] = tree_digest(path) if path.exists() else None
     return result
 

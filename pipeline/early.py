@@ -1,4 +1,4 @@
-"""What happens before anything large is imported: threads, Ctrl-C."""
+"""What has to happen before anything large is imported: threads, Ctrl-C."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def _quiet_interrupt(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Show no stack trace of a Ctrl-C that comes while the packages are still being imported."""
+    """Show no stack trace for a Ctrl-C that comes while packages are still being imported."""
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
     else:
@@ -25,15 +25,20 @@ sys.excepthook = _quiet_interrupt
 
 
 def leave_at_once(number: int, frame: object) -> None:
-    """End the process: nothing has begun yet. `run_stage` puts Python's own handler in place."""
+    """End the process: nothing has begun yet. `run_stage` puts Python's own handler back.
+
+    Args:
+        number: The signal's number.
+        frame: Where it came.
+    """
     os.write(2, b"interrupted\n")
     os._exit(130)
 
 
-# Some packages go over a KeyboardInterrupt in the midst of an import of theirs, and fail later, in
-# many lines. Python gives this name to a script while it imports the package that holds it.
+# Some packages swallow a KeyboardInterrupt while they are imported, and fail later, in many lines.
+# Python calls a script "-m" while it imports the package that holds it.
 if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, leave_at_once)
 
-# Of a stage that stops, joblib would report the tasks that it gave up; the stop has its own line.
+# When a stage stops, joblib would warn about unfinished tasks; the stop has its own line.
 warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")

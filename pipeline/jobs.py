@@ -1,9 +1,9 @@
 """Train and test the runs side by side: what `make repro` does before `dvc repro`.
 
-DVC runs one stage at a time. It holds its lock between stages only, though, so that several DVCs
-can work on different ones. A job here is one variant with one seed: a `dvc repro --single-item`
-over its stages, which read what is there already and write where no other job does. Whatever is
-left to do, or is not as it should be, the plain `dvc repro` afterwards finds.
+DVC runs one stage at a time. It holds its lock only between stages, though, so that several DVC
+processes can work on different ones. A job here is one variant with one seed: a `dvc repro
+--single-item` over its stages, which read what already exists and write where no other job does.
+Whatever is left to do, or is not as it should be, is found by the plain `dvc repro` afterwards.
 """
 
 import codecs
@@ -36,17 +36,17 @@ TEST = ("predict", "crf", "evaluate")
 AFTER = ("cost", "samples", "tables", "report")
 SHOWN_EVERY = 20  # seconds between two looks at the progress bars
 
-# DVC's words that say nothing new here.
+# What DVC prints that says nothing new here.
 _CHATTER = re.compile(
     r"\s*$|> |(Updating|Generating) lock file|Use `dvc push`|To (track|enable)|\t"
 )
-# tqdm's
+# A progress bar of tqdm's.
 _BAR = re.compile(r"\d%\|.*\| \S+/\S+ \[")
 
 
 @dataclass(frozen=True)
 class Job:
-    """The stages of one variant and seed, in their order, and the job whose network they need.
+    """The stages of one variant and seed, in order, and the job whose network they need.
 
     `work` is a rough measure of how long it takes.
     """
@@ -58,7 +58,11 @@ class Job:
 
 
 def plan(parameters: Parameters) -> list[Job]:
-    """Return one job a variant and seed; what others need comes first, then the longest."""
+    """Return one job per variant and seed.
+
+    Returns:
+        The jobs; those that others need come first, then the longest.
+    """
     lists = parameters.switches.variants
     rounds = [one.name for one in lists.rounds]
     jobs = []
@@ -79,19 +83,23 @@ def plan(parameters: Parameters) -> list[Job]:
 
 
 def stage_names(parameters: Parameters) -> set[str]:
-    """Name all stages, as DVC does."""
+    """Return the names of all stages, as DVC writes them."""
     return {*BEFORE, *AFTER, *(stage for job in plan(parameters) for stage in job.stages)}
 
 
 def _work(parameters: Parameters, name: str) -> int:
-    """Epochs, times one for the baseline's step and one for each part or loss beside it."""
+    """Count epochs, times one for the baseline's step and one for each further part or loss."""
     variant = parameters.variants[name]
     own = epochs(name, parameters.variants, parameters.recipe.training.epochs)[-1]
     return own * (1 + variant.prn + (variant.brn is not None) + len(variant.regularisers))
 
 
 def stale() -> set[str]:
-    """Return the stages that DVC would look at again, but for those that merely follow them."""
+    """Return the stages that DVC would look at again, except those that merely follow them.
+
+    Raises:
+        BPGError: `dvc status` fails.
+    """
     status = subprocess.run((*DVC, "status", "--json"), capture_output=True, text=True, check=False)
     if status.returncode:
         raise BPGError(f"dvc status: {status.stderr.strip() or status.stdout.strip()}")
@@ -99,7 +107,12 @@ def stale() -> set[str]:
 
 
 def to_do(jobs: Sequence[Job], changed: set[str]) -> list[Job]:
-    """Return the jobs of which a stage has changed, and those that need one of these."""
+    """Choose the jobs that have a changed stage, and those that need one of these.
+
+    Args:
+        jobs: What `plan` returns.
+        changed: Names of the changed stages.
+    """
     chosen: set[str] = set()
     while True:
         more = {
@@ -111,7 +124,12 @@ def to_do(jobs: Sequence[Job], changed: set[str]) -> list[Job]:
 
 
 def default_number(parameters: Parameters, gpus: Sequence[str]) -> int:
-    """One job a GPU; without one, as many as the cores have room for at the recipe's threads."""
+    """Return how many jobs to run at a time: one per GPU, or as many as the cores have room for.
+
+    Args:
+        parameters: Their recipe's number of threads is what a job needs of the cores.
+        gpus: What `visible_gpus` returns.
+    """
     if gpus:
         return len(gpus)
     cores = joblib.cpu_count()
@@ -119,7 +137,7 @@ def default_number(parameters: Parameters, gpus: Sequence[str]) -> int:
 
 
 def visible_gpus(parameters: Parameters) -> list[str]:
-    """Name the GPUs that `device` lets a run use, as CUDA_VISIBLE_DEVICES does."""
+    """Name the GPUs that `device` lets a run use, as in CUDA_VISIBLE_DEVICES."""
     if parameters.switches.device == "cpu":
         return []
     from torch.cuda import device_count  # noqa: PLC0415 slow to import, and needed only here
@@ -130,7 +148,12 @@ def visible_gpus(parameters: Parameters) -> list[str]:
 
 
 class Process:
-    """A job at work, and what it has said."""
+    """A job at work, and its output so far.
+
+    Args:
+        job: The job; it starts at once.
+        environment: Variables that are added to those of this process.
+    """
 
     def __init__(self, job: Job, environment: dict[str, str]):
         self.job = job
@@ -148,11 +171,15 @@ class Process:
             start_new_session=True,
             preexec_fn=_end_with_parent,  # noqa: PLW1509 a system call, which takes no lock
         )
-        self.output = cast(IO[bytes], self.process.stdout)  # no None: it is a pipe
+        self.output = cast(IO[bytes], self.process.stdout)  # never None: it is a pipe
         os.set_blocking(self.output.fileno(), False)
 
     def read(self) -> bool:
-        """Print whole lines under the job's name and keep the progress bar; False at the end."""
+        """Print whole lines under the job's name, and keep the last progress bar.
+
+        Returns:
+            False at the end of the output.
+        """
         while True:
             try:
                 data = os.read(self.output.fileno(), 2**16)
@@ -196,10 +223,18 @@ def say(line: str) -> None:
 
 
 def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
-    """Do the jobs, `number` at a time, each when what it needs is done.
+    """Do jobs in parallel, each as soon as what it needs is done.
 
-    After a failure none is started any more, and BPGError names what failed. An interrupt is
-    passed on to all; KeyboardInterrupt follows when they have ended.
+    After a failure, no further job is started. An interrupt is passed on to all jobs.
+
+    Args:
+        jobs: In the order in which to start them.
+        number: How many to run at a time.
+        gpus: What `visible_gpus` returns; jobs get one each, in turn.
+
+    Raises:
+        BPGError: Jobs failed; the message names them.
+        KeyboardInterrupt: There was an interrupt, and all jobs have ended.
     """
     waiting = list(jobs)
     done: set[str] = set()
@@ -245,7 +280,7 @@ def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
 
 
 def _share(slot: int, number: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Give a job its share of the cores for work on single images, and a GPU of its own."""
+    """Give a job its share of the cores for per-image work, and a GPU of its own."""
     share = {"LOKY_MAX_CPU_COUNT": str(max(1, joblib.cpu_count() // number))}
     if gpus:
         share["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]

@@ -1,6 +1,6 @@
 """The door: params.yaml and the files that it picks, read once, typed and validated.
 
-A section is composed of the library's option classes, which hold the limits.
+Sections are composed of the library's option classes, which hold the limits.
 """
 
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ class Switches(Section):
 
 
 class ShapesSource(Section):
-    """Side in pixels, numbers of images and seed of the generated data set."""
+    """The generated data set: side in pixels, numbers of images, seed."""
 
     size: Annotated[int, Field(ge=32, le=1024), NUMBER]
     train: Count
@@ -83,13 +83,13 @@ class VOCSource(Section):
 
 
 class Scribbles(Section):
-    """Width of a drawn stroke in pixels."""
+    """How strokes are drawn: their width in pixels."""
 
     line_width: Annotated[int, Field(ge=1, le=99), NUMBER]
 
 
 class Edges(Section):
-    """Where the edge maps come from, and by how much images are enlarged for HED."""
+    """Where the edge maps come from, and the factor by which images are enlarged for HED."""
 
     source: Literal["hed", "truth", "shuffled"]
     upscale: Annotated[int, Field(ge=1, le=4), NUMBER]
@@ -107,7 +107,7 @@ class Dataset(Section):
     @model_validator(mode="before")
     @classmethod
     def _source_of_kind(cls, values: Any) -> Any:
-        # The kind says what `source` is, so that an error speaks of that one alone.
+        # The kind says what `source` is, so that an error is about that one only.
         kinds: dict[str, type[Section]] = {"shapes": ShapesSource, "voc": VOCSource}
         if isinstance(values, dict) and "source" in values:
             kind = kinds.get(str(values.get("kind")))
@@ -121,7 +121,7 @@ class Dataset(Section):
 
 
 class Model(Section):
-    """Backbone (a name of timm's, and options for it), its weights, PRN and BRN."""
+    """Backbone (a timm model and options for it), its weights, PRN and BRN."""
 
     backbone: str
     options: dict[str, Any]
@@ -135,7 +135,7 @@ class Model(Section):
     def _weights_agree(self) -> "Model":
         if self.weights and self.weights not in BACKBONES:
             raise ValueError(f"weights: must be '' or one of {', '.join(BACKBONES)}")
-        # timm starts the last norm of each residual block at zero: frozen, it would stay so.
+        # timm initialises the last norm of each residual block to zero: frozen, it would stay zero.
         if self.frozen_norm and not self.weights:
             raise ValueError("frozen_norm needs weights; from scratch the norms must be trained")
         return self
@@ -143,7 +143,7 @@ class Model(Section):
 
 @dataclass(frozen=True, config=STRICT)
 class Training(OptimizerOptions):
-    """The optimizer's options and, beside them, what it goes through."""
+    """The optimizer's options, and what it is run on and for how long."""
 
     epochs: Count
     batch_size: Count
@@ -160,15 +160,15 @@ class Training(OptimizerOptions):
         return self
 
 
-# A section for each regulariser; which variant has which stands in params/variants.yaml.
+# A section for each regulariser; params/variants.yaml says which variant has which.
 _SECTIONS: dict[str, Any] = dict(OPTIONS)
 Regularisers: Any = create_model("Regularisers", __base__=Section, **_SECTIONS)
 
 
 class Machine(Section):
-    """How the work is done; `threads` 0 means all cores.
+    """How the work is done; `threads` = 0 means all cores.
 
-    `checkpoint_seconds`: so much of a training a kill may cost.
+    `checkpoint_seconds` is how much of a training a kill may cost.
     """
 
     bf16: Literal["auto", "on", "off"]
@@ -218,10 +218,14 @@ class Parameters:
 
 
 def read_parameters(root: Path, **instead: Any) -> Parameters:
-    """Read the parameters below `root`; `instead` are switches other than in params.yaml.
+    """Read and check all parameters.
+
+    Args:
+        root: Folder of params.yaml and params/.
+        **instead: Switches that replace those of params.yaml.
 
     Raises:
-        BPGError: It names the file and the key of what is wrong.
+        BPGError: A file is missing or wrong; the message names the file and the key.
     """
     folder = root / "params"
     switches = read_as(root / "params.yaml", Switches).model_copy(update=instead)

@@ -1,4 +1,4 @@
-"""Where things are; the same names stand in dvc.yaml."""
+"""Where things are; dvc.yaml uses the same names."""
 
 import os
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ WEIGHTS = Path("data/weights")
 HED_WEIGHTS = WEIGHTS / "hed"
 RUNS = Path("runs")
 RESULTS = Path("results")
-# Of the networks, by digest; DVC does not see it. An experiment in a folder of its own (`--temp`)
-# files its records in the repository, which DVC names.
+# Records of the networks, by digest; DVC does not see them. An experiment in a folder of its own
+# (`--temp`) files its records in the repository, which DVC names.
 PROVENANCE = Path(os.environ.get("DVC_ROOT", "")) / "provenance"
 UNFINISHED = Path("unfinished")  # the stages' own; DVC does not see it
 COSTS = RESULTS / "cost.csv"
@@ -69,5 +69,5 @@ def models(variants: Iterable[str], seeds: Iterable[int]) -> dict[str, Path]:
 
 
 def backbone_folder(recipe: str) -> Path:
-    """Return where the recipe's ImageNet weights are; a note for a recipe without any."""
+    """Return where the recipe's ImageNet weights are, or a note if it has none."""
     return WEIGHTS / recipe

@@ -17,7 +17,7 @@ from pipeline.params import Machine
 from pipeline.paths import PROVENANCE
 from pipeline.versions import versions
 
-# What decides a run's numbers; DVC itself touches dvc.lock and results/ while it runs.
+# What determines a run's numbers; DVC itself changes dvc.lock and results/ while it runs.
 CODE = (
     *("bpg", "pipeline", "stages", "setup.py"),
     *("params", "params.yaml", "dvc.yaml", "constraints.txt"),
@@ -25,7 +25,17 @@ CODE = (
 
 
 def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:
-    """Describe the program, the packages and the machine, now: before a training, not after."""
+    """Describe the program, the packages and the machine as they are now.
+
+    To be called before a training, not after.
+
+    Args:
+        device: Where PyTorch computes.
+        bf16: Whether it computes in bfloat16.
+
+    Returns:
+        What `bpg.report.provenance.Provenance` holds, except "seconds".
+    """
     return {
         "commit": _commit(),
         **versions(),
@@ -36,18 +46,29 @@ def provenance(device: torch.device, *, bf16: bool) -> dict[str, Any]:
 
 
 def file_provenance(model: Path, provenance: Mapping[str, Any]) -> None:
-    """File what `bpg.report.provenance.Provenance` holds under the digest of a network's file."""
+    """File a training's record under the digest of its network.
+
+    Args:
+        model: The network's file.
+        provenance: What `bpg.report.provenance.Provenance` holds.
+    """
     write_json(PROVENANCE / f"{file_digest(model)}.json", provenance)
 
 
 def rounding(
     device: torch.device, machine: Machine, *, bf16: bool, training: bool = False
 ) -> dict[str, Any]:
-    """Return what decides how numbers are rounded here: unfinished work belongs to it.
+    """Return what determines how numbers are rounded here: unfinished work belongs to it.
 
-    The threads are those in use, which follow from the cores where `machine.threads` is 0; on a
-    GPU they decide nothing. The kind of processor or GPU is left out: a job that is moved to
-    another machine should rather resume, to a result that agrees within rounding.
+    The threads are those in use, which depend on the cores if `machine.threads` is 0; on a GPU they
+    have no influence. The kind of processor or GPU is left out: a job that is moved to another
+    machine should resume, with a result that agrees up to rounding.
+
+    Args:
+        device: Where PyTorch computes.
+        machine: The recipe's options.
+        bf16: Whether PyTorch computes in bfloat16.
+        training: Whether the work is a training, on which further options have an influence.
     """
     settings: dict[str, Any] = {"device": device.type, "bf16": bf16}
     if training:
@@ -60,7 +81,7 @@ def rounding(
 
 
 def _commit() -> str:
-    """Name the checked out commit, and say when the code or parameters differ from it."""
+    """Name the checked-out commit, and say if the code or parameters differ from it."""
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
         changes = _git("status", "--porcelain", "--", *CODE) and _git("diff", "HEAD", "--", *CODE)

@@ -1,11 +1,11 @@
-"""Delete what a killed DVC left cut off or locked: it writes these two files in place.
+"""Delete what a killed DVC process left truncated or locked: it writes these two files in place.
 
-`dvc.lock` says what every stage was made from, `.dvc/tmp/rwlock` which process is at which path.
-Without the first, DVC finds finished stages again in its cache; the second is made anew.
+`dvc.lock` says what every stage was made from, `.dvc/tmp/rwlock` which process is using which path.
+Without the first, DVC finds finished stages in its cache; it creates the second anew.
 
-DVC never forgets a stage, say of a seed that is not run any more, though it reads and writes all of
-`dvc.lock` at every stage, in pure Python. So former stages are deleted, too; should they come back,
-DVC finds them in its cache.
+DVC never forgets a stage, such as one of a seed that is no longer run, yet it reads and writes all
+of `dvc.lock` at every stage, in pure Python. So former stages are deleted, too; should they come
+back, DVC finds them in its cache.
 """
 
 import json
@@ -26,9 +26,12 @@ from pipeline.run_stage import is_dvc
 
 
 def repair() -> None:
-    """Delete `dvc.lock` and DVC's table of locks where DVC could not read them.
+    """Delete `dvc.lock` and DVC's table of locks if DVC could not read them.
 
-    Says so in a line each. Raises BPGError where another DVC is at work.
+    Prints a line for each. Also drops stages from `dvc.lock` that the pipeline no longer has.
+
+    Raises:
+        BPGError: Another DVC process is at work.
     """
     temporary = ROOT / ".dvc/tmp"
     if not temporary.is_dir():
@@ -62,7 +65,7 @@ def _is_whole(lock: Path) -> bool:
         COMPILED_LOCKFILE_SCHEMA(_load(text))
     except (UnicodeDecodeError, yaml.YAMLError, Invalid):
         return False
-    # Half a line may be half a digest, which DVC would believe, and run the stage again.
+    # Half a line may be half a digest: DVC would trust it and run the stage again.
     return text.endswith("\n")
 
 
@@ -70,7 +73,7 @@ def _forget_former_stages(lock: Path) -> None:
     try:
         current = stage_names(read_parameters(ROOT))
     except BPGError:
-        return  # a matter of `make check`
+        return  # `make check` reports it
     content = _load(lock.read_text(encoding="utf-8"))
     stages = content.get("stages", {})
     kept = {name: entry for name, entry in stages.items() if name in current}
@@ -86,7 +89,7 @@ def _load(text: str) -> Any:
 
 
 def _is_held(table: Path) -> bool:
-    """Say whether a DVC that lives holds any of these locks; numbers of processes are reused."""
+    """Say whether a living DVC process holds any of these locks; process numbers are reused."""
     try:
         held = json.loads(table.read_text(encoding="utf-8"))
         readers = (one for several in held.get("read", {}).values() for one in several)
@@ -105,7 +108,7 @@ def _lives_as_dvc(number: int) -> bool:
 
 
 def main() -> None:
-    """Repair, as `make repair` does: what cannot be done is one line and status 1."""
+    """Repair, as `make repair` does; an error is one line and status 1."""
     try:
         repair()
     except BPGError as error:

@@ -27,8 +27,19 @@ def resumable(
 ) -> Iterator[Work]:
     """Open the work of a stage, or of one run of it, in `unfinished/`.
 
-    It belongs to what dvc.yaml declares, to the packages' versions and to `rounding`
-    (`pipeline.provenance`) where PyTorch computes.
+    The work belongs to what dvc.yaml declares, to the packages' versions and to `rounding`: if any
+    of these has changed, it starts over.
+
+    Args:
+        stage: Name of the stage's script.
+        parameters: Fill in what dvc.yaml declares.
+        variant: Of the run, for a stage that has runs.
+        seed: Of the run.
+        rounding: What `pipeline.provenance.rounding` returns, for a stage in which PyTorch
+            computes.
+
+    Yields:
+        The work, with what is done already.
     """
     found = declared(stage, parameters, variant, seed)
     origin = {**fingerprint(found), "versions": versions()}
@@ -89,6 +100,12 @@ def at_stage(
     """Be the only process at a stage, or at one run of it.
 
     Deletes the finished work of the stages whose outputs this one reads.
+
+    Args:
+        stage: Name of the stage's script; one that dvc.yaml does not declare is left alone.
+        parameters: Fill in what dvc.yaml declares.
+        variant: Of the run, for a stage that has runs.
+        seed: Of the run.
     """
     if not is_declared(stage):
         yield

@@ -1,4 +1,4 @@
-"""What every stage does around its work: arguments, errors in one line, the time it took."""
+"""What every stage does around its work: arguments, one-line errors, the time it took."""
 
 import os
 import signal
@@ -22,10 +22,16 @@ POLL = 0.3  # seconds; the next DVC needs more to start
 
 
 def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> None:
-    """Call `work(parameters)` or, with `of_run`, `work(parameters, variant, seed)`; then exit.
+    """Run a stage's work, and end the process with a one-line message if it fails.
 
-    The arguments variant and seed come from the command line. Bad input ends in one line on
-    standard error and status 1, an interrupt (Ctrl-C or SIGTERM) in status 130.
+    Args:
+        name: Of the stage, and of its script.
+        work: Called as `work(parameters)` or, with `of_run`, `work(parameters, variant, seed)`.
+        of_run: Whether the stage takes a variant and a seed, from the command line.
+
+    Raises:
+        SystemExit: Bad input or a lack of resources, with one line on standard error and status 1;
+            or an interrupt (Ctrl-C or SIGTERM), with status 130.
     """
     started = time.monotonic()
     try:
@@ -45,7 +51,7 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
             f"{name}: error: one of its processes was killed: out of memory? Run again, it resumes"
         )
     except RuntimeError as error:
-        if "DataLoader worker" in str(error):  # its death, noticed after the training's own end
+        if "DataLoader worker" in str(error):  # it died, noticed after the training
             sys.exit(f"{name}: error: a loading process died; run again, it resumes")
         # PyTorch's own class, without an import that costs the other stages seconds.
         if type(error).__name__ != "OutOfMemoryError":
@@ -59,7 +65,7 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM, which batch systems send before they kill, end a stage as Ctrl-C does."""
+    """Let SIGTERM, which batch systems send before they kill, act on a stage like Ctrl-C."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGINT) is leave_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,24 +77,24 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 @contextmanager
 def _ending_with_dvc(name: str) -> Iterator[None]:
-    """End a stage as Ctrl-C does when the DVC that runs it has been killed.
+    """End a stage as Ctrl-C does when the DVC process that runs it has been killed.
 
-    It would otherwise bring its outputs into place under the next DVC, which may have brought
+    Otherwise it would put its outputs into place under the next DVC process, which may have put
     others there. What it has done is kept.
     """
     over = threading.Event()
-    main = threading.get_ident()  # of this thread: `run_stage` works in no other
+    main = threading.get_ident()  # this thread: `run_stage` works in no other
     dvc = next(filter(is_dvc, psutil.Process().parents()), None)
-    # Killed while the packages were being imported: then the stage has been given to process 1.
+    # DVC was killed during the imports: the stage now belongs to process 1.
     if dvc is None and "DVC_STAGE" in os.environ and os.getppid() == 1:
         raise KeyboardInterrupt("before it began: its DVC has ended")
 
     def watch() -> None:
         while not over.wait(POLL):
             if not _lives(dvc):
-                # To the main thread, which alone handles it, and may be waiting for something.
+                # To the main thread: only that one handles it, and it may be waiting for something.
                 signal.pthread_kill(main, signal.SIGTERM)
-                with suppress(OSError):  # who read this may have ended, too
+                with suppress(OSError):  # whoever reads this may have ended, too
                     print(f"{name}: its DVC has ended, so it ends, too", file=sys.stderr)
                 return
 
@@ -108,7 +114,7 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def is_dvc(process: psutil.Process) -> bool:
-    """Say whether a process is DVC, by its command line."""
+    """Say whether a process is DVC, judging by its command line."""
     try:
         return any(Path(word).name == "dvc" for word in process.cmdline())
     except psutil.Error:

@@ -21,7 +21,7 @@ from pipeline.paths import COSTS, data_layout, run_layout
 
 
 def make_setting(parameters: Parameters) -> Setting:
-    """Say which data set, recipe and seeds the numbers come from."""
+    """Return the data set, recipe and seeds that the numbers come from."""
     switches = parameters.switches
     data = data_layout(switches.dataset)
     return Setting(
@@ -43,7 +43,14 @@ def _budget(parameters: Parameters, variant: str) -> str:
 
 
 def read_all_counts(parameters: Parameters) -> dict[str, list[NDArray[np.int32]]]:
-    """Read the counts of every row, seed by seed."""
+    """Read the counts of every variant in the tables.
+
+    Returns:
+        {variant: counts seed by seed}, each int32 (images, 2, 2, 3, classes).
+
+    Raises:
+        BPGError: A file is missing or broken; the message names it.
+    """
     switches = parameters.switches
     images = len(read_ids(data_layout(switches.dataset).val))
     classes = len(parameters.dataset.classes)
@@ -58,7 +65,7 @@ def read_all_counts(parameters: Parameters) -> dict[str, list[NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class Comparisons:
-    """The paper's pairs, every row with BPG, and the pairs that differ in one thing."""
+    """The paper's pairs, every variant with BPG, and the pairs that differ in one thing."""
 
     claims: list[Claim]
     ranking: list[Ranked]
@@ -66,7 +73,15 @@ class Comparisons:
 
 
 def compare_runs(parameters: Parameters, runs: Runs) -> Comparisons:
-    """Compare the runs' counts."""
+    """Make all comparisons between the variants.
+
+    Args:
+        parameters: Name the variants and seeds.
+        runs: What `bpg.report.runs.read_runs` returns.
+
+    Raises:
+        BPGError: Counts are missing or broken, or not of the same images.
+    """
     counts = read_all_counts(parameters)
     return Comparisons(
         check_claims(counts), rank(runs, counts), measure_gains(counts, parameters.variants)
@@ -74,7 +89,19 @@ def compare_runs(parameters: Parameters, runs: Runs) -> Comparisons:
 
 
 def make_tables(parameters: Parameters, runs: Runs, found: Comparisons) -> list[Table]:
-    """Return the paper's Tables 1 to 3, with intervals as notes, and those of the comparisons."""
+    """Return the paper's Tables 1 to 3, with intervals as notes, and further tables.
+
+    Args:
+        parameters: What the tables are made on.
+        runs: What `bpg.report.runs.read_runs` returns.
+        found: What `compare_runs` returns.
+
+    Returns:
+        The paper's tables, then those of the comparisons, the boundaries and the cost.
+
+    Raises:
+        BPGError: A file of ids or costs is missing or broken.
+    """
     setting = make_setting(parameters)
     first, second = table1(runs, setting), table2(runs, setting)
     steps = claim_notes(found.claims, ("prn", "brn", "bpg"), setting)

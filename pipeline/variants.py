@@ -1,4 +1,4 @@
-"""The variants in use: their files, and the lists of params.yaml, which say what is trained."""
+"""The variants in use: their files, and the lists in params.yaml of what is trained."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -33,7 +33,7 @@ def read_variants(path: Path) -> dict[str, Variant]:
     """Read {name: variant}.
 
     Raises:
-        BPGError: It names the file, the variant and the key of what is wrong.
+        BPGError: The file is missing or wrong; the message names the file, the variant and the key.
     """
     variants = read_as(path, dict[Name, Variant])
     for name in variants:
@@ -45,10 +45,18 @@ def read_variants(path: Path) -> dict[str, Variant]:
 
 
 def read_labels(path: Path, variants: Variants) -> dict[str, str]:
-    """Read what the variants are called: {name: label}, in the variants' order, one for each.
+    """Read the names that variants have in tables and charts.
+
+    Args:
+        path: The file, {variant: label}.
+        variants: All variants by name.
+
+    Returns:
+        {variant: label} in the order of `variants`; a variant without a label keeps its own name.
 
     Raises:
-        BPGError: It names the file and a label of no variant.
+        BPGError: The file is missing or wrong, or has a label for an unknown variant; the message
+            names the file and the key.
     """
     labels = read_as(path, dict[str, str])
     for name in labels:
@@ -69,8 +77,8 @@ class Round(BaseModel):
 class VariantLists(BaseModel):
     """The variants by training stage, and the rows of the tables, in their order.
 
-    DVC's matrix takes lists and chooses nothing from them, so each stage has its own. `rounds`
-    lists those of the stage train_propagated.
+    DVC's matrix takes lists and cannot filter them, so each stage has its own. `rounds` lists those
+    of the stage train_propagated.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,7 +91,7 @@ class VariantLists(BaseModel):
     all: Annotated[list[str], Field(min_length=1)]
 
     def by_stage(self) -> dict[Stage, list[str]]:
-        """Return what each training stage trains."""
+        """Return the variants that each training stage trains."""
         return {
             "train": self.train,
             "train_boundary": self.train_boundary,
@@ -93,11 +101,15 @@ class VariantLists(BaseModel):
         }
 
     def trained(self) -> list[str]:
-        """Return what all stages train."""
+        """Return the variants that any stage trains."""
         return [name for listed in self.by_stage().values() for name in listed]
 
     def check(self, variants: Variants) -> None:
-        """Raise ValueError, in one line, unless the lists agree with the variants."""
+        """Check that the lists agree with the variants.
+
+        Raises:
+            ValueError: They do not; the message is one line about the first mistake.
+        """
         mistakes = chain(self._misplaced(variants), self._starts(variants), self._rows(variants))
         if (first := next(mistakes, None)) is not None:
             raise ValueError(first)
@@ -150,7 +162,15 @@ def _list_of(stage: Stage) -> str:
 
 
 def make_lists(rows: list[str], variants: Variants) -> dict[str, list]:
-    """Return the lists of params.yaml with which `rows` are trained, and what they start from."""
+    """Return the lists of params.yaml that train some variants and what they start from.
+
+    Args:
+        rows: The variants that are to be in the tables.
+        variants: All variants by name.
+
+    Returns:
+        {list: its entries}, as `VariantLists` takes them.
+    """
     lists: dict[str, list] = {_list_of(stage): [] for stage in get_args(Stage)}
     for name in dict.fromkeys(one for row in rows for one in lineage(row, variants)):
         stage = stage_of(variants[name])

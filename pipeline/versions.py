@@ -1,4 +1,4 @@
-"""The packages that decide a run's numbers. A file of its own: it imports none of them."""
+"""The packages that determine a run's numbers. A separate file: it imports none of them."""
 
 import platform
 from importlib.metadata import version

@@ -1,3 +1,3 @@
-"""One short script a step, run as `python -m stages.NAME`: nothing else is in this folder."""
+"""One short script per stage, run as `python -m stages.NAME`: nothing else is in this folder."""
 
 import pipeline  # noqa: F401 see `pipeline.early`

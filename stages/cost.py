@@ -13,21 +13,29 @@ from pipeline.run_stage import run_stage
 
 BASELINE = "scribble"
 ROUNDS = 5
-LABELLED = 0.03  # of the pixels, by scribbles: their share on VOC
+LABELLED = 0.03  # share of the pixels that scribbles label, as on VOC
 
 
 def cost(parameters: Parameters) -> None:
-    """Write `results/cost.csv`: one row a variant, with the setting it was measured in."""
+    """Write `results/cost.csv`: one row per variant, with the setting it was measured in."""
     rows = measure_variants(parameters, parameters.switches.variants.all, ROUNDS)
     write_rows(RESULTS / "cost.csv", list(rows[0]), rows)
 
 
 def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> list[dict]:
-    """Measure the variants `names` in this recipe and return the rows of `results/cost.csv`.
+    """Measure what variants cost in this recipe.
 
-    Weights are from scratch and the data made up: nothing is read. Ratios are to the variant
-    `scribble`, to the first one where that is not among them. On the CPU a batch of large crops
-    is cut down (`bpg.cost.affordable_batch`); the rows hold the batch that was used.
+    The weights are random and the data made up: nothing is read. On the CPU, a batch of large crops
+    is reduced (`bpg.cost.affordable_batch`); the rows hold the batch that was used.
+
+    Args:
+        parameters: Have the recipe.
+        names: Variants to measure. Ratios are relative to `scribble`, or to the first one if that
+            is not among them.
+        rounds: How often each variant's step is timed.
+
+    Returns:
+        The rows of `results/cost.csv`.
     """
     baseline = BASELINE if BASELINE in names else names[0]
     training, variants = parameters.recipe.training, parameters.variants

@@ -27,7 +27,7 @@ def crf(parameters: Parameters, variant: str, seed: int) -> None:
     with resumable("crf", parameters, variant, seed) as work:
 
         def refined(left: Sequence[str]) -> Iterator[np.ndarray]:
-            # Threads: the mean field, nearly all of the work, lets go of Python's lock.
+            # Threads: the mean field, which is nearly all of the work, releases the GIL.
             parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
             refine = delayed(_refine)
             return parallel(refine(data.images, run.probabilities, name, options) for name in left)

@@ -1,4 +1,4 @@
-"""Make the edge maps for the boundary loss: HED's, or those that they are tested against."""
+"""Make the edge maps for the boundary loss: HED's, or the controls they are compared to."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,7 @@ from pipeline.run_stage import run_stage
 
 
 def edges(parameters: Parameters) -> None:
-    """Write `data/<dataset>/edges`: 8-bit grey PNGs, 255 = certainly an edge."""
+    """Write `data/<dataset>/edges`: 8-bit greyscale PNGs, 255 = certainly an edge."""
     data = data_layout(parameters.switches.dataset)
     source = parameters.dataset.edges.source
     names = read_ids(data.train)
@@ -28,7 +28,7 @@ def edges(parameters: Parameters) -> None:
     giver = {receivers.get(name, name): name for name in names}
     device = choose_device(parameters.switches.device)
     bf16 = choose_bf16(parameters.recipe.machine.bf16, device)
-    # Images side by side, a core each: one image over two cores takes nearly as long as over one.
+    # Images in parallel, one core each: one image takes nearly as long on two cores as on one.
     set_up(device, threads=1, seed=0)
     made_on = rounding(device, parameters.recipe.machine, bf16=bf16)
     with resumable("edges", parameters, rounding=made_on) as work:
@@ -62,7 +62,7 @@ def _hed(
         image = read_image(image_path(data.images, name))
         return edge_map(model, image, upscale=upscale, precision="bf16" if bf16 else "fp32")
 
-    # Threads: PyTorch lets go of Python's lock. A GPU is busy with one image.
+    # Threads: PyTorch releases the GIL. A single image keeps a GPU busy.
     jobs = -1 if device.type == "cpu" else 1
     parallel = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")
     yield from parallel(delayed(detect)(name) for name in names)

@@ -32,7 +32,11 @@ def evaluate(parameters: Parameters, variant: str, seed: int) -> None:
 
 
 def read_edge_loss(path: Path) -> float | None:
-    """Return the edge loss of a training summary, None of a network without a BRN."""
+    """Return the edge loss of a training summary, None for a network without a BRN.
+
+    Raises:
+        BPGError: The file is not a training summary.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))["edge_loss"]
         if value is not None and not math.isfinite(value):

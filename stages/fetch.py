@@ -1,4 +1,4 @@
-"""Get archives and published weights, each checked against its checksum."""
+"""Fetch archives and published weights, each checked against its checksum."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def fetch(parameters: Parameters) -> None:
 
 
 def _nothing(folder: Path, why: str) -> None:
-    """Say why there is nothing: DVC warns of empty folders at every turn."""
+    """Say why there is nothing: DVC warns about empty folders all the time."""
     write_text(folder / "README", why + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Bring the data set into images, masks, strokes and id lists."""
+"""Turn the data set into images, masks, strokes and id lists."""
 
 from bpg.atomic import write_text
 from bpg.data.shapes import CLASSES, prepare_shapes
@@ -11,7 +11,12 @@ from pipeline.run_stage import run_stage
 
 
 def prepare(parameters: Parameters) -> None:
-    """Write `data/<dataset>/{images,masks,strokes,train.txt,val.txt}`."""
+    """Write `data/<dataset>/{images,masks,strokes,train.txt,val.txt}`.
+
+    Raises:
+        BPGError: An archive lacks something, or the classes of the generated data set are not those
+            that it draws.
+    """
     data = data_layout(parameters.switches.dataset)
     dataset = parameters.dataset
     if isinstance(dataset.source, ShapesSource) and tuple(dataset.classes) != CLASSES:

@@ -26,6 +26,14 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
     """Write `runs/<variant>/<seed>/propagated`: a label for every pixel of the training images.
 
     The network is that of the variant which this one is fine-tuned from; it sees each image once.
+
+    Args:
+        parameters: Have the data set and the recipe.
+        variant: One that is trained on propagated labels.
+        seed: Training seed of both networks.
+
+    Raises:
+        BPGError: The variant is not trained on propagated labels, or a file is missing or broken.
     """
     start = parameters.variants[variant].init_from
     if parameters.variants[variant].supervision != "propagated" or start is None:
@@ -75,7 +83,7 @@ def _propagated(
         except BPGError as error:
             raise BPGError(f"{name}: {error}") from error
 
-    # Threads: superpixels and cuts, nearly all of the work, let go of Python's lock.
+    # Threads: superpixels and cuts, which are nearly all of the work, release the GIL.
     parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
     return parallel(
         delayed(solve)(name, *problem) for name, problem in zip(names, problems(), strict=True)

@@ -58,7 +58,7 @@ def _grids(folder: Path, parameters: Parameters) -> list[Figure]:
     trained = read_ids(SAMPLES / "train.txt")
     ids = read_ids(data.val)
     rows = min(ROWS, len(ids))
-    # Other images in Figure 6 than in Figure 4; the same where there are too few for that.
+    # Figure 6 shows other images than Figure 4, unless there are too few.
     others = choose_images(ids, data.masks, rows, nth=1)
     nth = 1 if others else 0
     shown = choose_images(ids, data.masks, rows)

@@ -1,6 +1,6 @@
 """Run the first seed's networks on a few training images, for Figures 1 and 5.
 
-Only training images have strokes and HED maps to show beside the predictions.
+Only training images have strokes and edge maps to show beside the predictions.
 """
 
 from tqdm import tqdm

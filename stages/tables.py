@@ -1,4 +1,4 @@
-"""Gather all runs into the small text results that git keeps."""
+"""Gather all runs into the small text results that are kept in git."""
 
 from bpg.atomic import whole_directory, write_json, write_text
 from bpg.report.columns import write_markdown, write_table
@@ -20,14 +20,14 @@ from pipeline.tables import compare_runs, make_setting, make_tables
 
 
 def tables(parameters: Parameters) -> None:
-    """Write the metrics, the summary, all tables, what `dvc plots` draws, and the provenance."""
+    """Write the metrics, the summary, all tables, the data of `dvc plots`, and the provenance."""
     switches = parameters.switches
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
     records = read_records(PROVENANCE, models(switches.variants.all, switches.seeds))
     curves = mean_curves(gather_curves(RUNS, switches.variants.all, switches.seeds))
     found = compare_runs(parameters, runs)
     made = make_tables(parameters, runs, found)
-    # All input is read: from here on a fault can only be the disk's.
+    # All input has been read: from here on, only the disk can fail.
     write_json(RESULTS / "metrics.json", summarise(runs))
     text = summary(found.claims, found.ranking, runs, make_setting(parameters))
     write_text(RESULTS / "summary.md", text)

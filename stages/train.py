@@ -1,4 +1,4 @@
-"""Train a variant. dvc.yaml has several such stages: they differ in what DVC lets them read."""
+"""Train a variant. dvc.yaml has several such stages, which differ in what DVC lets them read."""
 
 from pathlib import Path
 

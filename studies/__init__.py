@@ -1,1 +1,1 @@
-"""Ablations: a study is a list of what-if questions, each one `dvc exp run`, and their table."""
+"""Ablations: a study is a list of settings, each of them one `dvc exp run`, and their table."""

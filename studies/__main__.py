@@ -1,8 +1,8 @@
 """Run a study: `python -m studies NAME [-S KEY=VALUE ...]`, NAME one of studies/NAME.yaml.
 
-Each setting is one `dvc exp run --temp`, which works in a copy of the checkout: the files here
-stay as they are, and every stage that is in DVC's cache is reused, so that a study that was
-interrupted resumes where it stopped. The table and its chart go to results/studies/.
+Each setting is one `dvc exp run --temp`, which works in a copy of the checkout: the files here stay
+as they are, and every stage that is in DVC's cache is reused, so that an interrupted study resumes
+where it stopped. The table and its chart go to results/studies/.
 """
 
 import sys
@@ -20,7 +20,11 @@ FOLDER = Path(__file__).parent
 
 
 def main() -> None:
-    """Run every setting, then write the table."""
+    """Run every setting, then write the table.
+
+    Raises:
+        BPGError: The command line or a parameter file is wrong, or a setting failed.
+    """
     known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
     usage = f"usage: python -m studies NAME [-S KEY=VALUE ...], NAME one of {known}"
     match sys.argv[1:]:

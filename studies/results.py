@@ -28,7 +28,20 @@ def write_study(
     extra: Sequence[str],
     labels: Mapping[str, str],
 ) -> Path:
-    """Write `folder`/NAME.{csv,md,png} from what the settings gave; return the table."""
+    """Write NAME.csv, NAME.md and NAME.png from the results of the settings.
+
+    Args:
+        folder: Where to write them.
+        name: NAME of the study.
+        study: Its settings and variants.
+        found: {setting: its results}.
+        switches: What the settings were run with.
+        extra: Further `-S` arguments they were run with, KEY=VALUE each.
+        labels: {variant: its name in table and chart}.
+
+    Returns:
+        Path of the table, NAME.md.
+    """
     rows = [
         {"setting": setting, "variant": variant} | dict(found[setting].metrics[variant])
         for setting in study.settings

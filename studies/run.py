@@ -23,7 +23,7 @@ DVC = (sys.executable, "-m", "dvc")
 
 
 class Found(NamedTuple):
-    """Of an experiment: results/metrics.json, and what its networks were trained with."""
+    """Results of an experiment: results/metrics.json, and what its networks were trained with."""
 
     metrics: dict[str, Any]
     trained_with: list[str]
@@ -32,7 +32,7 @@ class Found(NamedTuple):
 class Study(Section):
     """studies/NAME.yaml: what is trained, and {setting: {parameter: value}}.
 
-    A parameter is a key of params.yaml or, behind `recipe:` or `dataset:`, of the parameter file
+    A parameter is a key of params.yaml or, after `recipe:` or `dataset:`, of the parameter file
     that params.yaml picks.
     """
 
@@ -42,7 +42,16 @@ class Study(Section):
 
 
 def read_study(path: Path, variants: Variants) -> Study:
-    """Read a study; BPGError names the file and the key of what is wrong."""
+    """Read a study.
+
+    Args:
+        path: studies/NAME.yaml.
+        variants: All variants by name.
+
+    Raises:
+        BPGError: The file is missing or wrong, or has an unknown variant; the message names the
+            file and the key.
+    """
     study = read_as(path, Study)
     for name in study.variants:
         if name not in variants:
@@ -53,7 +62,15 @@ def read_study(path: Path, variants: Variants) -> Study:
 
 
 def with_changes(switches: Switches, extra: Sequence[str]) -> Switches:
-    """Return params.yaml as it is with the further `-S` arguments KEY=VALUE."""
+    """Return params.yaml as it is with further `-S` arguments.
+
+    Args:
+        switches: Content of params.yaml.
+        extra: KEY=VALUE each; keys of other files change nothing here.
+
+    Raises:
+        BPGError: A value is not YAML, or not allowed for its key.
+    """
     values = switches.model_dump(by_alias=True)
     try:
         for change in extra:
@@ -67,7 +84,16 @@ def with_changes(switches: Switches, extra: Sequence[str]) -> Switches:
 
 
 def refuse_overlap(study: Study, switches: Switches, extra: Sequence[str]) -> None:
-    """Raise BPGError if an extra `-S` argument would undo what the study itself sets."""
+    """Refuse extra `-S` arguments that would undo what the study itself sets.
+
+    Args:
+        study: Its settings and variants.
+        switches: Name the parameter files.
+        extra: KEY=VALUE each.
+
+    Raises:
+        BPGError: There is such an argument; the message names it.
+    """
     own = {
         change.partition("=")[0]
         for setting in study.settings
@@ -87,9 +113,21 @@ def run_setting(
     variants: Variants,
     extra: Sequence[str],
 ) -> Found:
-    """Run one setting as the experiment `study-LABEL`; return what it wrote.
+    """Run one setting as the experiment `study-LABEL`.
 
-    `extra` are further `-S` arguments. BPGError when DVC fails; it has said why.
+    Args:
+        study: The study.
+        setting: Name of the setting.
+        label: LABEL; its underscores become hyphens.
+        switches: Name the parameter files.
+        variants: All variants by name.
+        extra: Further `-S` arguments, KEY=VALUE each.
+
+    Returns:
+        What the experiment wrote.
+
+    Raises:
+        BPGError: DVC failed; it has said why.
     """
     name = f"study-{label}".replace("_", "-")
     # An earlier experiment of this name is in the way; what it computed stays in the cache.
@@ -103,14 +141,24 @@ def run_setting(
 
 
 def is_untracked(path: Path) -> bool:
-    """Say whether a file is there that git does not have: DVC's copies of the checkout lack it."""
+    """Say whether a file exists that git does not track: DVC's copies of the checkout lack it."""
     command = ["git", "ls-files", "--error-unmatch", path.name]
     tracked = subprocess.run(command, cwd=path.parent, capture_output=True, check=False)
     return path.exists() and tracked.returncode != 0
 
 
 def overrides(study: Study, setting: str, switches: Switches, variants: Variants) -> list[str]:
-    """Return the setting as `dvc exp run -S` takes it, the study's variants included."""
+    """Return a setting as `dvc exp run -S` takes it, the study's variants included.
+
+    Args:
+        study: The study.
+        setting: Name of the setting.
+        switches: Name the parameter files.
+        variants: All variants by name.
+
+    Returns:
+        KEY=VALUE for each parameter.
+    """
     lists = make_lists(study.variants, variants)
     chosen = [f"variants.{key}={_hydra(listed)}" for key, listed in lists.items()]
     return chosen + _changes(study, setting, switches)
@@ -135,7 +183,11 @@ def _changes(study: Study, setting: str, switches: Switches) -> list[str]:
 
 
 def read_experiment(name: str) -> Found:
-    """Return what the experiment `name` wrote; BPGError if there is none."""
+    """Return what the experiment `name` wrote.
+
+    Raises:
+        BPGError: It has no results.
+    """
     try:
         metrics = metrics_show("results/metrics.json", rev=name)
         makings = json.loads(read("results/provenance.json", rev=name))

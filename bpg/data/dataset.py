@@ -13,17 +13,32 @@ from bpg.data.options import Augmentation
 from bpg.errors import BPGError
 from bpg.opencv import cv2
 
-_LONGEST = 32_766  # what OpenCV's warp takes
+_LONGEST = 32_766  # the longest side that OpenCV's warp takes
 
 
 class TrainingImages(Dataset):
-    """Items: image uint8 (c, c, 3), labels and edges uint8 (c, c), valid bool (c, c).
+    """Training images with their labels and edge maps, randomly scaled, cropped and flipped.
 
-    c is the crop. Bytes, because that is what travels from the loading processes to the device;
-    255 is a certain edge. Outside the image the image is the mean colour, the label 255, and
-    `valid` False. Without an `edges` folder the edge map is zero. What is drawn for an item
-    follows from (seed, epoch, item) alone, so that the number of loading processes changes nothing.
-    `cache` keeps the decoded images in memory.
+    An item is a tuple of four tensors, where c is the side of the crop: image uint8 (c, c, 3) RGB,
+    labels uint8 (c, c), edges uint8 (c, c) with 255 = a certain edge, and valid bool (c, c). They
+    are bytes because that is what travels from the loading processes to the device. Outside the
+    image, the image is `fill`, the labels are 255, the edges 0, and `valid` is False.
+
+    The augmentation of an item depends on (seed, epoch, item) alone, so the number of loading
+    processes changes nothing. Reading an item raises BPGError, which names the file, if a file is
+    missing or broken, holds an unknown label, differs in size from its image, or is too large for
+    OpenCV.
+
+    Args:
+        ids: Names of the images.
+        images: Folder of ID.jpg or ID.png.
+        labels: Folder of label maps, ID.png, with labels 0..classes-1 and 255 = ignore.
+        edges: Folder of edge maps, ID.png; None gives edge maps of zeros.
+        augmentation: Scale, crop and flip.
+        classes: Number of classes, background included.
+        seed: Seed of the augmentation.
+        fill: RGB in 0..255 for what lies outside the image, usually the mean colour.
+        cache: Whether to keep the decoded images in memory.
     """
 
     def __init__(
@@ -107,10 +122,9 @@ class TrainingImages(Dataset):
 
 
 class _Side(NamedTuple):
-    """What to cut along one axis, in pixels of the scaled image, and where it lies in the crop.
+    """What to cut out along one axis, in pixels of the scaled image, and its place in the crop.
 
-    Pixel i of the `length` that are cut is sampled at (`first` + i + 1/2) · `step` - 1/2 of the
-    image.
+    Pixel i of the `length` pixels is sampled at (`first` + i + 1/2) · `step` - 1/2 of the image.
     """
 
     first: int
@@ -122,7 +136,7 @@ class _Side(NamedTuple):
 def _window(
     rng: np.random.Generator, shape: tuple[int, ...], scale: float, crop: int
 ) -> tuple[_Side, _Side]:
-    """Choose what to cut from an image (height, width, ...): rows and columns."""
+    """Choose what to cut out of an image (height, width, ...): rows and columns."""
     sides = []
     # The width is drawn first.
     for extent in (shape[1], shape[0]):
@@ -146,8 +160,8 @@ def _warp(
 ) -> np.ndarray:
     """Resample the window of `plane` into its place in a crop filled with `fill`.
 
-    Bilinear between the four nearest pixels, as in the published augmentation: at half the size
-    these are all there are.
+    Bilinear interpolation between the four nearest pixels, as in the published augmentation: at
+    half the size, these are all the pixels there are.
     """
     rows, columns = window
     across, down = columns.step, rows.step

@@ -9,9 +9,14 @@ FILE_LIMIT = 64 * 2**20
 
 
 def read_ids(path: Path) -> list[str]:
-    """Read a list of image names, one a line.
+    """Read a list of image names, one per line.
 
-    BPGError where it is missing, no text, empty, or has a name that is a path.
+    Returns:
+        At least one name, none of them with a folder.
+
+    Raises:
+        BPGError: The file is missing, larger than `FILE_LIMIT`, not text or empty, or one of the
+            names is a path.
     """
     if not path.is_file():
         raise BPGError(f"{path}: no such id list; run the prepare stage")

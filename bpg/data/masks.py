@@ -1,4 +1,4 @@
-"""Images and label masks, as files and as arrays."""
+"""Images and label maps, as files and as arrays."""
 
 import struct
 from io import BytesIO
@@ -28,7 +28,7 @@ _BROKEN = (
     Image.DecompressionBombWarning,
 )
 _PALETTE_TYPE, _GREY_OF_8_BITS = 3, (0, 8)  # PNG colour types and bit depths
-# How whole files end; what was cut off does not.
+# How complete files end; truncated ones do not.
 _JPEG_END, _PNG_END = b"\xff\xd9", b"\0\0\0\0IEND\xaeB`\x82"
 _SMOOTH = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
@@ -38,7 +38,7 @@ _COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
 def _voc_palette() -> np.ndarray:
-    """VOC's colour map: bit b of a label goes to bit 7 - b // 3 of channel b % 3."""
+    """Return VOC's colour map: bit b of a label goes to bit 7 - b // 3 of channel b % 3."""
     labels = np.arange(256)
     colours = np.zeros((256, 3), dtype=np.uint8)
     for bit in range(8):
@@ -52,18 +52,33 @@ PALETTE = _voc_palette()
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Return the labels of a palette PNG or an 8-bit grey PNG: uint8 (H, W).
+    """Read the labels of a palette PNG or an 8-bit greyscale PNG.
 
-    Raises BPGError, naming the file, if it is missing, cut off, of another type or too large.
+    Returns:
+        Labels, uint8 (H, W).
+
+    Raises:
+        BPGError: The file is missing, cut off, of another type or too large; the message names it.
     """
     return decode_mask(_read_bytes(path), str(path))
 
 
 def decode_mask(data: bytes, name: str) -> np.ndarray:
-    """Return the labels in the PNG `data`, as `read_mask` does; errors call the file `name`."""
+    """Decode the labels in a PNG, as `read_mask` does.
+
+    Args:
+        data: Content of the PNG file.
+        name: What errors call the file.
+
+    Returns:
+        Labels, uint8 (H, W).
+
+    Raises:
+        BPGError: The file is cut off, of another type or too large.
+    """
     with _open(data, name, ("PNG",)) as picture:
-        # A PNG's bit depth and colour type stand at a fixed place. Grey of less than 8 bits would
-        # be scaled by Pillow, which changes the labels; palette indices are not.
+        # A PNG's bit depth and colour type are at fixed offsets. Pillow would scale greys of fewer
+        # than 8 bits, which changes the labels; it does not scale palette indices.
         depth, colour_type = data[24], data[25]
         if colour_type != _PALETTE_TYPE and (colour_type, depth) != _GREY_OF_8_BITS:
             raise BPGError(
@@ -74,9 +89,13 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """Return the values of an 8-bit grey PNG, such as an edge map: uint8 (H, W).
+    """Read the values of an 8-bit greyscale PNG, such as an edge map.
 
-    Raises BPGError, naming the file, as `read_mask` does; a palette PNG is another type.
+    Returns:
+        Values, uint8 (H, W).
+
+    Raises:
+        BPGError: As for `read_mask`; a palette PNG is of another type, too.
     """
     name, data = str(path), _read_bytes(path)
     with _open(data, name, ("PNG",)) as picture:
@@ -90,9 +109,17 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Write labels uint8 (H, W) as a palette PNG in VOC's colours; equal masks give equal bytes.
+    """Write labels as a palette PNG in VOC's colours; equal masks give equal bytes.
 
-    Not atomic: many masks are written at a time, into a work (`bpg.resumable`) or a whole folder.
+    Not atomic: masks are written many at a time, into resumable work (`bpg.resumable`) or into a
+    folder that appears as a whole.
+
+    Args:
+        path: File to write.
+        mask: Labels, uint8 (H, W).
+
+    Raises:
+        ValueError: `mask` has another type or shape.
     """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is uint8 (H, W), not {mask.dtype} {mask.shape}")
@@ -102,10 +129,18 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
 
 
 def write_grey(path: Path, values: np.ndarray) -> None:
-    """Write uint8 (H, W) as an 8-bit grey PNG, such as an edge map; equal values, equal bytes.
+    """Write an 8-bit greyscale PNG, such as an edge map; equal values give equal bytes.
 
-    Not atomic, as `write_mask`. Of smooth maps, Pillow's files are as large and take six times as
-    long.
+    Not atomic, like `write_mask`. For smooth maps, Pillow's files are as large and take six times
+    as long.
+
+    Args:
+        path: File to write.
+        values: uint8 (H, W).
+
+    Raises:
+        ValueError: `values` has another type or shape.
+        BPGError: OpenCV cannot write an image of this size.
     """
     if values.dtype != np.uint8 or values.ndim != 2:
         raise ValueError(f"a grey image is uint8 (H, W), not {values.dtype} {values.shape}")
@@ -116,10 +151,15 @@ def write_grey(path: Path, values: np.ndarray) -> None:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Return a JPEG or PNG as RGB: uint8 (H, W, 3), pixels as stored (EXIF is not applied).
+    """Read a JPEG or PNG as RGB.
 
-    Raises BPGError, naming the file, if it is missing, cut off, of another type, of more than 8
-    bits a channel, or of more than PIXEL_LIMIT pixels. Damage inside a JPEG is not always noticed.
+    Returns:
+        Pixels, uint8 (H, W, 3), as stored: EXIF orientation is not applied.
+
+    Raises:
+        BPGError: The file is missing, cut off, of another type, of more than 8 bits per channel, or
+            of more than PIXEL_LIMIT pixels; the message names it. Damage inside a JPEG is not
+            always noticed.
     """
     name, data = str(path), _read_bytes(path)
     with _open(data, name, ("JPEG", "PNG")) as picture:
@@ -133,13 +173,28 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def image_size(data: bytes, name: str) -> tuple[int, int]:
-    """Return (width, height) of the JPEG or PNG `data` from its header; errors as `read_image`."""
+    """Read the size of a JPEG or PNG from its header.
+
+    Args:
+        data: Content of the file.
+        name: What errors call the file.
+
+    Returns:
+        (width, height) in pixels.
+
+    Raises:
+        BPGError: The file is of another type, or too large, or its header is broken.
+    """
     with _open(data, name, ("JPEG", "PNG")) as picture:
         return picture.size
 
 
 def image_path(folder: Path, image_id: str) -> Path:
-    """Return `folder`/ID.jpg or else `folder`/ID.png; raises BPGError when there is neither."""
+    """Return `folder`/ID.jpg or else `folder`/ID.png.
+
+    Raises:
+        BPGError: Neither is there.
+    """
     for suffix in (".jpg", ".png"):
         path = folder / f"{image_id}{suffix}"
         if path.is_file():
@@ -174,10 +229,10 @@ def _open(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray | None:
-    """Decode by OpenCV: the same pixels as Pillow's in three quarters of the time.
+    """Decode with OpenCV: the same pixels as Pillow's in three quarters of the time.
 
-    Only of files that end as they should: it passes over what is missing, which Pillow refuses.
-    None where it cannot; Pillow then says why.
+    Only for files that end as they should: OpenCV ignores what is missing, where Pillow refuses the
+    file. Returns None if it fails; Pillow then says why.
     """
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)

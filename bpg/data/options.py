@@ -1,4 +1,4 @@
-"""Options of the training images; without PyTorch, for those who only read them."""
+"""Options of the training images; without PyTorch, for code that only reads them."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from bpg.options import NUMBER, STRICT, Positive
 
 @dataclass(frozen=True, config=STRICT)
 class Augmentation:
-    """Random scale in [low, high], a square crop of `crop` pixels, a flip in every other case."""
+    """A random scale in [low, high], a square crop of side `crop`, a flip of half the images."""
 
     crop: Annotated[int, Field(ge=1, le=4097), NUMBER]
     low: Positive

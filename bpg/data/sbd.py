@@ -1,8 +1,8 @@
 """SBD's masks: the one matrix that we need out of a MATLAB 5 file.
 
-SciPy's reader crashes the process on some damaged files and believes any size that one claims, so
-this reads no more than GTcls.Segmentation, and nothing that is not there. Source of the format:
-MathWorks, "MAT-File Format", level 5; of the layout: Hariharan et al., ICCV 2011.
+SciPy's reader crashes the process on some damaged files and trusts whatever size a file claims, so
+this one reads nothing but GTcls.Segmentation, and never past the end of the data. Source of the
+format: MathWorks, "MAT-File Format", level 5; of the layout: Hariharan et al., ICCV 2011.
 """
 
 import struct
@@ -35,9 +35,17 @@ class _Element(NamedTuple):
 
 
 def read_segmentation(data: bytes, name: str) -> np.ndarray:
-    """Return GTcls.Segmentation of SBD's .mat file `data`: labels uint8 (H, W).
+    """Return GTcls.Segmentation of one of SBD's .mat files.
 
-    BPGError, which calls the file `name`, where it is cut off, damaged or another's.
+    Args:
+        data: Content of the file.
+        name: What errors call the file.
+
+    Returns:
+        Labels, uint8 (H, W).
+
+    Raises:
+        BPGError: The file is cut off, damaged or not one of SBD's.
     """
     try:
         return _segmentation(data)
@@ -147,11 +155,11 @@ def _pixels(content: memoryview, order: str) -> np.ndarray:
     if stored.kind not in _STORED:
         raise _Broken("Segmentation does not hold whole numbers")
     kind = np.dtype(f"{order}{_STORED[stored.kind]}")
-    # Python's numbers: as int32 the product could be anything.
+    # Python's integers: as int32 the product could overflow.
     if height * width * kind.itemsize != len(stored.data):
         raise _Broken("Segmentation has another size than its pixels")
     values = np.frombuffer(stored.data, kind)
     if values.size and not 0 <= values.min() <= values.max() <= 255:
         raise _Broken("Segmentation holds labels beyond 255")
-    # MATLAB keeps columns together; copied, so that it does not hold on to the whole file.
+    # MATLAB stores column by column; a copy does not keep the whole file alive.
     return values.astype(np.uint8).reshape(width, height).T.copy()

@@ -1,7 +1,7 @@
-"""Scribbles: ScribbleSup's XML files and their drawing as label maps.
+"""Scribbles: ScribbleSup's XML files, and how to draw them as label maps.
 
 Source of the format: Lin et al., "ScribbleSup", CVPR 2016, `scribble_annotation/pascal_2012`:
-`annotation/size/{width,height}` and one `polygon/{tag, point/{X,Y}...}` a stroke.
+`annotation/size/{width,height}` and one `polygon/{tag, point/{X,Y}...}` per stroke.
 """
 
 import math
@@ -25,7 +25,7 @@ FILE_LIMIT = 16 * 2**20
 
 @dataclass(frozen=True)
 class Stroke:
-    """A polyline of (x, y) pixels, x to the right from 0 and y downwards, and its class name."""
+    """A polyline of (x, y) in pixels, x to the right from 0 and y downwards, and its class name."""
 
     tag: str
     points: tuple[tuple[int, int], ...]
@@ -33,7 +33,7 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Strokes:
-    """All strokes on an image of `width` x `height` pixels, in the order of drawing."""
+    """All strokes on an image of `width` x `height` pixels, in drawing order."""
 
     width: int
     height: int
@@ -43,13 +43,15 @@ class Strokes:
 def read_strokes(path: Path) -> Strokes:
     """Read a ScribbleSup XML file.
 
-    A stroke of one point is allowed: it is drawn as a dot. Points may lie over the image's
+    A stroke of a single point is allowed: it is drawn as a dot. Points may lie beyond the image's
     border, where annotators slip; but every stroke must touch the image, and no point may lie
-    further out than the image is long on that axis. Coordinates with a fraction are rounded.
+    further out than the image is long on that axis. Fractional coordinates are rounded.
 
-    Raises BPGError of one line that names the file and the stroke (counted from 1): a file that
-    is missing, over FILE_LIMIT, cut off, no XML or with entities; a missing or non-numeric
-    element; a size below 1 or above PIXEL_LIMIT; a stroke without points or outside the image.
+    Raises:
+        BPGError: The file is missing, larger than FILE_LIMIT, cut off, not XML, or has entities; an
+            element is missing or not a number; the size is below 1 or above PIXEL_LIMIT; a stroke
+            has no points or lies outside the image. The message is one line that names the file and
+            the stroke (counted from 1).
     """
     try:
         root = _parse(path)
@@ -64,7 +66,12 @@ def read_strokes(path: Path) -> Strokes:
 def write_strokes(path: Path, strokes: Strokes) -> None:
     """Write ScribbleSup's XML format; equal strokes give equal bytes.
 
-    Not atomic: many files are written at a time, into a work (`bpg.resumable`) or a whole folder.
+    Not atomic: files are written many at a time, into resumable work (`bpg.resumable`) or into a
+    folder that appears as a whole.
+
+    Args:
+        path: File to write; its stem is the image's name.
+        strokes: What to write, with the image's size.
     """
     lines = [
         f"<annotation><filename>{escape(path.stem)}</filename>"
@@ -79,11 +86,21 @@ def write_strokes(path: Path, strokes: Strokes) -> None:
 
 
 def rasterise(strokes: Strokes, classes: Sequence[str], line_width: int) -> np.ndarray:
-    """Draw strokes as labels: uint8 (H, W), the tag's index in `classes`, 255 elsewhere.
+    """Draw strokes as a label map.
 
-    Lines are `line_width` pixels wide with round ends and joints; later strokes lie on top; what
-    lies over the border is clipped. Raises BPGError for a tag that is not in `classes`, naming
-    the stroke and the valid tags.
+    Lines have round ends and joints; later strokes lie on top; what lies beyond the border is
+    clipped.
+
+    Args:
+        strokes: What to draw, and the size of the image.
+        classes: Class names; a stroke's label is the index of its tag among them.
+        line_width: Width of the lines in pixels.
+
+    Returns:
+        Labels, uint8 (H, W), 255 where nothing is drawn.
+
+    Raises:
+        BPGError: A tag is not in `classes`; the message names the stroke and the valid tags.
     """
     labels = {name: label for label, name in enumerate(classes)}
     picture = Image.new("L", (strokes.width, strokes.height), IGNORE)
@@ -101,10 +118,20 @@ def rasterise(strokes: Strokes, classes: Sequence[str], line_width: int) -> np.n
 def label_map(
     xml_path: Path, image_size: tuple[int, int], classes: Sequence[str], line_width: int
 ) -> np.ndarray:
-    """Read `xml_path` and draw it for an image of `image_size` = (width, height).
+    """Read an XML file of strokes and draw it as a label map, as `rasterise` does.
 
-    Returns uint8 (H, W) as `rasterise`. Raises BPGError that names the file: as `read_strokes`
-    and `rasterise`, when the sizes differ, and when no pixel is labelled at all.
+    Args:
+        xml_path: A ScribbleSup XML file.
+        image_size: (width, height) of the image in pixels.
+        classes: Class names; a stroke's label is the index of its tag among them.
+        line_width: Width of the lines in pixels.
+
+    Returns:
+        Labels, uint8 (H, W), 255 where nothing is drawn.
+
+    Raises:
+        BPGError: As for `read_strokes` and `rasterise`; or the file's size is not `image_size`; or
+            no pixel is labelled at all. The message names the file.
     """
     strokes = read_strokes(xml_path)
     size = (strokes.width, strokes.height)
@@ -188,8 +215,8 @@ def _draw(
     draw: ImageDraw.ImageDraw, points: tuple[tuple[int, int], ...], label: int, width: int
 ) -> None:
     draw.line(points, fill=label, width=width)
-    # Pillow rounds the joints of lines above 4 pixels only, and never the ends: so a dot on each
-    # point. Its ellipse of 1x1 is empty, hence the plain points.
+    # Pillow rounds joints only of lines wider than 4 pixels, and never the ends, hence a dot on
+    # each point. Its 1x1 ellipse is empty, hence the plain points.
     draw.point(points, fill=label)
     before, after = (width - 1) // 2, width // 2
     for x, y in points:

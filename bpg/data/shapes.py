@@ -1,8 +1,8 @@
-"""The embedded data set: generated images with full masks and strokes, hard as scribbles are.
+"""The built-in data set: generated images with full masks and strokes, made to be hard.
 
-Textured objects on textured ground (so HED's edges are noisy), told apart by texture with hue
-only a hint, in colours that they share with the ground (so colour alone separates nothing),
-with occlusion, thin limbs and holes. Everything follows from the seed and the image's number.
+Textured objects on textured ground (so HED's edges are noisy), told apart by texture with hue only
+a hint, in colours that they share with the ground (so colour alone separates nothing), with
+occlusion, thin limbs and holes. Everything follows from the seed and the image's number.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ SUPERSAMPLING = 2
 
 @dataclass(frozen=True)
 class Sample:
-    """image uint8 (H, W, 3) RGB; mask uint8 (H, W) in 0..6; its strokes."""
+    """An image: RGB uint8 (H, W, 3), its mask uint8 (H, W) with labels 0..6, and its strokes."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -40,11 +40,22 @@ class Sample:
 def prepare_shapes(
     work: Work, *, size: int, train: int, val: int, seed: int
 ) -> tuple[list[str], list[str]]:
-    """Draw `images`, `masks` and `strokes` (training only) into the work; return both id lists.
+    """Draw the data set into resumable work: `images`, `masks` and, for training only, `strokes`.
 
-    `size` is an image's side in pixels; `train` and `val` are numbers of images. Another
-    `seed` is another draw from the same distribution. Images that the work has are not drawn
-    again; raises OSError where they can't be written.
+    Images that are already done are not drawn again.
+
+    Args:
+        work: Where the files go.
+        size: Side of an image in pixels.
+        train: Number of training images.
+        val: Number of validation images.
+        seed: Another seed is another draw from the same distribution.
+
+    Returns:
+        The ids of the training images and those of the validation images.
+
+    Raises:
+        OSError: The files cannot be written.
     """
     splits = {"train": train, "val": val}
     names = {split: [f"{split}_{i:05d}" for i in range(n)] for split, n in splits.items()}
@@ -72,8 +83,11 @@ def _write(files: list[str], paths: list[Path], seed: list[int], size: int) -> l
 def draw_sample(seed: list[int], size: int) -> Sample:
     """Draw one image: ground, then one to three objects on top of each other, light, noise.
 
-    `seed` is what NumPy's generator takes, here (draw, split, number); `size` the side in pixels.
     Bodies are 0.28 to 0.48 of the side across (27 to 46 of 96 pixels), limbs 3 to 5 pixels wide.
+
+    Args:
+        seed: Seed of NumPy's generator, here (draw, split, number).
+        size: Side of the image in pixels.
     """
     rng = np.random.default_rng(seed)
     fine = size * SUPERSAMPLING
@@ -114,7 +128,7 @@ def _photograph(name: str) -> Image.Image:
 
 
 def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A crop of a photograph, or clouds of three colours with a grain; (size, size, 3) in 0..1."""
+    """Draw a crop of a photograph, or grainy clouds in three colours: (size, size, 3) in 0..1."""
     if rng.random() < 0.6:
         photograph = _photograph(str(rng.choice(PHOTOGRAPHS)))
         side = int(rng.integers(min(photograph.size) // 4, min(photograph.size) * 3 // 4))
@@ -133,13 +147,13 @@ def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
-    """Smooth noise of unit variance; `scale` is its blur in pixels."""
+    """Draw smooth noise of unit variance; `scale` is its blur in pixels."""
     field = ndimage.gaussian_filter(rng.normal(size=(size, size)), scale, mode="wrap")
     return (field - field.mean()) / field.std()
 
 
 def _silhouette(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A rounded body with up to four thin limbs and, at times, a hole: bool mask and centre."""
+    """Draw a rounded body with up to four thin limbs and sometimes a hole: bool mask, centre."""
     radius = rng.uniform(0.14, 0.24) * size
     centre = rng.uniform(0.15, 0.85, 2) * size
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
@@ -172,7 +186,7 @@ def _silhouette(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nda
 
 
 def _colours(rng: np.random.Generator, canvas: np.ndarray, label: int) -> np.ndarray:
-    """Two colours out of the image itself, drawn apart in brightness, with a hint of hue."""
+    """Pick two colours from the image itself, set apart in brightness, with a hint of hue."""
     rows, columns = rng.integers(0, canvas.shape[0], (2, 2))
     angle = 2 * np.pi * (label - 1) / (len(CLASSES) - 1)
     hue = 0.5 + 0.5 * np.cos(angle + np.array([0, -2, 2]) * np.pi / 3)
@@ -185,7 +199,7 @@ def _colours(rng: np.random.Generator, canvas: np.ndarray, label: int) -> np.nda
 def _surface(
     rng: np.random.Generator, label: int, size: int, centre: np.ndarray, colours: np.ndarray
 ) -> np.ndarray:
-    """The class's texture in two colours that drift over the object; (size, size, 3)."""
+    """Draw the class's texture in two colours that drift over the object: (size, size, 3)."""
     rows, columns = np.mgrid[:size, :size].astype(np.float32)
     x, y = columns - centre[0], rows - centre[1]
     turn = rng.uniform(0, np.pi)
@@ -211,14 +225,14 @@ def _surface(
 
 
 def _light(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Illumination that falls off across the image by up to 30 % to either side."""
+    """Draw illumination that falls off across the image by up to 30 % to either side."""
     rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     return 1 + rng.uniform(0, 0.3) * (rows * np.cos(angle) + columns * np.sin(angle)) / 1.4
 
 
 def _strokes(rng: np.random.Generator, region: np.ndarray, tag: str) -> list[Stroke]:
-    """One stroke in each large part of the region, along its middle as an annotator would."""
+    """Draw a stroke or two in each large part of the region, along its middle as people would."""
     parts, count = ndimage.label(region)
     strokes = []
     for number in range(1, count + 1):
@@ -234,7 +248,7 @@ def _stroke(rng: np.random.Generator, part: np.ndarray, tag: str) -> Stroke:
     depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
     inner = np.argwhere(depth >= min(2.0, depth.max()))
     ends = inner[rng.integers(0, len(inner), 12)]
-    # Of a dozen places the one farthest from the first: strokes cross their region.
+    # Of a dozen random places, the farthest from the first: strokes cross their region.
     start, end = ends[0], ends[np.abs(ends - ends[0]).sum(1).argmax()]
     cost = np.where(part, 1 / np.minimum(depth + 0.5, 6) ** 2, 1e3)
     path, _ = route_through_array(cost, start, end, geometric=True)

@@ -30,11 +30,19 @@ _SCRIBBLE = re.compile(r"(?:^|/)pascal_2012/([\w-]+)\.xml$", re.ASCII)
 def train_aug_ids(
     voc_train: Iterable[str], voc_val: Iterable[str], sbd: Iterable[str]
 ) -> list[str]:
-    """Return the sorted ids (SBD + VOC train) - VOC val: 10,582 with the official archives.
+    """Return the training ids known as train_aug: (SBD + VOC train) - VOC val.
 
-    `sbd` are all of SBD's ids, its own train and val together: they hold VOC val images, which
-    must not be trained on. Source: Hariharan et al., "Semantic Contours", ICCV 2011, put together
-    as DeepLab and its successors do.
+    Source: Hariharan et al., "Semantic Contours", ICCV 2011, combined as in DeepLab and its
+    successors.
+
+    Args:
+        voc_train: VOC's ids for segmentation training.
+        voc_val: VOC's ids for segmentation validation.
+        sbd: All of SBD's ids, its own train and val together. Some of them are VOC val images,
+            which must not be trained on.
+
+    Returns:
+        Sorted ids, 10,582 with the official archives.
     """
     return sorted((set(sbd) | set(voc_train)) - set(voc_val))
 
@@ -48,15 +56,26 @@ def prepare_voc(
     sbd: str,
     scribbles: str,
 ) -> tuple[list[str], list[str]]:
-    """Make the training and validation data out of three archives in the folder `archives`.
+    """Make the training and validation data out of three official archives.
 
-    `voc`, `sbd` and `scribbles` are the archives' file names. Brings into the work: images/ID.jpg
-    (VOC's bytes), masks/ID.png (palette PNG, labels 0..K and 255, K + 1 = len(classes); VOC's
-    mask where it has one, else SBD's), strokes/ID.xml of the training ids. What the work has is
-    not written again. Returns the training ids (train_aug) and VOC's val ids, sorted.
+    The work receives images/ID.jpg (VOC's bytes), masks/ID.png (palette PNG, labels 0..K and 255,
+    where K + 1 = len(classes); VOC's mask where there is one, else SBD's), and strokes/ID.xml of
+    the training ids. Files that are already done are not written again.
 
-    Raises BPGError that names archive and file: a list, image, mask or scribble that is missing
-    or broken, a mask of another size than its image or with a label above K.
+    Args:
+        archives: Folder of the archives.
+        work: Where the files go.
+        classes: Class names, background first.
+        voc: File name of VOC's archive.
+        sbd: File name of SBD's archive.
+        scribbles: File name of ScribbleSup's archive.
+
+    Returns:
+        The training ids (train_aug) and VOC's val ids, both sorted.
+
+    Raises:
+        BPGError: A list, image, mask or scribble is missing or broken, or a mask differs in size
+            from its image or has a label above K; the message names the archive and the file.
     """
     voc_train, voc_val = _read_voc_lists(archives / voc)
     sbd_ids, sbd_masks = _read_sbd(archives / sbd)
@@ -92,7 +111,7 @@ def _matching(
     ids: set[str] | None = None,
     limit: int = MEMBER_LIMIT,
 ) -> Iterator[tuple[str, re.Match[str], bytes]]:
-    """Yield (name, match, content) of the files whose names match and, given `ids`, hold one."""
+    """Yield (name, match, content) of files whose names match and, if given, hold one of `ids`."""
 
     def match(name: str) -> re.Match[str] | None:
         found = pattern.search(name)
@@ -115,9 +134,9 @@ def _read_voc_lists(archive: Path) -> tuple[list[str], list[str]]:
 
 
 def _read_sbd(archive: Path) -> tuple[set[str], dict[str, bytes]]:
-    """SBD's ids by its two lists (by its masks where it has no lists), and its .mat files.
+    """Return SBD's ids, by its two lists (by its masks if there are no lists), and its .mat files.
 
-    The lists follow the masks in the archive: to read it once we keep all masks, about 30 MB.
+    The lists follow the masks in the archive: to read it only once, we keep all masks, some 30 MB.
     """
     lists, masks, held = {}, {}, 0
     for name, match, data in _matching(archive, _SBD_FILE, limit=_SMALL):
@@ -145,7 +164,7 @@ def _unpack_scribbles(archive: Path, work: Work, ids: set[str]) -> None:
 def _unpack_voc(
     archive: Path, work: Work, ids: set[str]
 ) -> tuple[dict[str, tuple[int, int]], dict[str, bytes]]:
-    """Write the images of `ids`; return their (width, height) and the PNG masks that VOC has."""
+    """Write the images of `ids`; return their (width, height) and those PNG masks that VOC has."""
     sizes, masks, held = {}, {}, 0
     for name, match, data in _matching(archive, _VOC_FILE, ids=ids):
         image_id, mask_id = match.groups()

@@ -1,4 +1,4 @@
-"""Official archives: getting them, checking them, reading their members."""
+"""Official archives: fetch them, check them, read their members."""
 
 import errno
 import glob
@@ -80,16 +80,27 @@ class _Entry:
 
 
 def obtain(name: str, url: str, checksum: str | None, folder: Path, mirror: str | None) -> Path:
-    """Put the official archive `name` into `folder`, checked, and return its path.
+    """Put an official archive into a folder, checked against its checksum.
 
-    It comes from `url`, or from `mirror`: a folder or http(s) address with a file of that name.
-    A mirror's SHA256SUMS takes the place of `checksum`: "md5:..." or "sha256:..." (of which the
-    first 8 digits suffice), None or "" if the publisher gives none; then nothing is checked. A
-    file that is already in place and right is kept. A broken download stays as
-    NAME.CHECKSUM.part in `folder`; the next call resumes it.
+    A file that is already in place and right is kept. An interrupted download stays in `folder` as
+    NAME.CHECKSUM.part, and the next call resumes it.
 
-    Raises BPGError: source missing or unreachable, wrong checksum, not named in the mirror's
-    SHA256SUMS, disk full.
+    Args:
+        name: File name of the archive.
+        url: Address of the file, unless there is a mirror.
+        checksum: "md5:..." or "sha256:..." (the first 8 digits of which suffice); None or "" if the
+            publisher gives none. Then nothing is checked.
+        folder: Where to put the archive; it is created.
+        mirror: A folder or http(s) address that has a file of that name. Its SHA256SUMS, if there
+            is one, replaces `checksum`.
+
+    Returns:
+        Path of the archive.
+
+    Raises:
+        BPGError: The source is missing or unreachable, the checksum is wrong or malformed, the
+            mirror's SHA256SUMS does not list the archive, `name` is not a plain file name, or the
+            disk is full.
     """
     if name in ("", "..") or PurePosixPath(name).name != name:
         raise BPGError(f"archive name {name!r}: must be a plain file name")
@@ -112,11 +123,22 @@ def obtain(name: str, url: str, checksum: str | None, folder: Path, mirror: str 
 def read_members(
     archive: Path, wanted: Callable[[str], bool], limit: int = MEMBER_LIMIT
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, content) of the wanted files of a tar (plain, gz, bz2, xz) or zip, in one pass.
+    """Read the wanted files of a tar (plain, gz, bz2, xz) or zip in one pass.
 
-    Folders are passed over. Raises BPGError that names archive and member: a missing, cut-off or
-    other file; a wanted member that is absolute, goes up by "..", is no regular file, or is
-    larger than `limit` bytes.
+    Folders are skipped.
+
+    Args:
+        archive: The tar or zip.
+        wanted: Says by its name whether a member is to be read.
+        limit: Bytes that a wanted member may have.
+
+    Yields:
+        (name, content) of each wanted file.
+
+    Raises:
+        BPGError: The archive is missing, cut off or of another type, or too large when unpacked; or
+            a wanted member has an absolute path, goes up by "..", is not a regular file, or is
+            larger than `limit`. The message names the archive and the member.
     """
     try:
         raw = archive.open("rb")
@@ -151,12 +173,21 @@ def extract(
     members: Callable[[str], str | None],
     limit: int = MEMBER_LIMIT,
 ) -> int:
-    """Unpack files of a tar or zip below `destination`; return how many.
+    """Unpack files of a tar or zip below a folder.
 
-    `members(name)` gives the path below `destination`, or None to leave the member out. What was
-    written before an error stays: give a folder of `bpg.atomic.whole_directory`.
+    What was written before an error stays: pass a folder of `bpg.atomic.whole_directory`.
 
-    Raises BPGError as `read_members`, for a path that leaves `destination`, and for a full disk.
+    Args:
+        archive: The tar or zip.
+        destination: The folder.
+        members: Gives the path below `destination` by a member's name, or None to leave it out.
+        limit: Bytes that an unpacked member may have.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        BPGError: As for `read_members`; or a path leaves `destination`; or the disk is full.
     """
     count = 0
     for name, data in read_members(archive, lambda name: members(name) is not None, limit):
@@ -173,7 +204,15 @@ def extract(
 
 @contextmanager
 def disk_full_named(folder: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn "no space left" inside the block into a BPGError with needed and free bytes."""
+    """Turn "no space left" inside the block into a BPGError with needed and free bytes.
+
+    Args:
+        folder: A folder on that disk.
+        needed: Bytes that the block needs, if known.
+
+    Raises:
+        BPGError: The disk or the quota is full.
+    """
     try:
         yield
     except OSError as error:
@@ -190,7 +229,7 @@ def _is_url(mirror: str) -> bool:
 
 
 def _mirror_checksum(mirror: str, name: str) -> str | None:
-    """The mirror's own checksum of `name`; None if it has no SHA256SUMS."""
+    """Return the mirror's own checksum of `name`; None if it has no SHA256SUMS."""
     place = f"{mirror.rstrip('/')}/SHA256SUMS"
     text = _fetch_text(place) if _is_url(mirror) else _read_text(Path(mirror).expanduser())
     if text is None:
@@ -230,7 +269,7 @@ def _copy(source: Path, target: Path, expected: str | None) -> None:
     if not source.is_file():
         raise BPGError(f"{source}: no such file in the mirror; put the archive there by this name")
     if target.exists() and source.samefile(target):
-        # Only a wrong file comes here; copying it onto itself would not mend it.
+        # Only a wrong file gets here; copying it onto itself would not mend it.
         _check(target, expected, source)
         return
     size = source.stat().st_size
@@ -281,7 +320,7 @@ def _retried(action: Callable[[], _T], url: str, progress: Callable[[], int]) ->
 
 
 def _transfer(url: str, part: Path) -> None:
-    """Complete `part`, resuming where it ends if the server can."""
+    """Complete `part`, resuming where it ends if the server supports that."""
     done = _size(part)
     # Identity: some servers would wrap a .tgz into another gzip.
     headers = {"Accept-Encoding": "identity"}
@@ -405,7 +444,7 @@ _IN_MEMORY = (
 
 
 class _Member(tarfile.TarInfo):
-    """A tar's header, read into memory as a whole, so only if it is not a bomb."""
+    """A tar header, which tarfile reads into memory as a whole; refused if it is a bomb."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _IN_MEMORY and self.size > HEAD_LIMIT:
@@ -413,7 +452,7 @@ class _Member(tarfile.TarInfo):
         return super()._proc_member(archive)  # type: ignore[misc]  # the stub has no private names
 
     def _refuse_sparse(self, *arguments: object) -> None:
-        # Their maps are read into memory with the header, however long; no data set has any.
+        # Their maps are read into memory with the header, however long; no data set has them.
         raise tarfile.ReadError("a sparse file")
 
     _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
@@ -455,7 +494,7 @@ def _progress(total: int | None, what: str, initial: int = 0) -> tqdm:
         desc=what,
         unit="B",
         unit_scale=True,
-        disable=None,  # silent where nobody watches, such as in a log file
+        disable=None,  # silent if nobody is watching, such as in a log file
     )
 
 

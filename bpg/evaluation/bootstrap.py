@@ -1,4 +1,4 @@
-"""How sure the difference between two systems is: a paired bootstrap over images and seeds."""
+"""How certain the difference between two systems is: a paired bootstrap over images and seeds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ _CHUNK = 2**21
 
 @dataclass(frozen=True)
 class Difference:
-    """mIoU of the second system minus that of the first, in percentage points.
+    """IoU of the second system minus that of the first, in percentage points.
 
-    `value` is the mean over the seeds, `low` and `high` the ends of its interval; `std` the
+    `value` is the mean over the seeds, `low` and `high` are the ends of its interval; `std` is the
     sample standard deviation (divisor n - 1) over the seeds, None for one seed.
     """
 
@@ -32,7 +32,7 @@ class Difference:
 
     @property
     def side(self) -> int:
-        """The side of 0 on which the whole interval lies: 1, -1, or 0 where it contains 0."""
+        """The side of 0 on which the whole interval lies: 1, -1, or 0 if it contains 0."""
         return (self.low > 0) - (self.high < 0)
 
 
@@ -44,33 +44,46 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """Compare two systems by their counts, each (seeds, images, 3, classes), with an interval.
+    """Compare two systems by their counts and give the difference in mean IoU an interval.
 
-    Entry [s, i] of either is the same image and the same training seed; image counts are added
-    up before they are divided. Each of `samples` replicates draws as many images as there are,
-    with replacement, the same ones for both systems and all seeds, and takes the mean difference
-    over the seeds. A class that has no true pixel in the drawn images is left out of that
-    replicate's mean; replicates in which no class has one are left out altogether.
+    Image counts are added up before they are divided. Each of `samples` replicates draws as many
+    images as there are, with replacement, the same ones for both systems and all seeds, and takes
+    the mean difference over the seeds. A class without a true pixel in the drawn images is left out
+    of that replicate's mean; a replicate in which no class has one is left out altogether.
 
-    With one seed the interval is the percentile bootstrap at `level` (Efron and Tibshirani, 1993)
+    With one seed, the interval is the percentile bootstrap at `level` (Efron and Tibshirani, 1993)
     and covers one thing: which images happened to be in the validation set. With n seeds it also
-    covers chance in training. Drawing seeds with replacement would not do that: of three seeds,
+    covers chance in training. Drawing seeds with replacement would not do that: with three seeds,
     the interval could never leave their range and held the truth in 76 % of the cases instead of
-    95. Here the variance over the replicates and the seeds' sample variance divided by n are
-    added, and the interval is value ± t · root of that sum, Student's t with the degrees of
-    freedom of Welch and Satterthwaite, between n - 1 and infinity. In the test's simulation it
-    held the truth in 88 to 95 % with two seeds and 94 to 96 % with three or five.
+    95. Here the variance over the replicates and the seeds' sample variance divided by n are added,
+    and the interval is value ± t · root of that sum, Student's t with the degrees of freedom of
+    Welch and Satterthwaite, between n - 1 and infinity. In the test's simulation it held the truth
+    in 88 to 95 % of the cases with two seeds and 94 to 96 % with three or five.
 
     What it never covers: other data sets or recipes, correlation between images (frames of one
-    scene), or that the best of many comparisons was picked.
+    scene), or the best of many comparisons having been picked.
 
-    Equal input and `seed` give equal numbers, whatever the linear algebra library and its number
-    of threads: all sums that may be reordered are sums of whole numbers. Cost: a matrix product
-    of `samples` x images x (6 seeds classes); 1,449 images, 21 classes and 3 seeds take some
-    seconds and less than 200 MB.
+    Equal input and `seed` give equal numbers, whatever the linear algebra library and its number of
+    threads: all sums that may be reordered are sums of whole numbers. Cost: a matrix product of
+    `samples` x images x (6 seeds classes); 1,449 images, 21 classes and 3 seeds take some seconds
+    and less than 200 MB.
 
-    BPGError if there is nothing to count, if the shapes differ or if the true pixels do (then
-    these were not the same images); ValueError for an impossible `samples` or `level`.
+    Args:
+        first: Counts (seeds, images, 3, classes) of the system that is compared to: pixels of
+            [intersection, truth, prediction].
+        second: Counts of the system that is compared; entry [s, i] is of the same image and
+            training seed as in `first`.
+        samples: Number of replicates.
+        level: Coverage of the interval, between 0 and 1.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Second minus first, in percentage points.
+
+    Raises:
+        BPGError: There is nothing to count, the counts are not whole numbers, the shapes differ, or
+            the true pixels do (then these were not the same images).
+        ValueError: `samples` or `level` is impossible.
     """
     if samples < 1 or not 0 < level < 1:
         raise ValueError(f"samples must be at least 1 and level in (0, 1), not {samples}, {level}")
@@ -83,7 +96,7 @@ def paired_bootstrap(
     value = float(value_by_seed.sum() / seeds)
     random = np.random.default_rng(seed)
     replicates = [
-        # No matrix product here: these are no whole numbers, so its order of adding would tell.
+        # No matrix product here: these are not whole numbers, so the order of addition matters.
         _differences(_weights(random, size, images), counts).sum(axis=1) / seeds
         for size in _chunks(samples, max(images, counts[:, :, 0].size))
     ]
@@ -106,7 +119,7 @@ def _reach(of_images: float, of_seeds: float, seeds: int, level: float) -> float
 
 
 def _both(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Check the counts and put them together: (2, seeds, images, 3, classes)."""
+    """Check the counts and stack them: (2, seeds, images, 3, classes)."""
     if first.shape != second.shape:
         raise BPGError(
             f"two systems are compared on the same images and seeds, but the counts of one are "
@@ -129,7 +142,7 @@ def _both(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np
 
 
 def _differences(weights: NDArray[np.float64], counts: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return mIoU second minus first, (replicates, seeds), each image counted `weights` times.
+    """Return mIoU second minus first, (replicates, seeds), with images counted by `weights`.
 
     `weights` is (replicates, images), whole numbers. NaN where no class has a true pixel.
     """
@@ -153,7 +166,7 @@ def _weights(random: np.random.Generator, size: int, number: int) -> NDArray[np.
 
 
 def _chunks(samples: int, width: int) -> Iterator[int]:
-    """Split `samples` rows so that a chunk of `width` numbers a row stays within `_CHUNK`."""
+    """Split `samples` rows so that a chunk with `width` numbers per row stays within `_CHUNK`."""
     size = max(1, _CHUNK // width)
     for done in range(0, samples, size):
         yield min(size, samples - done)

@@ -25,16 +25,16 @@ _STEPS = sorted(
         for dx in range(-_REACH, _REACH + 1)
         if 0 < dy**2 + dx**2 <= _REACH**2
     ),
-    # The order in which SciPy's transform takes equally near pixels: by column, then by row.
+    # How SciPy's transform breaks ties between equally near pixels: by column, then by row.
     key=lambda step: (step[0] ** 2 + step[1] ** 2, step[1], step[0]),
 )
 
 
 class Contour(NamedTuple):
-    """What `boundary_counts` needs of the truth.
+    """What `boundary_counts` needs to know about the truth.
 
-    `ignored` are the flat indices of the ignored pixels and `nearest` those of the labelled pixel
-    nearest to each; both are empty where none is labelled. `region` marks the pixels near the
+    `ignored` holds the flat indices of the ignored pixels and `nearest` those of the labelled pixel
+    nearest to each; both are empty if no pixel is labelled. `region` marks the pixels near the
     contour of their own class, bool (H, W).
     """
 
@@ -44,11 +44,11 @@ class Contour(NamedTuple):
 
 
 class Bands(NamedTuple):
-    """What `trimap_counts` needs of the truth.
+    """What `trimap_counts` needs to know about the truth.
 
-    `pixels` are the flat indices of the pixels that count and `labels` their labels. `start` is
-    `classes` times the ring of each: the smallest radius that takes it in, less 1. `counts` has
-    the labels by ring, (radii, classes).
+    `pixels` holds the flat indices of the pixels that count and `labels` their labels. `start` is
+    `classes` times the ring of each: the smallest radius that takes it in, less 1. `counts` has the
+    labels by ring, (radii, classes).
     """
 
     pixels: NDArray[np.intp]
@@ -65,22 +65,31 @@ def boundary_counts(
     ratio: float = 0.02,
     contour: Contour | None = None,
 ) -> NDArray[np.int64]:
-    """Count the pixels near contours, [intersection, truth, prediction] by class: (3, classes).
+    """Count the pixels near contours by class, for Boundary IoU (Cheng et al., CVPR 2021).
 
-    Boundary IoU (Cheng et al., CVPR 2021): of each class's mask, only the pixels within
-    d = max(1, round(`ratio` x image diagonal)) of the mask's own contour count, in chessboard
-    distance; as in the authors' code, the image's frame is contour. `truth` and `prediction`
-    are labels (H, W) as in `confusion_matrix`, and BPGError as there. Add the counts of all
-    images before dividing, as for mIoU.
+    Of each class's mask, only the pixels within d = max(1, round(`ratio` x image diagonal)) of the
+    mask's own contour count, in chessboard distance; as in the authors' code, the image's frame is
+    part of the contour. Add the counts of all images before dividing, as for mIoU.
 
-    Ignored pixels (255 in `truth`) are never counted, but a contour has to run somewhere through
-    them: VOC draws a 255 ring, some 5 pixels wide, around each object. In truth and prediction
-    alike each takes the label at the nearest labelled pixel, so that the contour lies in the
-    middle of the ring, and what is predicted inside the ring changes nothing. (Calling the ring
-    a class of its own would put a contour on either side of it, which no prediction has.) A
-    truth without any labelled pixel gives zeros.
+    Ignored pixels are never counted, but a contour has to run somewhere through them: VOC draws a
+    ring of 255, some 5 pixels wide, around each object. In truth and prediction alike, each ignored
+    pixel takes the label at the nearest labelled pixel, so that the contour lies in the middle of
+    the ring, and what is predicted inside the ring changes nothing. (Treating the ring as a class
+    of its own would put a contour on either side of it, which no prediction has.)
 
-    `contour` is `true_contour(truth, ratio)`, for a caller that scores several predictions.
+    Args:
+        truth: Labels (H, W), 0..classes-1, 255 = ignore.
+        prediction: Labels (H, W), 0..classes-1.
+        classes: Number of classes.
+        ratio: d as a share of the image diagonal.
+        contour: `true_contour(truth, ratio)`, for a caller that scores several predictions.
+
+    Returns:
+        Pixels of [intersection, truth, prediction] by class, (3, classes); zeros if the truth has
+        no labelled pixel.
+
+    Raises:
+        BPGError: A label is out of range.
     """
     check_labels("truth", truth, classes, ignore=True)
     check_labels("prediction", prediction, classes)
@@ -94,7 +103,12 @@ def boundary_counts(
 
 
 def true_contour(truth: NDArray[np.uint8], ratio: float = 0.02) -> Contour:
-    """Return where `boundary_counts` sees the contours of the truth."""
+    """Find where `boundary_counts` sees the contours of the truth.
+
+    Args:
+        truth: Labels (H, W), 255 = ignore.
+        ratio: As for `boundary_counts`.
+    """
     labelled = truth != IGNORE
     none = np.empty(0, np.intp)
     if not labelled.any():
@@ -116,20 +130,31 @@ def trimap_counts(
     *,
     bands: Bands | None = None,
 ) -> NDArray[np.int64]:
-    """Count [intersection, truth, prediction] near the true boundaries: (radii, 3, classes).
+    """Count the pixels near the true boundaries, in bands of 1 to `radii` pixels.
 
-    Entry r - 1 has the scored pixels whose Euclidean distance to the nearest pixel of another
-    label in `truth` is at most r, for r = 1..`radii`. 255 is another label, since VOC's ring of
-    it is where the boundaries are; the image's frame is none. An image of one label has no
-    such pixel. Labels (H, W) and errors as in `confusion_matrix`. The measure of Kohli et al.
-    (IJCV 2009) and DeepLab (Chen et al., PAMI 2018); as for mIoU, add the images' counts first.
+    The measure of Kohli et al. (IJCV 2009) and DeepLab (Chen et al., PAMI 2018). Entry r - 1 counts
+    the scored pixels whose Euclidean distance to the nearest pixel of another label in `truth` is
+    at most r. Here 255 is another label, since VOC's ring of it is where the boundaries are; the
+    image's frame is not a boundary. An image of a single label has no such pixel. As for mIoU, add
+    the images' counts before dividing.
 
-    `bands` is `true_bands(truth, classes, radii)`, for a caller that scores several predictions.
+    Args:
+        truth: Labels (H, W), 0..classes-1, 255 = ignore.
+        prediction: Labels (H, W), 0..classes-1.
+        classes: Number of classes.
+        radii: Widest band in pixels.
+        bands: `true_bands(truth, classes, radii)`, for a caller that scores several predictions.
+
+    Returns:
+        Pixels of [intersection, truth, prediction] by band and class, (radii, 3, classes).
+
+    Raises:
+        BPGError: A label is out of range.
     """
     pixels, start, labels, true = bands or true_bands(truth, classes, radii)
     check_labels("prediction", prediction, classes)
     found = prediction.ravel()[pixels]
-    # Misses alone are counted, which are few: all else is as in the truth.
+    # Only the misses are counted, which are few: all else agrees with the truth.
     missed = np.flatnonzero(found != labels)
     start = start[missed]
     lost = np.bincount(start + labels[missed], minlength=true.size).reshape(true.shape)
@@ -141,7 +166,13 @@ def trimap_counts(
 def true_bands(truth: NDArray[np.uint8], classes: int, radii: int = RADII) -> Bands:
     """Return the bands around the true boundaries in which `trimap_counts` counts.
 
-    BPGError for a label outside 0..classes-1 that is not 255.
+    Args:
+        truth: Labels (H, W), 0..classes-1, 255 = ignore.
+        classes: Number of classes.
+        radii: Widest band in pixels.
+
+    Raises:
+        BPGError: A label is neither in 0..classes-1 nor 255.
     """
     check_labels("truth", truth, classes, ignore=True)
     distance = boundary_distance(truth).ravel()
@@ -156,10 +187,17 @@ def true_bands(truth: NDArray[np.uint8], classes: int, radii: int = RADII) -> Ba
 
 
 def boundary_distance(truth: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return each pixel's Euclidean distance to the nearest one of another label, (H, W) in pixels.
+    """Return each pixel's Euclidean distance to the nearest pixel of another label.
 
-    255 is another label. Infinite where there is no other label, and at the ignored pixels. Exact
-    up to 500 pixels; beyond, the roots of whole numbers near the squares.
+    255 is another label.
+
+    Args:
+        truth: Labels (H, W), 255 = ignore.
+
+    Returns:
+        Distances in pixels, (H, W); infinite at the ignored pixels, and everywhere if there is no
+        other label. Exact up to 500 pixels; beyond that, the roots of whole numbers near the
+        squares.
     """
     distance = np.full(truth.shape, np.inf)
     for apart in _labels_apart(truth):
@@ -173,17 +211,17 @@ def boundary_distance(truth: NDArray[np.uint8]) -> NDArray[np.float64]:
         if inside.all():
             continue
         found = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        # OpenCV's root is off in the last bits, but its square is that near to a whole number.
+        # OpenCV's root is off in its last bits; its square is within rounding of a whole number.
         np.sqrt(np.rint(found * found), out=distance[box], where=inside.view(bool), dtype=float)
     return distance
 
 
 def _labels_apart(truth: NDArray[np.uint8]) -> list[list[int]]:
-    """Group the labels, 255 left out, so that no two of a group have pixels side by side.
+    """Group the labels, except 255, so that no two of a group have adjacent pixels.
 
     One distance transform then serves a group. On the way from a pixel to the nearest one of
-    another label, the last step comes from a pixel of its own label; so the nearest one is beside
-    that label and not of its group.
+    another label, the last step starts at a pixel of its own label; so the nearest one is adjacent
+    to that label and not in its group.
     """
     touch = np.zeros((256, 256), np.bool_)
     for one, other in ((truth[1:], truth[:-1]), (truth[:, 1:], truth[:, :-1])):
@@ -215,8 +253,8 @@ def _filled(
 def _nearest_labelled(labelled: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the flat indices of the pixels not labelled, and of the labelled one nearest to each.
 
-    At least one must be labelled. Of equally near pixels it is the one that SciPy's transform
-    takes. That transform goes through the whole image and takes several times as long.
+    At least one must be labelled. Among equally near pixels it picks the one that SciPy's transform
+    picks. That transform goes through the whole image and takes several times as long.
     """
     width = labelled.shape[1]
     wide = width + 2 * _REACH
@@ -265,10 +303,10 @@ def _far_from_labels(
 def _near_contour(labels: NDArray[np.uint8], ratio: float) -> NDArray[np.bool_]:
     """Mark the pixels that have another label, or the outside, within d in chessboard distance.
 
-    The same as to erode each label's mask d times by a 3x3 square, but for all labels at once.
+    Equivalent to eroding each label's mask d times with a 3x3 square, but for all labels at once.
     """
     distance = max(1, round(ratio * hypot(*labels.shape)))
-    # IGNORE stands for the outside: it is no label, so the frame differs from what it borders.
+    # IGNORE stands for the outside: it is not a label, so the frame differs from what it borders.
     window = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
     border = cv2.BORDER_CONSTANT
     eroded = cv2.erode(labels, window, borderType=border, borderValue=IGNORE)

@@ -17,9 +17,17 @@ def confusion_matrix(
 ) -> NDArray[np.int64]:
     """Count pixels by true and predicted class.
 
-    `truth` and `prediction` hold labels 0..classes-1 and have one shape, usually (H, W); pixels
-    where `truth` is 255 are not counted. Returns counts of shape (classes, classes), indexed
-    [truth, prediction]. Any other label, or 255 in `prediction`, raises BPGError.
+    Args:
+        truth: Labels 0..classes-1, usually (H, W); pixels of 255 are not counted.
+        prediction: Labels 0..classes-1, of the same shape.
+        classes: Number of classes.
+
+    Returns:
+        Counts (classes, classes), indexed [truth, prediction].
+
+    Raises:
+        BPGError: There is any other label, or 255 in `prediction`.
+        ValueError: The shapes differ.
     """
     check_labels("truth", truth, classes, ignore=True)
     check_labels("prediction", prediction, classes)
@@ -29,14 +37,23 @@ def confusion_matrix(
 def joint_counts(
     first: NDArray[np.uint8], second: NDArray[np.uint8], classes: int
 ) -> NDArray[np.int64]:
-    """Count pixels by their labels in two images of one shape: (classes + 1, classes + 1).
-
-    Labels are 0..classes-1 or 255, which counts as the label `classes`. They are not checked;
-    ValueError if the shapes differ.
+    """Count pixels by their labels in two images.
 
     Labels come in runs along the rows, some 50 pixels long in masks of 500 x 375. Each run is
     counted once, by its length, in about a quarter of the time of counting pixel by pixel. Where
-    labels change more often than every four pixels, as in noise, pixels are faster.
+    labels change more often than every four pixels, as in noise, single pixels are faster.
+
+    Args:
+        first: Labels 0..classes-1, or 255, which counts as the label `classes`. They are not
+            checked.
+        second: Labels of the other image, of the same shape.
+        classes: Number of classes.
+
+    Returns:
+        Counts (classes + 1, classes + 1), indexed [first, second].
+
+    Raises:
+        ValueError: The shapes differ.
     """
     if first.shape != second.shape:
         raise ValueError(f"labels must have one shape, not {first.shape} and {second.shape}")
@@ -56,12 +73,20 @@ def joint_counts(
 
 
 def iou_metrics(confusion: NDArray[np.int64]) -> dict[str, Any]:
-    """Turn a [truth, prediction] matrix of pixel counts into percentages.
+    """Turn pixel counts into PASCAL VOC's measure (Everingham et al., IJCV 2010), in percent.
 
-    Returns "iou": one intersection over union per class, None for a class without a true pixel;
-    "miou": their mean over the classes that have one (false positives of an absent class still
-    lower the others); "pixel_accuracy". PASCAL VOC's measure (Everingham et al., IJCV 2010), over
-    the whole set and not image by image. BPGError if no pixel was counted at all.
+    Over the whole set, not image by image.
+
+    Args:
+        confusion: Counts (classes, classes), indexed [truth, prediction].
+
+    Returns:
+        "iou": one intersection over union per class, None for a class without a true pixel; "miou":
+        their mean over the classes that have one (false positives of an absent class still lower
+        the others); "pixel_accuracy".
+
+    Raises:
+        BPGError: No pixel was counted at all.
     """
     total = confusion.sum()
     if total == 0:
@@ -82,9 +107,16 @@ def iou_metrics(confusion: NDArray[np.int64]) -> dict[str, Any]:
 def check_labels(
     name: str, labels: NDArray[np.uint8], classes: int, *, ignore: bool = False
 ) -> None:
-    """Raise BPGError, calling the array `name`, if a label is outside 0..classes-1.
+    """Raise an error if a label is out of range.
 
-    With `ignore`, 255 is a label as well.
+    Args:
+        name: What the error calls the array.
+        labels: Labels of any shape.
+        classes: Number of classes.
+        ignore: Whether 255 is a label as well.
+
+    Raises:
+        BPGError: A label is outside 0..classes-1.
     """
     wrong = labels >= classes
     if labels.dtype.kind != "u":
@@ -98,23 +130,43 @@ def check_labels(
 def class_counts(
     truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int
 ) -> NDArray[np.int64]:
-    """Count the pixels of [intersection, truth, prediction] by class: (3, classes).
+    """Count the pixels of intersection, truth and prediction by class.
 
-    Labels as in `confusion_matrix`: 0..classes-1, pixels where `truth` is 255 are not counted,
-    any other label raises BPGError.
+    Args:
+        truth: Labels 0..classes-1, usually (H, W); pixels of 255 are not counted.
+        prediction: Labels 0..classes-1, of the same shape.
+        classes: Number of classes.
+
+    Returns:
+        Counts (3, classes): [intersection, truth, prediction].
+
+    Raises:
+        BPGError: There is any other label, or 255 in `prediction`.
+        ValueError: The shapes differ.
     """
     return counts_of(confusion_matrix(truth, prediction, classes))
 
 
 def counts_of(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the counts (3, classes) in a [truth, prediction] matrix of pixel counts."""
+    """Reduce a confusion matrix to the counts of intersection, truth and prediction.
+
+    Args:
+        confusion: Pixels (classes, classes), indexed [truth, prediction].
+
+    Returns:
+        Pixels (3, classes).
+    """
     return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
 
 
 def class_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
-    """Return the IoU in percent, (..., classes), of counts (..., 3, classes).
+    """Compute each class's IoU; to score a set of images, add their counts first.
 
-    NaN for a class without a true pixel. To score a set of images, add their counts first.
+    Args:
+        counts: Pixels of [intersection, truth, prediction], (..., 3, classes).
+
+    Returns:
+        Percent, (..., classes); NaN for a class without a true pixel.
     """
     hits, true, predicted = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
     iou = np.full(true.shape, np.nan)
@@ -122,9 +174,13 @@ def class_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
 
 
 def mean_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
-    """Return the mean IoU in percent, (...), of counts (..., 3, classes), as in `iou_metrics`.
+    """Compute the mean IoU over the classes that have a true pixel, as in `iou_metrics`.
 
-    The mean is over the classes that have a true pixel; NaN where no class has one.
+    Args:
+        counts: Pixels of [intersection, truth, prediction], (..., 3, classes).
+
+    Returns:
+        Percent, (...); NaN where no class has a true pixel.
     """
     iou = class_iou(counts)
     present = ~np.isnan(iou)
@@ -134,10 +190,18 @@ def mean_iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
 
 
 def write_counts(path: Path, counts: NDArray[np.int32]) -> None:
-    """Write the int32 counts of `evaluate`, (images, 2, 2, 3, classes), as .npy; whole or not."""
+    """Write the counts of the stage `evaluate` as .npy, whole or not at all.
+
+    Args:
+        path: File to write.
+        counts: int32 (images, 2, 2, 3, classes), as `bpg.evaluation.score.score` returns them.
+
+    Raises:
+        ValueError: The counts have another type or shape.
+    """
     if counts.dtype != np.int32 or counts.ndim != 5 or counts.shape[1:4] != (2, 2, 3):
         raise ValueError(f"counts are int32 (images, 2, 2, 3, classes), not {_kind(counts)}")
-    # By way of memory: of a full disk, NumPy's own writing says only how many bytes are missing.
+    # Via memory: on a full disk, NumPy's own writer says only how many bytes are missing.
     data = BytesIO()
     np.save(data, counts, allow_pickle=False)
     with whole_file(path) as partial:
@@ -145,9 +209,19 @@ def write_counts(path: Path, counts: NDArray[np.int32]) -> None:
 
 
 def read_counts(path: Path, *, images: int, classes: int) -> NDArray[np.int32]:
-    """Read what `write_counts` wrote: int32 (images, 2, 2, 3, classes).
+    """Read what `write_counts` wrote.
 
-    BPGError names the file if it is missing, cut off, no .npy or of another shape or type.
+    Args:
+        path: The .npy file.
+        images: Number of images that it must hold.
+        classes: Number of classes that it must hold.
+
+    Returns:
+        Pixels, int32 (images, 2, 2, 3, classes).
+
+    Raises:
+        BPGError: The file is missing, cut off, not .npy, or of another shape or type; the message
+            names it.
     """
     try:
         counts = np.load(BytesIO(path.read_bytes()), allow_pickle=False)

@@ -31,21 +31,30 @@ def score(
     predictions_crf: Path,
     classes: Sequence[str],
 ) -> tuple[dict[str, Any], NDArray[np.int32]]:
-    """Score ID.png in `predictions` and `predictions_crf` against ID.png in `masks`.
+    """Score a run's predictions, ID.png each, against the ground truth.
 
-    `classes` names the labels 0..K, background first. Returns the metrics and the counts.
+    Args:
+        ids: Names of the validation images.
+        masks: Folder of the true label maps.
+        predictions: Folder of the predicted label maps.
+        predictions_crf: Folder of the label maps after the CRF.
+        classes: Names of the labels 0..K, background first.
 
-    The metrics are a JSON-able dict: "classes", and under "raw" and "crf" the "confusion" counts
-    (K+1 lists of K+1, [truth][prediction]), the percentages of `iou_metrics`, and in percent
-    "boundary_iou_by_class" (Boundary IoU, None where a class is absent), "boundary_iou" (their
-    mean) and "trimap" (mIoU within 1, 2, ... 40 pixels of the true boundaries); the last two are
-    None where no counted pixel is that near to a boundary.
+    Returns:
+        The metrics and the counts.
 
-    The counts are pixels, int32 (images, 2, 2, 3, K+1), images in the order of `ids`: of
-    [raw, crf], by [region, boundary], [intersection, truth, prediction].
+        The metrics are JSON-serialisable: "classes", and under "raw" and "crf" the "confusion"
+        counts (K+1 lists of K+1, [truth][prediction]), the percentages of `iou_metrics`, and in
+        percent "boundary_iou_by_class" (Boundary IoU, None if a class is absent), "boundary_iou"
+        (their mean) and "trimap" (mIoU within 1, 2, ... 40 pixels of the true boundaries); the last
+        two are None where no counted pixel is that near to a boundary.
 
-    BPGError names the file that is missing, has another size than its mask or holds a label
-    outside 0..K.
+        The counts are pixels, int32 (images, 2, 2, 3, K+1), images in the order of `ids`: of [raw,
+        crf], by [region, boundary], [intersection, truth, prediction].
+
+    Raises:
+        BPGError: `ids` is empty, no true pixel is labelled, or a file is missing, differs in size
+            from its mask or holds a label outside 0..K; the message names the file.
     """
     if not ids:
         raise BPGError(f"{masks}: no validation image to score; the id list is empty")
@@ -54,8 +63,8 @@ def score(
     confusion = np.zeros((len(KINDS), number, number), np.int64)
     trimap = np.zeros((len(KINDS), RADII, 3, number), np.int64)
     folders = (predictions, predictions_crf)
-    # Threads: OpenCV's transforms and filters and the decoding let go of Python's lock. Processes
-    # were no faster for 500 masks of VOC's size, and took a second more to start.
+    # Threads: OpenCV's transforms and filters and the decoding release the GIL. Processes were no
+    # faster for 500 masks of VOC's size, and took a second longer to start.
     jobs = (delayed(_score)(masks, folders, f"{image_id}.png", number) for image_id in ids)
     scored = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
     for image, kinds in enumerate(scored):

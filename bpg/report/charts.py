@@ -20,7 +20,7 @@ from bpg.atomic import whole_file
 from bpg.evaluation.bootstrap import Difference
 from bpg.report.runs import Runs, mean_curves, spread
 
-# Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind readers. Without
+# Okabe and Ito, "Color Universal Design", 2008: colour-blind readers can tell them apart. Without
 # their yellow, which is too light for a line on white.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
 DASHES, MARKERS = ("-", "--", ":", "-."), "oDsv^PX"
@@ -38,9 +38,9 @@ KINDS = {"raw": "without CRF", "crf": "with CRF"}
 
 @dataclass(frozen=True)
 class Bar:
-    """A difference between two systems, in percentage points; None if not both were run.
+    """A difference between two systems, in percentage points; None unless both were run.
 
-    `printed` is the paper's difference, None where it has none.
+    `printed` is the paper's difference, None if it has none.
     """
 
     label: str
@@ -49,10 +49,14 @@ class Bar:
 
 
 def bar_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
-    """Draw mIoU per variant before and after the CRF as PNG; error bars where there are seeds.
+    """Draw a bar chart of mIoU per variant, before and after the CRF.
 
-    `runs` is what `bpg.report.runs.read_runs` returns; the bars are one standard deviation long
-    to each side. `labels` names the variants.
+    With several seeds, error bars extend one standard deviation to each side.
+
+    Args:
+        path: PNG file to write.
+        runs: What `bpg.report.runs.read_runs` returns.
+        labels: {variant: its name in the chart}.
     """
     figure = Figure(figsize=(8, 0.62 * len(runs) + 1.3), layout="constrained")
     axes = figure.subplots()
@@ -81,9 +85,12 @@ def bar_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
 
 
 def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> None:
-    """Draw the training curves as PNG: a panel per metric, a line per variant (seed mean).
+    """Draw the training curves: a panel per metric, a line per variant (seed mean).
 
-    `rows` is what `bpg.report.runs.gather_curves` returns, where a step is an epoch.
+    Args:
+        path: PNG file to write.
+        rows: What `bpg.report.runs.gather_curves` returns, where a step is an epoch.
+        labels: {variant: its name in the legend}.
     """
     metrics = [name for name in rows[0] if name not in ("variant", "seed", "step")]
     curves = mean_curves(rows)
@@ -109,11 +116,15 @@ def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]], labels: Mapping[s
 
 
 def trimap_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
-    """Draw mIoU near the true boundary as PNG: by width of the band, without and with CRF.
+    """Draw mIoU near the true boundaries by width of the band, without and with CRF.
 
-    A line per variant (seed mean). `runs` as for `bar_chart`, where each seed's ["raw"]["trimap"]
-    and ["crf"]["trimap"] list the percent in bands of 1, 2, ... pixels; a width that is None in
-    any seed is left out.
+    A line per variant (seed mean). A width that is None in any seed is left out.
+
+    Args:
+        path: PNG file to write.
+        runs: As for `bar_chart`. Each seed's ["raw"]["trimap"] and ["crf"]["trimap"] list the
+            percent in bands of 1, 2, ... pixels.
+        labels: {variant: its name in the legend}.
     """
     styles = _styles(runs, labels)
     figure = Figure(figsize=(9, 3.9), layout="constrained")
@@ -133,11 +144,14 @@ def trimap_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
 
 
 def difference_chart(path: Path, groups: Mapping[str, Sequence[Bar]]) -> None:
-    """Draw differences with their 95 % intervals as PNG, a panel per group under its key.
+    """Draw differences with their 95 % intervals, a panel per group.
 
-    A line per label, in the order of their first appearance, which the panels share; within a
-    group labels differ. The paper's differences are hollow diamonds. A system that was not run
-    says so.
+    The panels share a line per label, in order of first appearance. The paper's differences are
+    hollow diamonds. A difference without a result says "not run".
+
+    Args:
+        path: PNG file to write.
+        groups: {title of the panel: its differences}; labels differ within a group.
     """
     labels = list(dict.fromkeys(row.label for row in chain(*groups.values())))
     size = (2.4 + 3.6 * len(groups), 0.5 * len(labels) + 1.6)
@@ -186,10 +200,16 @@ def study_chart(
     series: Mapping[str, Sequence[tuple[float, float | None]]],
     labels: Mapping[str, str],
 ) -> None:
-    """Draw an ablation as PNG: mIoU by setting, in the order given, a line per variant.
+    """Draw an ablation: mIoU by setting, a line per variant.
 
-    `series` is {variant: (mean, standard deviation or None) of each setting} in percent; the
-    error bars are one standard deviation long to each side.
+    Error bars extend one standard deviation to each side.
+
+    Args:
+        path: PNG file to write.
+        title: Above the chart.
+        settings: Names of the settings, in the order of the axis.
+        series: {variant: (mean, standard deviation or None) of each setting}, in percent.
+        labels: {variant: its name in the legend}.
     """
     styles = _styles(series, labels, marked=True)
     longest = max(map(len, settings))
@@ -218,7 +238,10 @@ def study_chart(
 def _styles(
     variants: Iterable[str], labels: Mapping[str, str], *, marked: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """{variant: arguments of Line2D}; colours by the place in `labels`, unknown names after."""
+    """Return {variant: arguments of Line2D}.
+
+    Colours follow the order in `labels`; names that it lacks come after.
+    """
     variants = list(variants)
     order = [*labels, *(variant for variant in variants if variant not in labels)]
     styles = {}
@@ -235,7 +258,7 @@ def _variant_legend(
     labels: Mapping[str, str],
     across: int,
 ) -> None:
-    """Name the lines below the panels, `across` to a row."""
+    """Name the lines below the panels, `across` per row."""
     handles = [Line2D([], [], **style) for style in styles.values()]
     names = [labels.get(variant, variant) for variant in styles]
     columns = min(across, len(names))

@@ -1,4 +1,4 @@
-"""The paper's claims beside our differences: which of its systems gain over which."""
+"""The paper's claims beside our differences: which of its systems improves on which."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ VERDICTS = (
 class Claim:
     """A difference in mIoU that the paper prints, in points, and ours in one measure.
 
-    `found` is None where a system was not run. The paper measures no boundaries: there its claim
-    is which of the two is better.
+    `found` is None if a system was not run. The paper measures no boundaries: for Boundary IoU, its
+    claim is only which of the two is better.
     """
 
     first: System
@@ -64,12 +64,16 @@ class Claim:
                 text = "not confirmed"
             case _:
                 text = "contradicted"
-        # One seed says nothing of another training.
+        # One seed says nothing about another training.
         return text + (" (one seed)" if self.found.std is None else "")
 
 
 def pairs() -> list[tuple[System, System, float]]:
-    """Return what the paper compares: Table 1's gains, the CRF's, and Table 2's, in points."""
+    """List what the paper compares: the gains of Table 1, the CRF's gain, and Table 2.
+
+    Returns:
+        (first, second, printed mIoU of the second minus the first, in points).
+    """
     first_table = {
         System(row.variant, "crf" if row.crf else "raw"): row.mean for row in paper.TABLE_1
     }
@@ -87,7 +91,7 @@ def pairs() -> list[tuple[System, System, float]]:
 
 
 def check_claims(counts: Counts) -> list[Claim]:
-    """Measure every one of the `pairs` in mIoU and in Boundary IoU, where both were run."""
+    """Measure every pair of `pairs` in mIoU and in Boundary IoU, if both systems were run."""
     return [
         Claim(
             first,
@@ -146,14 +150,23 @@ def claims_table(claims: Sequence[Claim], setting: Setting) -> Table:
 
 
 def pair_label(claim: Claim, setting: Setting) -> str:
-    """Name both systems."""
+    """Name both systems of a claim."""
     return f"{setting.label(claim.first)} → {setting.label(claim.second)}"
 
 
 def claim_notes(
     claims: Sequence[Claim], variants: Sequence[str], setting: Setting
 ) -> tuple[str, ...]:
-    """Return a line for each mIoU claim that ends in one of `variants` and was measured."""
+    """Describe claims in mIoU that were measured, for notes below a table.
+
+    Args:
+        claims: What `check_claims` returns.
+        variants: Only claims whose second system is one of these are described.
+        setting: What our numbers were made on.
+
+    Returns:
+        A line for each claim.
+    """
     return tuple(
         f"{pair_label(one, setting)}: {one.found.value:+.2f}, 95 % interval "
         f"{interval(one.found)}; paper {one.printed:+.1f}: {one.verdict}."

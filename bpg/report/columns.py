@@ -1,4 +1,4 @@
-"""Tables by columns: a column says what it shows of a row, and what of it the CSV file holds."""
+"""Tables by columns: each says what it shows of a row, and what the CSV file holds of it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ VERDICTS = {1: "yes, higher", -1: "yes, lower", 0: "no"}
 
 @dataclass(frozen=True)
 class Cell:
-    """What one field of a table shows; `kind` lets a page tell ours from the rest."""
+    """What one field of a table shows; `kind` lets a page tell our numbers from the rest."""
 
     text: str
     kind: Literal["label", "ours", "paper", "not-run"] = "ours"
@@ -47,7 +47,7 @@ Row = TypeVar("Row")
 class Column(Generic[Row]):
     """A column's heading, what it shows of a row, and its fields in the CSV file.
 
-    One without heading is in the CSV file alone.
+    A column without a heading is in the CSV file only.
     """
 
     heading: str
@@ -56,19 +56,34 @@ class Column(Generic[Row]):
 
 
 def label(heading: str, key: str, of: Callable[[Row], str]) -> Column[Row]:
-    """Return a column of words."""
+    """Return a column of text.
+
+    Args:
+        heading: Above the column.
+        key: Its name in the CSV file.
+        of: Text for a row.
+    """
     return Column(heading, lambda row: Cell(of(row), "label"), lambda row: {key: of(row)})
 
 
 def field(key: str, of: Callable[[Row], Any]) -> Column[Row]:
-    """Return a column of the CSV file alone."""
+    """Return a column that is in the CSV file only.
+
+    Args:
+        key: Its name in the CSV file.
+        of: Value for a row.
+    """
     return Column("", lambda row: Cell(""), lambda row: {key: of(row)})
 
 
 def ours(heading: str, key: str, of: Callable[[Row], Value | str], digits: int = 1) -> Column[Row]:
-    """Return a column of our means and deviations, or of words where there is no number.
+    """Return a column of our means and deviations, or of words if there is no number.
 
-    The CSV file has one digit more.
+    Args:
+        heading: Above the column.
+        key: Its name in the CSV file.
+        of: Mean and deviation for a row, or the word instead of them.
+        digits: Decimals in the table; the CSV file has one more.
     """
     return Column(
         heading, lambda row: cell(of(row), digits), lambda row: record(key, of(row), digits + 1)
@@ -78,7 +93,14 @@ def ours(heading: str, key: str, of: Callable[[Row], Value | str], digits: int =
 def printed(
     heading: str, key: str, of: Callable[[Row], float | None], digits: int = 1
 ) -> Column[Row]:
-    """Return a column of the paper's numbers, "n/a" where it has none."""
+    """Return a column of the paper's numbers.
+
+    Args:
+        heading: Above the column.
+        key: Its name in the CSV file.
+        of: The number for a row; None shows "n/a".
+        digits: Decimals in the table.
+    """
 
     def value(row: Row) -> float | str:
         found = of(row)
@@ -88,7 +110,13 @@ def printed(
 
 
 def difference(heading: str, key: str, of: Callable[[Row], Difference | None]) -> list[Column[Row]]:
-    """Return three columns: a difference, its interval, and whether that excludes 0."""
+    """Return three columns: a difference, its interval, and whether that excludes 0.
+
+    Args:
+        heading: Above the first column.
+        key: Start of their names in the CSV file.
+        of: The difference for a row; None leaves the fields empty.
+    """
 
     def fields(row: Row) -> dict[str, str]:
         found = of(row)
@@ -120,9 +148,18 @@ def make_table(
     notes: Iterable[str],
     made_on: Mapping[str, Any] | None = None,
 ) -> Table:
-    """Lay out `rows` by `columns`; `made_on` are further columns of the CSV file.
+    """Lay out rows by columns.
 
-    Without any row there is one that says so.
+    If there are no rows, a single one says so.
+
+    Args:
+        name: Of the table's files.
+        title: Above the table.
+        caption: Below the title.
+        columns: In their order; those without a heading are in the CSV file only.
+        rows: What the columns are asked about.
+        notes: Below the table.
+        made_on: {column: value}, further columns of the CSV file.
     """
     rows = list(rows)
     shown = [column for column in columns if column.heading]
@@ -145,13 +182,19 @@ def make_table(
 
 
 def not_run_note(rows: Iterable[Sequence[Cell]]) -> tuple[str, ...]:
-    """Explain "not run", where it stands."""
+    """Return a note that explains "not run", if any of the rows says so."""
     some = any(cell.kind == "not-run" for row in rows for cell in row)
     return (f'"{NOT_RUN}": this system was not trained here; it has no number of ours.',) * some
 
 
 def cell(value: Value | str, digits: int = 1, sign: str = "") -> Cell:
-    """Show mean ± deviation with so many digits, or the word that stands for a missing number."""
+    """Show mean ± deviation, or the word that stands for a missing number.
+
+    Args:
+        value: Mean and deviation (None for no deviation), or the word.
+        digits: Decimals.
+        sign: Sign option of the format, such as "+".
+    """
     if isinstance(value, str):
         return Cell(value, "not-run" if value == NOT_RUN else "ours")
     mean, deviation = value
@@ -160,22 +203,33 @@ def cell(value: Value | str, digits: int = 1, sign: str = "") -> Cell:
 
 
 def paper_cell(value: float | None, digits: int = 1) -> Cell:
-    """Show a number that the paper prints."""
+    """Show a number that the paper prints.
+
+    Args:
+        value: The number; None shows "n/a".
+        digits: Decimals.
+    """
     return Cell(NOT_AVAILABLE if value is None else f"{value:.{digits}f}", "paper")
 
 
 def difference_cell(found: Difference) -> Cell:
-    """Show a difference, with its deviation over the seeds where there are several."""
+    """Show a difference, with its deviation over the seeds if there are several."""
     return cell((found.value, found.std), 2, "+")
 
 
 def interval(found: Difference) -> str:
-    """Show the ends of an interval."""
+    """Show the ends of an interval, in points."""
     return f"{found.low:+.2f} to {found.high:+.2f}"
 
 
 def record(name: str, value: Value | str, digits: int) -> dict[str, Any]:
-    """Return the columns NAME and NAME_std of a CSV row."""
+    """Return the fields NAME and NAME_std of a CSV row.
+
+    Args:
+        name: Of the first column.
+        value: Mean and deviation (None for no deviation), or the word that stands for them.
+        digits: Decimals.
+    """
     if isinstance(value, str):
         return {name: value, f"{name}_std": ""}
     mean, deviation = value
@@ -195,7 +249,12 @@ def markdown(table: Table) -> str:
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Lay out rows as GitHub Markdown, the columns aligned so that it reads well in a terminal."""
+    """Lay out rows as GitHub Markdown, with aligned columns that also read well in a terminal.
+
+    Args:
+        header: Headings.
+        rows: Cells by row; the first row's kinds decide how columns are aligned.
+    """
     lines = [[_escape(text) for text in header]]
     for row in rows:
         lines.append([f"**{_escape(c.text)}**" if c.bold else _escape(c.text) for c in row])
@@ -224,15 +283,24 @@ def _escape(text: str) -> str:
 
 
 def write_table(folder: Path, table: Table) -> None:
-    """Write `folder`/NAME.md to read and NAME.csv to compute with.
+    """Write NAME.md to read and NAME.csv to compute with.
 
-    Percentages have two decimals in the CSV, edge losses four. What has no number says why: "not
-    run", "absent" (no true pixel) or "n/a".
+    Percentages have two decimals in the CSV, edge losses four. A field without a number says why:
+    "not run", "absent" (no true pixel) or "n/a".
+
+    Args:
+        folder: Where to write them.
+        table: Its name is NAME.
     """
     write_markdown(folder, table)
     write_rows(folder / f"{table.name}.csv", list(table.records[0]), table.records)
 
 
 def write_markdown(folder: Path, table: Table) -> None:
-    """Write `folder`/NAME.md."""
+    """Write NAME.md.
+
+    Args:
+        folder: Where to write it.
+        table: Its name is NAME.
+    """
     write_text(folder / f"{table.name}.md", markdown(table))

@@ -16,8 +16,8 @@ Name = Annotated[str, Field(min_length=1)]
 class CostRow(BaseModel):
     """One variant's row of results/cost.csv: its cost, then the setting that all rows share.
 
-    Counts are of one network, MACs of one image's forward pass, memory (bytes) and time
-    (seconds) of a training step; ratios are to the variant `baseline`. See `bpg.cost`.
+    Counts are of one network, MACs of one image's forward pass, memory (bytes) and time (seconds)
+    of a training step; ratios are relative to the variant `baseline`. See `bpg.cost`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -58,10 +58,15 @@ SETTING = (
 
 
 def read_costs(path: Path) -> list[dict[str, Any]]:
-    """Read results/cost.csv: one dict a variant, keys and types as in `CostRow`.
+    """Read results/cost.csv.
 
-    BPGError names the file, line and column of what is missing or ill-formed, a variant that
-    stands there twice, rows of different settings and a baseline that has no row.
+    Returns:
+        One dict per variant, keys and types as in `CostRow`.
+
+    Raises:
+        BPGError: Something is missing or ill-formed, a variant is listed twice, rows are of
+            different settings, or the baseline has no row. The message names the file and, if there
+            is one, the line and column.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""Which images the figures show: a rule on their masks, so that nobody picks them by hand."""
+"""Which images the figures show: a rule based on their masks, so that nobody cherry-picks."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -11,10 +11,20 @@ from bpg.data.masks import read_mask
 
 
 def choose_images(ids: Sequence[str], masks: Path, count: int, *, nth: int = 0) -> list[str]:
-    """Choose up to `count` ids by `rule`, sorted; a run with too few objects gives none.
+    """Choose images by `rule`; a run of ids with too few objects gives none.
 
-    `nth` counts from 0: with the same `count`, another `nth` gives other images. Reads
-    `masks`/ID.png; BPGError names one that cannot be read.
+    Args:
+        ids: Names of the images to choose from.
+        masks: Folder of label maps, ID.png.
+        count: How many to choose at most.
+        nth: Which image of each run, from 0. With the same `count`, another `nth` gives other
+            images.
+
+    Returns:
+        Up to `count` ids, sorted.
+
+    Raises:
+        BPGError: A mask cannot be read; the message names it.
     """
     if not ids:
         return []
@@ -26,7 +36,12 @@ def choose_images(ids: Sequence[str], masks: Path, count: int, *, nth: int = 0) 
 
 
 def rule(count: int, nth: int = 0) -> str:
-    """How `choose_images` chooses, for a caption; arguments as given there."""
+    """Say for a caption how `choose_images` chooses.
+
+    Args:
+        count: As given there.
+        nth: As given there.
+    """
     ordinal = ("first", "second", "third")[nth] if nth < 3 else f"{nth + 1}th"
     return (
         f"the sorted ids are cut into {count} equal runs, and of each the {ordinal} image whose "

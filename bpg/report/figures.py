@@ -1,7 +1,7 @@
 """The paper's Figures 1, 4, 5 and 6, and ScribbleSup's labels; equal files give equal bytes.
 
-A system that is not in `variants` is not read: its tiles say "not run". BPGError names any
-image that is read and missing or broken. The folders, as the arguments name them:
+A system that is not in `variants` is not read: its tiles say "not run". BPGError names an image
+that is read but missing or broken. The folders, as the arguments name them:
 
     images/ID.{jpg,png}, {masks,scribbles,edges}/ID.png   the data set
     runs/VARIANT/SEED/{masks,masks_crf}/ID.png            labels predicted on validation images
@@ -39,10 +39,19 @@ def figure1(
     variants: Sequence[str],
     classes: Sequence[str],
 ) -> None:
-    """Draw Figure 1 as PNG, a row per id: what masks, scribbles and BPG teach.
+    """Draw Figure 1: what masks, scribbles and BPG teach.
 
-    Training images, since only these have scribbles: image, both annotations, then the results
-    of `mask`, `scribble` and `bpg`.
+    Image, both annotations, then the results of `mask`, `scribble` and `bpg`.
+
+    Args:
+        path: PNG file to write.
+        ids: Training images, since only these have scribbles; one per row.
+        images: Folder of images.
+        masks: Folder of ground-truth label maps.
+        scribbles: Folder of scribbles drawn as label maps.
+        samples: Folder of predictions on training images.
+        variants: The variants that were run.
+        classes: Names of the labels, for the legend.
     """
     predicted = samples / "masks"
     columns = [
@@ -68,10 +77,20 @@ def figure4(
     classes: Sequence[str],
     labels: Mapping[str, str],
 ) -> None:
-    """Draw Figure 4 as PNG, a row per id: what each part of the network adds.
+    """Draw Figure 4: what each part of the network adds.
 
-    Validation images: image, ground truth, then the results of `scribble`, `prn`, `brn` and
-    `bpg` with this `seed`, under their `labels`.
+    Image, ground truth, then the results of `scribble`, `prn`, `brn` and `bpg`.
+
+    Args:
+        path: PNG file to write.
+        ids: Validation images, one per row.
+        images: Folder of images.
+        masks: Folder of ground-truth label maps.
+        runs: Folder of predictions on validation images.
+        variants: The variants that were run.
+        seed: Training seed of the results.
+        classes: Names of the labels, for the legend.
+        labels: {variant: title of its column}.
     """
     columns = [("image", _photograph(images)), ("ground truth", _labels(masks))]
     for variant in ("scribble", "prn", "brn", "bpg"):
@@ -91,10 +110,20 @@ def figure5(
     variants: Sequence[str],
     classes: Sequence[str],
 ) -> None:
-    """Draw Figure 5 as PNG, a row per id: the BRN on all K+1 channels and on two.
+    """Draw Figure 5: the BRN on all K+1 channels and on two.
 
-    Training images, since only these have edge maps: image, ground truth, edge map, then
-    labels and edges predicted by `bpg_all_channels` and by `bpg`. Edges are dark on white.
+    Image, ground truth, edge map, then labels and edges predicted by `bpg_all_channels` and by
+    `bpg`. Edges are dark on white.
+
+    Args:
+        path: PNG file to write.
+        ids: Training images, since only these have edge maps; one per row.
+        images: Folder of images.
+        masks: Folder of ground-truth label maps.
+        edges: Folder of edge maps.
+        samples: Folder of predictions on training images.
+        variants: The variants that were run.
+        classes: Names of the labels, for the legend.
     """
     columns = [
         ("image", _photograph(images)),
@@ -121,10 +150,20 @@ def figure6(
     seed: int,
     classes: Sequence[str],
 ) -> None:
-    """Draw Figure 6 as PNG, a row per id: full masks, the baseline, BPG without and with CRF.
+    """Draw Figure 6: full masks, the baseline, BPG without and with CRF.
 
-    Validation images: image, ground truth, then the results of `mask`, `scribble`, `bpg` and
-    once more `bpg` with this `seed`, under their `labels`.
+    Image, ground truth, then the results of `mask`, `scribble`, `bpg`, and `bpg` again after the
+    CRF.
+
+    Args:
+        path: PNG file to write.
+        ids: Validation images, one per row.
+        images: Folder of images.
+        masks: Folder of ground-truth label maps.
+        runs: Folder of predictions on validation images.
+        variants: The variants that were run.
+        seed: Training seed of the results.
+        classes: Names of the labels, for the legend.
     """
     columns = [("image", _photograph(images)), ("ground truth", _labels(masks))]
     for title, variant, kind in (
@@ -148,10 +187,19 @@ def propagated_figure(
     rounds: Sequence[tuple[str, Path]],
     classes: Sequence[str],
 ) -> None:
-    """Draw what ScribbleSup trains on as PNG, a row per id.
+    """Draw what ScribbleSup trains on.
 
-    Training images: image, strokes, the propagated labels of each of `rounds` (its name and the
-    folder of its labels), and the ground truth, which propagation does not see.
+    Image, strokes, the propagated labels of each round, and the ground truth, which propagation
+    does not see.
+
+    Args:
+        path: PNG file to write.
+        ids: Training images, one per row.
+        images: Folder of images.
+        masks: Folder of ground-truth label maps.
+        scribbles: Folder of scribbles drawn as label maps.
+        rounds: (name, folder of its propagated labels) of each round.
+        classes: Names of the labels, for the legend.
     """
     columns = [
         ("image", _photograph(images)),
@@ -168,10 +216,13 @@ def draw_grid(
     rows: Sequence[Sequence[Image.Image | None]],
     legend: Sequence[tuple[str, tuple[int, ...]]],
 ) -> None:
-    """Draw RGB images under column titles, over a legend of (name, RGB colour), as PNG.
+    """Draw images under column titles, over a legend.
 
-    Images are scaled to one width; None gives a blank tile that says "not run". A title may
-    have several lines.
+    Args:
+        path: PNG file to write.
+        titles: Of the columns; a title may have several lines.
+        rows: RGB images, scaled to one width; None gives a blank tile that says "not run".
+        legend: (name, RGB colour in 0..255) of each entry.
     """
     tiles = [[None if picture is None else _fit(picture) for picture in row] for row in rows]
     heights = [max((tile.height for tile in row if tile), default=TILE) for row in tiles]
@@ -209,7 +260,7 @@ def draw_grid(
 
 
 def header_height(titles: Sequence[str]) -> int:
-    """Pixels that `draw_grid` leaves above the first row."""
+    """Return the pixels that `draw_grid` leaves above the first row."""
     return HEADER + 17 * max(title.count("\n") for title in titles)
 
 
@@ -230,7 +281,7 @@ def _photograph(folder: Path) -> Callable[[str], Image.Image | None]:
 
 
 def _labels(folder: Path, *, run: bool = True) -> Callable[[str], Image.Image | None]:
-    """Labels in their colours."""
+    """Return a reader of label maps in their colours."""
 
     def read(image_id: str) -> Image.Image | None:
         return Image.fromarray(PALETTE[read_mask(folder / f"{image_id}.png")]) if run else None
@@ -239,7 +290,7 @@ def _labels(folder: Path, *, run: bool = True) -> Callable[[str], Image.Image | 
 
 
 def _edges(folder: Path, *, run: bool = True) -> Callable[[str], Image.Image | None]:
-    """Edges dark on white."""
+    """Return a reader of edge maps, dark on white."""
 
     def read(image_id: str) -> Image.Image | None:
         if not run:
@@ -250,7 +301,7 @@ def _edges(folder: Path, *, run: bool = True) -> Callable[[str], Image.Image | N
 
 
 def _strokes(images: Path, scribbles: Path) -> Callable[[str], Image.Image | None]:
-    """Strokes in their colours on a faded image."""
+    """Return a reader of strokes in their colours on a faded image."""
 
     def read(image_id: str) -> Image.Image:
         scribble = read_mask(scribbles / f"{image_id}.png")
@@ -261,10 +312,10 @@ def _strokes(images: Path, scribbles: Path) -> Callable[[str], Image.Image | Non
 
 
 def _fit(image: Image.Image) -> Image.Image:
-    """Scale to the tile's width, or to its height where the image is taller than wide."""
+    """Scale to the tile's width, or to its height if the image is taller than wide."""
     scale = TILE / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
-    # Small label maps keep their hard pixels; large ones would lose thin parts without smoothing.
+    # Small label maps keep hard pixels; large ones would lose thin parts without smoothing.
     how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
     return image.resize((width, height), how)
 
@@ -274,7 +325,7 @@ def _left(column: int) -> int:
 
 
 def _legend_places(names: Iterable[str], width: int) -> list[tuple[int, int]]:
-    """(x, line) of each entry, wrapped at `width` pixels."""
+    """Return (x, line) of each entry, wrapped at `width` pixels."""
     places, left, line = [], GAP, 0
     for name in names:
         advance = 22 + round(_font(12).getlength(name)) + 18

@@ -1,4 +1,4 @@
-"""What a peer's loss gains, and what BPG's parts gain beside it: pairs that differ in one thing."""
+"""What a peer's loss gains, and what BPG's parts add to it: pairs that differ in one thing."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,11 +30,18 @@ class Gain:
 
 
 def pairs(names: Iterable[str], variants: Variants) -> list[tuple[str, str, str]]:
-    """Return (first, second, in what they differ) for all pairs that differ in one thing.
+    """Find all pairs of variants that differ in one thing.
 
-    The schedule: the baseline and its fine-tuned twin. The loss or the labels: a fine-tuned
-    variant and the one of the same network without regularisers. The parts: a variant with PRN or
-    BRN and the one with the same regularisers and neither.
+    The schedule: the baseline and its fine-tuned twin. The loss or the labels: a fine-tuned variant
+    and the one of the same network without regularisers. The parts: a variant with PRN or BRN and
+    the one with the same regularisers and neither.
+
+    Args:
+        names: The variants that were run.
+        variants: All variants by name.
+
+    Returns:
+        (first, second, what they differ in).
     """
     names = list(names)
     found = []
@@ -68,7 +75,12 @@ def _plain(variant: Variant) -> bool:
 
 
 def measure_gains(counts: Counts, variants: Variants) -> list[Gain]:
-    """Measure all of the `pairs` that were run."""
+    """Measure all of the `pairs` that were run.
+
+    Args:
+        counts: Of the variants that were run, on the same images in the same order.
+        variants: All variants by name.
+    """
     return [
         Gain(
             first,

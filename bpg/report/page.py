@@ -27,11 +27,17 @@ def write_page(
     figures: Sequence[Figure],
     made_with: Sequence[str],
 ) -> None:
-    """Write `folder`/index.html with the tables and the images, which must already lie there.
+    """Write index.html; it needs no script and nothing from the network.
 
-    `made_with` are the lines on commit, versions and hardware that every table shows.
+    Args:
+        folder: Where to write it; the images must already be there.
+        setting: What our numbers were made on.
+        tables: In the order of the page.
+        figures: In the order of the page.
+        made_with: Lines on versions and hardware that every table shows.
 
-    No script and nothing from the network. An image that is not there raises FileNotFoundError.
+    Raises:
+        FileNotFoundError: An image is not there.
     """
     for figure in figures:
         if not (folder / figure.file).is_file():

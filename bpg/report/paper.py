@@ -22,7 +22,7 @@ CLASSES = (
 class ArchitectureRow:
     """A row of Table 1: `iou` follows `CLASSES`, `mean` is the mean as printed, in percent.
 
-    `starred` marks the scribble systems without CRF, among which the paper prints the best bold.
+    `starred` marks the scribble systems without CRF, among which the paper prints the best in bold.
     """
 
     label: str

@@ -1,7 +1,7 @@
 """What the networks were trained with: commit, versions, hardware. Kept apart from their numbers.
 
-A record is filed under the digest of the network that it describes. It is no output of a stage,
-for it never repeats, and yet it is found again whichever network DVC brings back into place.
+A record is filed under the digest of the network that it describes. It is not an output of a stage,
+for it never repeats, and yet it is found again whichever network DVC puts back into place.
 """
 
 import json
@@ -18,7 +18,7 @@ UNKNOWN = "not recorded in this checkout: from DVC's cache"
 
 
 class Provenance(BaseModel):
-    """One training: commit, hardware, versions of packages (any others); `seconds` it took."""
+    """One training: commit, hardware, versions of packages (any others); the `seconds` it took."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, str]
@@ -37,7 +37,7 @@ class Provenance(BaseModel):
 
 @dataclass(frozen=True)
 class Record:
-    """The run ("VARIANT SEED"), its network's SHA-256, and how that was trained, if it is known."""
+    """A run ("VARIANT SEED"), its network's SHA-256, and how that was trained, if known."""
 
     run: str
     model: str
@@ -45,9 +45,14 @@ class Record:
 
 
 def read_records(folder: Path, models: Mapping[str, Path]) -> list[Record]:
-    """Look up {run: network's file}; a network without a record is no error.
+    """Look up how networks were trained; a network without a record is no error.
 
-    BPGError names a network that is missing, or a record that is none.
+    Args:
+        folder: Where the records are, DIGEST.json each.
+        models: {run: the network's file}.
+
+    Raises:
+        BPGError: A network is missing, or a file is not a record; the message names it.
     """
     records = []
     for run, model in models.items():
@@ -66,9 +71,9 @@ def read_records(folder: Path, models: Mapping[str, Path]) -> list[Record]:
 
 
 def lines(records: Sequence[Record]) -> list[str]:
-    """Say versions and hardware in a line for each kind, with the runs where there are several.
+    """Describe versions and hardware in a line for each kind, with its runs if there are several.
 
-    Without commits and times, so that equal runs give equal lines.
+    Commits and times are left out, so that equal runs give equal lines.
     """
     groups: dict[str, list[str]] = {}
     for record in records:
@@ -80,7 +85,7 @@ def lines(records: Sequence[Record]) -> list[str]:
 
 
 def document(records: Sequence[Record]) -> str:
-    """Return results/provenance.json.
+    """Return the text of results/provenance.json.
 
     A list of {"commit", "trained with", "runs": {run: {"model": SHA-256, "seconds"}}}.
     """

@@ -17,9 +17,9 @@ REFERENCES = ("bpg", "scribble")
 
 @dataclass(frozen=True)
 class Ranked:
-    """A variant at its place, and its mIoU minus the reference's, in percentage points.
+    """A variant in its place, and its mIoU minus the reference's, in percentage points.
 
-    `differences` holds one for "raw" and one for "crf" predictions; empty for the reference.
+    `differences` holds one for "raw" and one for "crf" predictions; it is empty for the reference.
     """
 
     place: int
@@ -29,7 +29,15 @@ class Ranked:
 
 
 def rank(runs: Runs, counts: Counts) -> list[Ranked]:
-    """Order the variants by their mIoU without CRF, the best first."""
+    """Order the variants by their mIoU without CRF.
+
+    Args:
+        runs: What `bpg.report.runs.read_runs` returns.
+        counts: Of the same variants, on the same images in the same order.
+
+    Returns:
+        All variants, the best first.
+    """
     reference = next((name for name in REFERENCES if name in runs), next(iter(runs)))
     order = sorted(runs, key=lambda name: -fmean(seed["raw"]["miou"] for seed in runs[name]))
     return [

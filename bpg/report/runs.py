@@ -41,11 +41,20 @@ class _Metrics(BaseModel):
 def read_runs(
     runs: Path, variants: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, list[Metrics]]:
-    """Read runs/VARIANT/SEED/metrics.json of every pair; {variant: [metrics of each seed]}.
+    """Read runs/VARIANT/SEED/metrics.json for every variant and seed.
 
-    Each holds what `bpg.evaluation.score` returns (percent), "variant", "seed" and "edge_loss"
-    (mean squared error per pixel, or None). BPGError names a file that is missing, is ill-formed
-    or was scored on other classes than the first one.
+    Args:
+        runs: The folder `runs`.
+        variants: Names of the variants.
+        seeds: Seeds of each variant.
+
+    Returns:
+        {variant: metrics of each seed}. Each holds what `bpg.evaluation.score` returns (percent),
+        "variant", "seed" and "edge_loss" (mean squared error per pixel, or None).
+
+    Raises:
+        BPGError: `variants` or `seeds` is empty; or a file is missing, ill-formed or scored on
+            other classes than the first one. The message names the file.
     """
     if not variants or not seeds:
         raise BPGError("no runs to tabulate: the lists of variants and of seeds must not be empty")
@@ -63,12 +72,12 @@ def read_runs(
 
 
 def spread(values: Sequence[float]) -> Value:
-    """Mean and sample standard deviation (divisor n - 1); None instead of it for one value."""
+    """Return mean and sample standard deviation (divisor n - 1), which is None for one value."""
     return fmean(values), stdev(values) if len(values) > 1 else None
 
 
 def over_seeds(values: Sequence[float | None]) -> Value | str:
-    """Mean and deviation over the seeds, "n/a" where one has no value."""
+    """Return mean and deviation over the seeds, "n/a" if one has no value."""
     known = [value for value in values if value is not None]
     return "n/a" if len(known) < len(values) else spread(known)
 
@@ -76,10 +85,12 @@ def over_seeds(values: Sequence[float | None]) -> Value | str:
 def summarise(runs: Runs) -> dict[str, dict[str, float]]:
     """Average each variant over its seeds, for results/metrics.json.
 
-    {variant: {"miou", "miou_crf", "boundary_iou", "boundary_iou_crf", "pixel_accuracy",
-    "pixel_accuracy_crf"}} in percent, two decimals; with several seeds also "miou_std",
-    "miou_crf_std", "boundary_iou_std" and "boundary_iou_crf_std" (n - 1); "edge_loss", four
-    decimals. A boundary IoU or edge loss that a run does not have is left out.
+    Returns:
+        {variant: {"miou", "miou_crf", "boundary_iou", "boundary_iou_crf", "pixel_accuracy",
+        "pixel_accuracy_crf"}} in percent, two decimals; with several seeds also "miou_std",
+        "miou_crf_std", "boundary_iou_std" and "boundary_iou_crf_std" (n - 1); "edge_loss" and, with
+        several seeds, "edge_loss_std", four decimals. A boundary IoU or edge loss that a run does
+        not have is left out.
     """
     summary: dict[str, dict[str, float]] = {}
     for variant, seeds in runs.items():
@@ -104,9 +115,14 @@ def summarise(runs: Runs) -> dict[str, dict[str, float]]:
 
 
 def class_iou_rows(runs: Runs, kind: str) -> dict[str, list[dict[str, Any]]]:
-    """{variant: rows class, iou} (percent, seed mean) for `dvc plots`; no absent classes.
+    """Return IoU by class for `dvc plots`.
 
-    `kind` is "raw" or "crf".
+    Args:
+        runs: What `read_runs` returns.
+        kind: "raw" or "crf".
+
+    Returns:
+        {variant: rows "class", "iou"} (percent, seed mean); absent classes are left out.
     """
     return {
         variant: [
@@ -119,7 +135,15 @@ def class_iou_rows(runs: Runs, kind: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def trimap_rows(runs: Runs, kind: str) -> dict[str, list[dict[str, Any]]]:
-    """{variant: rows radius, miou} (percent, seed mean) for `dvc plots`; `kind` "raw" or "crf"."""
+    """Return mIoU near the true boundaries by radius for `dvc plots`.
+
+    Args:
+        runs: What `read_runs` returns.
+        kind: "raw" or "crf".
+
+    Returns:
+        {variant: rows "radius", "miou"} (pixels; percent, seed mean).
+    """
     return {
         variant: [
             {"radius": radius, "miou": round(fmean(values), 2)}
@@ -135,10 +159,21 @@ def trimap_rows(runs: Runs, kind: str) -> dict[str, list[dict[str, Any]]]:
 def gather_curves(
     runs: Path, variants: Sequence[str], seeds: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Join DVCLive's curves: one row per variant, seed and step, one column per metric.
+    """Join DVCLive's training curves into rows.
 
-    Reads runs/VARIANT/SEED/curves/plots/metrics/train/METRIC.tsv. Every row has every metric of
-    any run, None where a run has none. BPGError names a run without curves or a broken file.
+    Reads runs/VARIANT/SEED/curves/plots/metrics/train/METRIC.tsv.
+
+    Args:
+        runs: The folder `runs`.
+        variants: Names of the variants.
+        seeds: Seeds of each variant.
+
+    Returns:
+        One row per variant, seed and step, one column per metric. Every row has every metric of any
+        run, None if its own run does not have it.
+
+    Raises:
+        BPGError: A run has no curves, or a file is broken; the message names it.
     """
     rows: list[dict[str, Any]] = []
     for variant in variants:
@@ -152,9 +187,13 @@ def gather_curves(
 
 
 def mean_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Average the rows of `gather_curves` over the seeds: {variant: rows by step}.
+    """Average training curves over the seeds.
 
-    A metric that a variant does not have is left out of its rows.
+    Args:
+        rows: What `gather_curves` returns.
+
+    Returns:
+        {variant: rows by step}. A metric that a variant does not have is left out of its rows.
     """
     groups: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
     for row in rows:
@@ -175,7 +214,13 @@ def mean_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, A
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write dicts as CSV with the given columns; None becomes an empty field."""
+    """Write dicts as CSV.
+
+    Args:
+        path: File to write, whole or not at all.
+        columns: Keys of the dicts, in the order of the columns.
+        rows: The dicts; None becomes an empty field.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -203,7 +248,7 @@ def _read_metrics(path: Path, variant: str, seed: int) -> Metrics:
 
 
 def _read_curves(folder: Path) -> dict[int, dict[str, float]]:
-    """{step: {metric: value}} of one run."""
+    """Return {step: {metric: value}} of one run."""
     steps: dict[int, dict[str, float]] = {}
     for path in sorted(folder.glob("*.tsv")):
         try:

@@ -12,8 +12,8 @@ from bpg.evaluation.comparison import System
 class Setting:
     """What our numbers were made on; every table states it.
 
-    `budgets` are the epochs of each training of a variant, such as "16 + 16"; `labels` what the
-    variants are called.
+    `budgets` are the epochs of each training of a variant, such as "16 + 16"; `labels` are the
+    names of the variants.
     """
 
     dataset: str
@@ -27,7 +27,7 @@ class Setting:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def label(self, system: System | str) -> str:
-        """Return what a variant is called, and whether its predictions went through the CRF."""
+        """Return the name of a variant, and whether its predictions went through the CRF."""
         variant, kind = (system, "raw") if isinstance(system, str) else system
         return self.labels.get(variant, variant) + (" + CRF" if kind == "crf" else "")
 
@@ -42,7 +42,7 @@ class Setting:
         )
 
     def columns(self) -> dict[str, Any]:
-        """Return the same as columns of a CSV file."""
+        """Return the setting as columns of a CSV file."""
         return {
             "dataset": self.dataset,
             "train_images": self.train_images,
@@ -54,7 +54,7 @@ class Setting:
         }
 
     def intervals(self) -> str:
-        """Say in a note to a table what its intervals cover."""
+        """Say for a note to a table what its intervals cover."""
         draws = f"{SAMPLES:,} draws of the validation images"
         if len(self.seeds) == 1:
             return (

@@ -1,4 +1,4 @@
-"""One screen: which of the paper's claims hold here, and how all variants did."""
+"""A summary on one screen: which of the paper's claims hold here, and how all variants did."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,14 @@ from bpg.report.setting import Setting
 
 
 def summary(claims: Sequence[Claim], ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> str:
-    """Return results/summary.md: the paper's claims with intervals, then every row's scores."""
+    """Return results/summary.md: the paper's claims with intervals, then every variant's scores.
+
+    Args:
+        claims: What `bpg.report.claims.check_claims` returns.
+        ranked: What `bpg.report.ranking.rank` returns.
+        runs: What `bpg.report.runs.read_runs` returns.
+        setting: What our numbers were made on.
+    """
     reference = setting.label(ranked[0].reference)
     first = grid(
         ("from → to", "mIoU", "paper's", "claim, mIoU", "Boundary IoU", "claim, boundaries"),

@@ -44,11 +44,15 @@ class _System(NamedTuple):
 
 
 def table1(runs: Runs, setting: Setting) -> Table:
-    """Return IoU per class and mean of the seven systems of Table 1, in percent.
+    """Return Table 1: IoU per class and mean IoU of its seven systems, in percent.
 
-    Where all of our classes are VOC's, each row of ours is followed by the paper's; elsewhere
-    only the paper's mean stands beside ours. The best of a column among the scribble systems
-    without CRF is bold, as in the paper.
+    If all of our classes are VOC's, each of our rows is followed by the paper's; otherwise only the
+    paper's mean stands beside ours. The best of a column among the scribble systems without CRF is
+    bold, as in the paper.
+
+    Args:
+        runs: What `bpg.report.runs.read_runs` returns.
+        setting: What our numbers were made on.
     """
     classes = next(iter(runs.values()))[0]["classes"]
     ours_of = [
@@ -133,7 +137,7 @@ def _rounded(value: Value | str) -> str:
 
 
 def table2(runs: Runs, setting: Setting) -> Table:
-    """mIoU (percent, no CRF) and edge loss of the settings of the BRN."""
+    """Return Table 2: mIoU (percent, no CRF) and edge loss of the settings of the BRN."""
 
     def edge_loss(line: paper.BoundaryRow) -> Value | str:
         # Without a BRN there is no edge loss to measure, whether the system was run or not.
@@ -165,14 +169,19 @@ def table2(runs: Runs, setting: Setting) -> Table:
 
 
 def table3(runs: Runs, setting: Setting, variants: Variants) -> Table:
-    """mIoU of the method and its peers without and with CRF, in percent.
+    """Return Table 3: mIoU of the method and its peers without and with CRF, in percent.
 
     The paper's rows, then the further variants that are fine-tuned from the shared warm start.
+
+    Args:
+        runs: What `bpg.report.runs.read_runs` returns.
+        setting: What our numbers were made on.
+        variants: All variants by name.
     """
     in_paper = {line.variant for line in paper.TABLE_3}
     further = [
         paper.PeerRow("scribbles", setting.label(name), name, None, None)
-        for name in runs  # what is fine-tuned has seen strokes alone
+        for name in runs  # what is fine-tuned has seen only strokes
         if name not in in_paper and variants[name].init_from is not None
     ]
     columns: list[Column[paper.PeerRow]] = [
@@ -207,7 +216,7 @@ class _Predictions(NamedTuple):
 
 
 def boundary_table(runs: Runs, setting: Setting) -> Table:
-    """Boundary IoU and mIoU near the true boundaries of every variant, raw and with CRF."""
+    """Return Boundary IoU and mIoU near the true boundaries of every variant, raw and with CRF."""
 
     def near(radius: int) -> Column[_Predictions]:
         return ours(
@@ -247,7 +256,12 @@ def boundary_table(runs: Runs, setting: Setting) -> Table:
 
 
 def cost_table(costs: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
-    """Parameters, MACs, memory and time of a training step; `costs` is `read_costs`' result."""
+    """Return the parameters, MACs, and memory and time of a training step of each variant.
+
+    Args:
+        costs: What `bpg.report.costs.read_costs` returns.
+        setting: Names the variants.
+    """
 
     def number(heading: str, key: str, text: str, unit: float = 1) -> Column[Mapping[str, Any]]:
         return Column(
@@ -290,6 +304,66 @@ def _miou(runs: Runs, variant: str, kind: str) -> Value | str:
     return NOT_RUN if seeds is None else spread([seed[kind]["miou"] for seed in seeds])
 
 
+<<<<<<< HEAD
+=======
+def _class_values(
+    metrics: Sequence[Metrics] | None, crf: bool, classes: int
+) -> list[Value | None] | None:
+    """Return a value per class, None for an absent one, then the mean; None if not run."""
+    if metrics is None:
+        return None
+    kind = "crf" if crf else "raw"
+    per_class = [[seed[kind]["iou"][index] for seed in metrics] for index in range(classes)]
+    return [
+        *(None if None in values else spread(values) for values in per_class),
+        spread([seed[kind]["miou"] for seed in metrics]),
+    ]
+
+
+def _best_columns(values: Sequence[list[Value | None] | None]) -> dict[int, str]:
+    """Return {column: best number as shown} among the starred rows, if two or more were run."""
+    rows = [
+        one
+        for one, line in zip(values, paper.TABLE_1, strict=True)
+        if line.starred and one is not None
+    ]
+    if len(rows) < 2:
+        return {}
+    best = {}
+    for column, of_rows in enumerate(zip(*rows, strict=True)):
+        if None not in of_rows:
+            best[column] = f"{max(value[0] for value in of_rows):.1f}"
+    return best
+
+
+def _class_cells(
+    values: list[Value | None] | None, classes: int, best: dict[int, str]
+) -> list[Cell]:
+    if values is None:
+        return [cell(NOT_RUN)] * (classes + 1)
+    return [
+        Cell(ABSENT)
+        if value is None
+        else Cell(cell(value).text, bold=best.get(column) == f"{value[0]:.1f}")
+        for column, value in enumerate(values)
+    ]
+
+
+def _printed_row(
+    line: paper.ArchitectureRow, classes: Sequence[str], absent: Sequence[str]
+) -> tuple[Cell, ...]:
+    in_paper = dict(zip(paper.CLASSES, line.iou, strict=True))
+    present = [in_paper[name] for name in classes if name not in absent]
+    mean = line.mean if len(present) == len(paper.CLASSES) else fmean(present)
+    return (
+        Cell(f"{line.label}, paper", "label"),
+        *(paper_cell(in_paper[name]) for name in classes),
+        paper_cell(mean),
+        Cell("", "paper"),
+    )
+
+
+>>>>>>> 3fdbbcd (Docstrings in Google form: data, evaluation, report, download, pipeline)
 def _caption(setting: Setting) -> str:
     return (
         f"Ours: {setting}. "
