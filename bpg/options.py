@@ -21,7 +21,7 @@ def _no_truth_value(value: Any) -> Any:
 
 
 NUMBER = BeforeValidator(_no_truth_value)
-"""YAML's `yes` is no 1."""
+"""Refuses truth values: YAML's `yes` does not mean 1."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER]
 Share = Annotated[float, Field(gt=0, le=1), NUMBER]

@@ -203,7 +203,7 @@ RENAMED = {
     "machine.workers": "is now called num_workers",
     "fine_tuning": "is now `until` of the variants in params/variants.yaml; delete this",
 }
-"""Keys of a recipe that were called otherwise, or are no more."""
+"""Former keys of a recipe: renamed or removed."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ Stage = Literal["train", "train_boundary", "fine_tune", "fine_tune_boundary", "t
 """The stages of dvc.yaml that train; they differ in what DVC lets them read."""
 
 WARM = "warm"
-"""dvc.yaml names its model as what fine-tuning depends on."""
+"""The variant whose model fine-tuning depends on in dvc.yaml."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 

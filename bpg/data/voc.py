@@ -21,9 +21,9 @@ _VOC_FILE = re.compile(
 )
 _SBD_FILE = re.compile(r"(?:^|/)dataset/(?:(train|val)\.txt|cls/([\w-]+)\.mat)$", re.ASCII)
 _SMALL = 16 * 2**20
-"""Bytes of a list or of one of SBD's masks; the real ones have kilobytes."""
+"""Bytes of a list or of one of SBD's masks; the real ones have a few thousand."""
 _MASKS_LIMIT = 2**30
-"""Bytes of all masks of an archive, which are held in memory; the real ones have 30 million."""
+"""Bytes of all masks of an archive, which are kept in memory; the real ones have 30 million."""
 _SCRIBBLE = re.compile(r"(?:^|/)pascal_2012/([\w-]+)\.xml$", re.ASCII)
 
 

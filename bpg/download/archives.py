@@ -29,19 +29,19 @@ from bpg.atomic import whole_file
 from bpg.errors import BPGError
 
 MEMBER_LIMIT = 100 * 2**20
-"""No member that we read is larger; one that is would be a decompression bomb."""
+"""Bytes of a member that we read; a larger one would be a decompression bomb."""
 
 PASSED_LIMIT = 64 * 2**30
-"""Nor do all members have more bytes: to pass them over, a compressed archive must be unpacked."""
+"""Bytes of all members: even to skip them, a compressed archive must be unpacked."""
 
 HEAD_LIMIT = 2**20
-"""A tar's header may bring a longer name or notes in so many bytes."""
+"""Bytes of a tar header's extensions, such as a longer name."""
 
 SUMS_LIMIT = 2**24
 """Bytes of a mirror's SHA256SUMS."""
 
 ATTEMPTS = 6
-"""So many transfers in a row may fail without a byte of progress."""
+"""Transfers in a row that may fail without a byte of progress."""
 
 FIRST_PAUSE = 1.0
 """Seconds before the first retry; each further pause is twice as long, at most a minute."""
