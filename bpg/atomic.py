@@ -1,10 +1,12 @@
 """Files and folders that appear whole or not at all."""
 
+import csv
 import glob
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,3 +116,18 @@ def write_json(path: Path, value: Any) -> None:
         ValueError: There is a NaN or an infinity in `value`.
     """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write dicts as CSV.
+
+    Args:
+        path: File to write, whole or not at all.
+        columns: Keys of the dicts, in the order of the columns.
+        rows: The dicts; None becomes an empty field.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,5 +1,6 @@
 """What every stage does around its work: arguments, one-line errors, the time it took."""
 
+import inspect
 import os
 import signal
 import sys
@@ -33,11 +34,15 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
         SystemExit: Bad input or a lack of resources, with one line on standard error and status 1;
             or an interrupt (Ctrl-C or SIGTERM), with status 130.
     """
+    usage = f"usage: python -m stages.{name}" + (" VARIANT SEED" if of_run else "")
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(f"{usage}\n\n{inspect.getdoc(work)}")
+        return
     started = time.monotonic()
     try:
         with _terminated_as_interrupted(), _ending_with_dvc(name):
             parameters = read_parameters(ROOT)
-            arguments = _run_arguments(name, parameters) if of_run else _no_arguments(name)
+            arguments = _run_arguments(parameters, usage) if of_run else _no_arguments(usage)
             with at_stage(name, parameters, *arguments):
                 work(parameters, *arguments)
     except BPGError as error:
@@ -121,14 +126,13 @@ def is_dvc(process: psutil.Process) -> bool:
         return False
 
 
-def _no_arguments(name: str) -> tuple[()]:
+def _no_arguments(usage: str) -> tuple[()]:
     if len(sys.argv) > 1:
-        raise BPGError(f"unexpected argument {sys.argv[1]!r}; usage: python -m stages.{name}")
+        raise BPGError(f"unexpected argument {sys.argv[1]!r}; {usage}")
     return ()
 
 
-def _run_arguments(name: str, parameters: Parameters) -> tuple[str, int]:
-    usage = f"usage: python -m stages.{name} VARIANT SEED"
+def _run_arguments(parameters: Parameters, usage: str) -> tuple[str, int]:
     if len(sys.argv) != 3:
         raise BPGError(usage)
     variant, seed = sys.argv[1:]

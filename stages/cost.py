@@ -2,9 +2,9 @@
 
 import torch
 
+from bpg.atomic import write_rows
 from bpg.cost import Cost, affordable_batch, measure
 from bpg.devices import precision
-from bpg.report.runs import write_rows
 from pipeline.build import architecture, objective, start_execution
 from pipeline.params import Parameters
 from pipeline.paths import RESULTS

@@ -1,6 +1,6 @@
 """Gather all runs into the small text results that are kept in git."""
 
-from bpg.atomic import whole_directory, write_json, write_text
+from bpg.atomic import whole_directory, write_json, write_rows, write_text
 from bpg.report.columns import write_markdown, write_table
 from bpg.report.provenance import document, read_records
 from bpg.report.runs import (
@@ -10,7 +10,6 @@ from bpg.report.runs import (
     read_runs,
     summarise,
     trimap_rows,
-    write_rows,
 )
 from bpg.report.summary import summary
 from pipeline.params import Parameters

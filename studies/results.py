@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bpg.atomic import write_text
+from bpg.atomic import write_rows, write_text
 from bpg.report.charts import study_chart
-from bpg.report.runs import write_rows
 from pipeline.params import Switches
 from studies.run import Found, Study
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from bpg.atomic import write_text
+from bpg.atomic import write_rows, write_text
 from bpg.evaluation.bootstrap import Difference
-from bpg.report.runs import Value, write_rows
+from bpg.report.runs import NOT_AVAILABLE, Value
 
 NOT_RUN = "not run"
-NOT_AVAILABLE = "n/a"
-VERDICTS = {1: "yes, higher", -1: "yes, lower", 0: "no"}
+EXCLUDES_0 = {1: "yes, higher", -1: "yes, lower", 0: "no"}
 """Whether an interval excludes 0, by `Difference.side`."""
 
 
@@ -126,7 +125,7 @@ def difference(heading: str, key: str, of: Callable[[Row], Difference | None]) -
             f"{key}_difference": f"{found.value:.2f}",
             f"{key}_low": f"{found.low:.2f}",
             f"{key}_high": f"{found.high:.2f}",
-            f"{key}_excludes_0": VERDICTS[found.side],
+            f"{key}_excludes_0": EXCLUDES_0[found.side],
         }
 
     def show(text: Callable[[Difference], Cell]) -> Callable[[Row], Cell]:
@@ -135,7 +134,7 @@ def difference(heading: str, key: str, of: Callable[[Row], Difference | None]) -
     return [
         Column(heading, show(difference_cell), fields),
         Column("95 % interval", show(lambda found: Cell(interval(found))), lambda row: {}),
-        Column("excludes 0?", show(lambda found: Cell(VERDICTS[found.side])), lambda row: {}),
+        Column("excludes 0?", show(lambda found: Cell(EXCLUDES_0[found.side])), lambda row: {}),
     ]
 
 

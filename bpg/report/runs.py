@@ -1,18 +1,18 @@
 """Read what the runs left behind and average it over seeds."""
 
 import csv
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
-from bpg.atomic import write_text
 from bpg.errors import BPGError
+from bpg.evaluation.boundary import RADII
 
+NOT_AVAILABLE = "n/a"
 Metrics = dict[str, Any]
 Runs = Mapping[str, Sequence[Metrics]]
 Value = tuple[float, float | None]
@@ -24,7 +24,7 @@ class _Scores(BaseModel):
     miou: FiniteFloat
     pixel_accuracy: FiniteFloat
     boundary_iou: FiniteFloat | None
-    trimap: list[FiniteFloat | None] = Field(min_length=40, max_length=40)
+    trimap: list[FiniteFloat | None] = Field(min_length=RADII, max_length=RADII)
 
 
 class _Metrics(BaseModel):
@@ -79,7 +79,7 @@ def spread(values: Sequence[float]) -> Value:
 def over_seeds(values: Sequence[float | None]) -> Value | str:
     """Return mean and deviation over the seeds, "n/a" if one has no value."""
     known = [value for value in values if value is not None]
-    return "n/a" if len(known) < len(values) else spread(known)
+    return NOT_AVAILABLE if len(known) < len(values) else spread(known)
 
 
 def summarise(runs: Runs) -> dict[str, dict[str, float]]:
@@ -211,21 +211,6 @@ def mean_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, A
         ]
         for variant, steps in groups.items()
     }
-
-
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write dicts as CSV.
-
-    Args:
-        path: File to write, whole or not at all.
-        columns: Keys of the dicts, in the order of the columns.
-        rows: The dicts; None becomes an empty field.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
 
 
 def _read_metrics(path: Path, variant: str, seed: int) -> Metrics:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from bpg.evaluation.bootstrap import Difference
 from bpg.report.claims import VERDICTS, Claim, pair_label
-from bpg.report.columns import VERDICTS as EXCLUDES_ZERO
-from bpg.report.columns import Cell, cell, grid, interval
+from bpg.report.columns import EXCLUDES_0, Cell, cell, grid, interval
 from bpg.report.ranking import Ranked
 from bpg.report.runs import Runs, over_seeds
 from bpg.report.setting import Setting
@@ -60,7 +59,7 @@ def _rows(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> list[list[C
                 Cell(setting.label(one.variant), "label"),
                 *map(cell, scores),
                 _with_interval(against),
-                Cell("" if against is None else EXCLUDES_ZERO[against.side]),
+                Cell("" if against is None else EXCLUDES_0[against.side]),
             ]
         )
     return rows

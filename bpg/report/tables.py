@@ -12,7 +12,6 @@ from bpg.evaluation.comparison import System
 from bpg.evaluation.score import KINDS
 from bpg.report import paper
 from bpg.report.columns import (
-    NOT_AVAILABLE,
     NOT_RUN,
     Cell,
     Column,
@@ -26,12 +25,12 @@ from bpg.report.columns import (
     printed,
     record,
 )
-from bpg.report.runs import Metrics, Runs, Value, over_seeds, spread
+from bpg.report.runs import NOT_AVAILABLE, Metrics, Runs, Value, over_seeds, spread
 from bpg.report.setting import Setting
 from bpg.variants import Variants
 
 ABSENT = "absent"
-RADII = (1, 3, 5, 10, 20, 40)  # pixels; the columns of the table out of the curve's 1..40
+SHOWN_RADII = (1, 3, 5, 10, 20, 40)  # pixels; of the curve's 1..40
 
 
 class _System(NamedTuple):
@@ -234,7 +233,7 @@ def boundary_table(runs: Runs, setting: Setting) -> Table:
             "boundary_iou",
             lambda one: over_seeds([seed["boundary_iou"] for seed in one.scores]),
         ),
-        *map(near, RADII),
+        *map(near, SHOWN_RADII),
     ]
     return make_table(
         "boundaries",
@@ -304,66 +303,6 @@ def _miou(runs: Runs, variant: str, kind: str) -> Value | str:
     return NOT_RUN if seeds is None else spread([seed[kind]["miou"] for seed in seeds])
 
 
-<<<<<<< HEAD
-=======
-def _class_values(
-    metrics: Sequence[Metrics] | None, crf: bool, classes: int
-) -> list[Value | None] | None:
-    """Return a value per class, None for an absent one, then the mean; None if not run."""
-    if metrics is None:
-        return None
-    kind = "crf" if crf else "raw"
-    per_class = [[seed[kind]["iou"][index] for seed in metrics] for index in range(classes)]
-    return [
-        *(None if None in values else spread(values) for values in per_class),
-        spread([seed[kind]["miou"] for seed in metrics]),
-    ]
-
-
-def _best_columns(values: Sequence[list[Value | None] | None]) -> dict[int, str]:
-    """Return {column: best number as shown} among the starred rows, if two or more were run."""
-    rows = [
-        one
-        for one, line in zip(values, paper.TABLE_1, strict=True)
-        if line.starred and one is not None
-    ]
-    if len(rows) < 2:
-        return {}
-    best = {}
-    for column, of_rows in enumerate(zip(*rows, strict=True)):
-        if None not in of_rows:
-            best[column] = f"{max(value[0] for value in of_rows):.1f}"
-    return best
-
-
-def _class_cells(
-    values: list[Value | None] | None, classes: int, best: dict[int, str]
-) -> list[Cell]:
-    if values is None:
-        return [cell(NOT_RUN)] * (classes + 1)
-    return [
-        Cell(ABSENT)
-        if value is None
-        else Cell(cell(value).text, bold=best.get(column) == f"{value[0]:.1f}")
-        for column, value in enumerate(values)
-    ]
-
-
-def _printed_row(
-    line: paper.ArchitectureRow, classes: Sequence[str], absent: Sequence[str]
-) -> tuple[Cell, ...]:
-    in_paper = dict(zip(paper.CLASSES, line.iou, strict=True))
-    present = [in_paper[name] for name in classes if name not in absent]
-    mean = line.mean if len(present) == len(paper.CLASSES) else fmean(present)
-    return (
-        Cell(f"{line.label}, paper", "label"),
-        *(paper_cell(in_paper[name]) for name in classes),
-        paper_cell(mean),
-        Cell("", "paper"),
-    )
-
-
->>>>>>> 3fdbbcd (Docstrings in Google form: data, evaluation, report, download, pipeline)
 def _caption(setting: Setting) -> str:
     return (
         f"Ours: {setting}. "

@@ -73,7 +73,10 @@ def save_checkpoint(
     if device.type == "cuda":
         tensors["random/cuda"] = torch.cuda.get_rng_state(device)
     tensors |= {f"sums/{name}": value for name, value in progress.sums.items()}
-    note = {name: getattr(progress, name) for name in _PLAIN} | {"optimizer": numbers}
+    note = {name: getattr(progress, name) for name in _PLAIN} | {
+        "optimizer": numbers,
+        "kind": type(optimizer).__name__,
+    }
     # safetensors sorts its names, but the summary lists the losses in this order.
     note["sums"] = list(progress.sums)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -110,6 +113,8 @@ def load_checkpoint(path: Path, network: Network, optimizer: torch.optim.Optimiz
         # safetensors keeps its metadata in a JSON header, after eight bytes with its length.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         note = json.loads(header["__metadata__"]["training"])
+        if note["kind"] != type(optimizer).__name__:
+            raise ValueError("another optimizer")
         state = _optimizer_state(optimizer, tensors, note["optimizer"])
         progress = Progress(**{name: note[name] for name in _PLAIN})
         progress.sums = {name: tensors[f"sums/{name}"] for name in note["sums"]}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bpg.evaluation.bootstrap import Difference, paired_bootstrap
-from bpg.report.columns import VERDICTS, markdown, write_table
+from bpg.report.columns import EXCLUDES_0, markdown, write_table
 from bpg.report.ranking import rank, ranking_table
 from bpg.report.runs import read_runs
 
@@ -115,13 +115,13 @@ def test_differences_are_to_the_reference_raw_and_with_crf(runs):
     ],
 )
 def test_the_verdict_is_the_side_of_0_on_which_the_whole_interval_lies(low, high, expected):
-    assert VERDICTS[Difference((low + high) / 2, low, high, None).side] == expected
+    assert EXCLUDES_0[Difference((low + high) / 2, low, high, None).side] == expected
 
 
 def test_verdicts_by_hand_made_counts(runs):
     """Equal images: the interval is one number. Images that alternate by 20 points: it is wide."""
     found = {
-        (one.variant, kind): VERDICTS[difference.side]
+        (one.variant, kind): EXCLUDES_0[difference.side]
         for one in rank(runs, COUNTS)
         for kind, difference in one.differences.items()
     }
@@ -199,7 +199,7 @@ def test_three_seeds_that_disagree_tell_nothing_apart(runs_folder, write_run):
             write_run(variant, seed, miou)
     runs = read_runs(runs_folder, list(mious), [0, 1, 2])
     best, _ = rank(runs, {name: [counts(v) for v in of] for name, of in mious.items()})
-    assert (best.variant, VERDICTS[best.differences["raw"].side]) == ("kernelcut", "no")
+    assert (best.variant, EXCLUDES_0[best.differences["raw"].side]) == ("kernelcut", "no")
 
 
 def test_the_csv_has_all_numbers_and_what_they_were_made_on(runs, setting, tmp_path):

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from bpg.atomic import write_rows
 from bpg.errors import BPGError
 from bpg.report.runs import (
     class_iou_rows,
@@ -10,7 +11,6 @@ from bpg.report.runs import (
     read_runs,
     summarise,
     trimap_rows,
-    write_rows,
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 from bpg.report import paper
 from bpg.report.columns import markdown, write_table
 from bpg.report.runs import read_runs
-from bpg.report.tables import RADII, boundary_table, cost_table, table1, table2, table3
+from bpg.report.tables import SHOWN_RADII, boundary_table, cost_table, table1, table2, table3
 
 ALL = {"mask": 66.0, "scribble": 51.0, "prn": 53.0, "brn": 52.0, "bpg": 54.0}
 
@@ -231,7 +231,7 @@ def test_boundaries_of_every_system_raw_and_with_crf(runs_folder, write_run, set
     table = boundary_table(runs, setting)
     cells = _cells(table)
     assert list(cells) == ["BPG", "BPG + CRF"]
-    assert len(table.header) == 2 + len(RADII)
+    assert len(table.header) == 2 + len(SHOWN_RADII)
     raw = [metrics["raw"] for metrics in runs["bpg"]]
     mean = sum(metrics["boundary_iou"] for metrics in raw) / 2
     assert cells["BPG"][0].startswith(f"{mean:.1f} ± ")

@@ -395,6 +395,13 @@ def test_wrong_arguments_are_named(workspace, refused, command, says):
     refused(workspace, stage, *arguments, says=says)
 
 
+def test_help_says_how_to_call_a_stage_and_what_it_writes(workspace, tools):
+    found = tools.call(workspace, "predict", "--help")
+    assert found.code == 0
+    assert found.out.startswith("usage: python -m stages.predict VARIANT SEED\n")
+    assert "masks" in found.out
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize(
     "command",

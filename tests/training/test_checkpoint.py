@@ -383,7 +383,7 @@ def test_channels_last_parameters_get_state_of_their_own_layout(build, load, fit
 
 
 @pytest.mark.parametrize(
-    ("parts", "solver"), [({"prn": True}, "adamw"), ({"brn": "foreground"}, "adamw")]
+    ("parts", "solver"), [({"prn": True}, "adamw"), ({"brn": "foreground"}, "adamw"), ({}, "sgd")]
 )
 def test_another_networks_checkpoint_is_refused(parts, solver, checkpoint, build):
     network = build(**parts)
