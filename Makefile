@@ -13,9 +13,9 @@ export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 # A process a core that may be used, of one thread: two of two threads would wait for each other.
 PYTEST = PYTEST_XDIST_AUTO_NUM_WORKERS=$$(python -c 'import joblib; print(joblib.cpu_count())') \
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
-FAST := $(addprefix --ignore=tests/,pipeline stages studies training test_cost.py)
+SLOW := $(addprefix tests/,pipeline stages studies training test_cost.py)
 
-.PHONY: help repro check repair test test-fast chaos bench lint clean
+.PHONY: help repro check repair test test-fast test-slow chaos bench lint clean
 KILLS ?= 200
 .DEFAULT_GOAL := help
 
@@ -38,7 +38,10 @@ test: $(READY) ## all tests, a file at a time on each core
 	$(PYTEST)
 
 test-fast: $(READY) ## the tests that train nothing and run no DVC
-	$(PYTEST) $(FAST)
+	$(PYTEST) $(addprefix --ignore=,$(SLOW))
+
+test-slow: $(READY) ## the others
+	$(PYTEST) $(SLOW)
 
 chaos: $(READY) ## kill the pipeline KILLS=200 times at random moments; it must end with the same bytes
 	CHAOS_KILLS=$(KILLS) CHAOS_JOBS=$(or $(JOBS),2) pytest -s -n 0 tests/stages/test_chaos.py

@@ -1,6 +1,6 @@
 """Building blocks of options: numbers with limits, in dataclasses that refuse unknown names.
 
-    @dataclass(frozen=True, config=STRICT)
+    @dataclass(frozen=True, config=NO_EXTRA)
     class SomeOptions:
         weight: NonNegative
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-STRICT = ConfigDict(extra="forbid")
+NO_EXTRA = ConfigDict(extra="forbid")
 
 
 def _no_truth_value(value: Any) -> Any:

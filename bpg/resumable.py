@@ -5,6 +5,8 @@ if a journal beside it holds its digest and the digest still matches: half a fil
 half a line of the journal is simply done again, and no file needs its own flush to disk.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -18,9 +20,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bpg.atomic import whole_directory, write_json, write_text
+from bpg.errors import BPGError
 
 _FINGERPRINT, _JOURNAL, _FINISHED = "fingerprint.json", "journal", "finished.json"
 _CHECKPOINT = "checkpoint"
+UNSURE_WAIT = 60
+"""Seconds to wait for a lock that does not end with its process."""
 _DISCARDED = ".discarded-"
 _OWN = {_FINGERPRINT, _JOURNAL, _FINISHED, _CHECKPOINT}
 
@@ -228,6 +233,10 @@ def exclusive(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     Args:
         folder: Where the work is or will be kept.
         say: Gets a line if there is something to wait for.
+
+    Raises:
+        BPGError: The file system has no locks of the operating system, as some network file
+            systems, and a lock file, which may be an old one, stays there for `UNSURE_WAIT`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(_lock(folder))
@@ -235,11 +244,28 @@ def exclusive(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         say(f"another process is at this stage; waiting for it to end (lock: {lock.lock_file})")
-        lock.acquire()
+        try:
+            # Where a lock ends with its process, it can be waited for as long as that takes.
+            lock.acquire(timeout=-1 if _has_flock(Path(lock.lock_file)) else UNSURE_WAIT)
+        except Timeout as error:
+            raise BPGError(
+                f"{lock.lock_file}: still there after {UNSURE_WAIT} s, on a file system on which "
+                "locks do not end with their process; if no other process is at this stage, delete "
+                "this file and run again"
+            ) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _has_flock(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP)
+    return True
 
 
 def file_digest(path: Path) -> str:

@@ -1,9 +1,11 @@
 """YAML files that people edit: errors name what is wrong in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML, YAMLError
@@ -22,9 +24,10 @@ class _NoAliases(Composer):
     """Refuses aliases: nested ones make a few lines stand for billions."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.parser.check_event(AliasEvent):
-            mark = self.parser.peek_event().start_mark
-            raise ComposerError(problem="aliases are not read", problem_mark=mark)
+        event = self.parser.peek_event()
+        if isinstance(event, AliasEvent) or getattr(event, "anchor", None) is not None:
+            problem = "anchors and aliases are not read"
+            raise ComposerError(problem=problem, problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 
@@ -48,13 +51,15 @@ def read_yaml(path: Path) -> Any:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", "")
+        problem = str(getattr(error, "problem", None) or getattr(error, "reason", ""))
+        # It may quote a whole section.
+        problem = " ".join(problem.split())[:200]
         raise BPGError(f"{path}:{place} not valid YAML: {problem}") from error
     except UnicodeDecodeError as error:
         raise BPGError(f"{path}: not UTF-8 text") from error
     except RecursionError as error:
         raise BPGError(f"{path}: nested too deeply") from error
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
         # The parser's words for impossible dates, times and numbers.
         raise BPGError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
 
@@ -82,34 +87,54 @@ def read_as(path: Path, kind: type[Kind], renamed: Mapping[str, str] | None = No
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        raise BPGError(f"{path}: {first_error(error, renamed or {})}") from error
+        raise BPGError(f"{path}: {first_error(error, renamed, kind)}") from error
 
 
-def first_error(error: ValidationError, renamed: Mapping[str, str] | None = None) -> str:
+def first_error(
+    error: ValidationError, renamed: Mapping[str, str] | None = None, kind: Any = None
+) -> str:
     """Describe the first of the validation errors in one line.
 
     Args:
-        error: What pydantic raised.
-        renamed: {key with its sections, "a.b.c": what to say about it}, for keys that no longer
-            exist.
+        error: What pydantic found.
+        renamed: As for `read_as`.
+        kind: What was validated; its keys are suggested for an unknown one.
 
     Returns:
-        The key with its sections, then what is wrong with it.
+        The key with its sections, and what is wrong with it.
     """
     found = error.errors()
-    # A misspelt key is also missing under its right name, but the user looks for what they wrote.
+    # A misspelt key is missing, too, under its right name: the user looks for what they wrote.
     unknown = ("extra_forbidden", "unexpected_keyword_argument")
     first = next((one for one in found if one["type"] in unknown), found[0])
-    *above, key = map(str, first["loc"] or ("",))
-    place = ".".join([*above, key])
+    place = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in unknown:
-        missing = [str(one["loc"][-1]) for one in found if one["type"] == "missing"]
-        close = get_close_matches(key, missing, n=1)
-        message = f"unknown key; did you mean {close[0]}?" if close else "unknown key"
-        message = (renamed or {}).get(place, message)
+        known = _keys(kind, first["loc"][:-1])
+        close = get_close_matches(str(first["loc"][-1]), known, n=1)
+        message = "unknown key" + (f"; did you mean {close[0]}?" if close else "")
+        if known and not close:
+            message += f"; known: {', '.join(known)}"
+        for pattern, instead in (renamed or {}).items():
+            if fnmatchcase(place, pattern):
+                message = instead
     elif first["type"] == "missing":
         message = "missing key"
     elif first["type"] != "value_error":
         message = f"{message} (found {first['input']!r})"
     return f"{place}: {message}" if place else message
+
+
+def _keys(kind: Any, path: Sequence[int | str]) -> list[str]:
+    """Name the keys of the section at `path` of something of the type `kind`."""
+    if get_origin(kind) in (Annotated, list, tuple, dict, UnionType, Union):
+        arguments = [one for one in get_args(kind) if one is not type(None)]
+        if get_origin(kind) in (Annotated, UnionType, Union):
+            return _keys(arguments[0], path)
+        return _keys(arguments[-1], path[1:]) if path else []
+    fields = getattr(kind, "model_fields", None) or getattr(kind, "__pydantic_fields__", {})
+    by_key = {field.alias or name: field for name, field in fields.items()}
+    if not path:
+        return list(by_key)
+    field = by_key.get(str(path[0]))
+    return [] if field is None else _keys(field.annotation, path[1:])

@@ -1,11 +1,13 @@
 """Variants: what is trained with which supervision, starting from where, until when."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from math import floor
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from bpg.errors import BPGError
 from bpg.losses.options import OPTIONS
 from bpg.options import Share
 
@@ -45,9 +47,9 @@ class Variant(BaseModel):
             if self.supervision == "propagated":
                 raise ValueError("propagated labels need init_from: a network propagates them")
         if self.supervision == "masks" and (self.brn or self.init_from):
-            raise ValueError("full masks go without brn and init_from")
+            raise ValueError("supervision: masks excludes brn and init_from")
         if self.supervision == "propagated" and (self.brn or self.regularisers):
-            raise ValueError("propagated labels go without brn and regularisers")
+            raise ValueError("supervision: propagated excludes brn and regularisers")
         return self
 
 
@@ -55,50 +57,55 @@ Variants = Mapping[str, Variant]
 
 
 def lineage(name: str, variants: Variants) -> list[str]:
-    """Return the chain of variants that a variant is fine-tuned from, itself included.
+    """Return a variant and all that it is fine-tuned from, the first training first.
 
     Args:
-        name: A variant.
-        variants: All variants by name.
-
-    Returns:
-        Names in order of training; `name` is the last.
+        name: The variant.
+        variants: All variants.
 
     Raises:
-        ValueError: A variant is missing, or leads back to itself, or ends no later than its start.
+        BPGError: A variant is missing, leads back to itself, ends no later than its start, or
+            starts from full masks: then its supervision would be more than it says.
     """
     chain = [name]
     while (start := variants[chain[0]].init_from) is not None:
         if start not in variants:
-            raise ValueError(f"init_from: unknown variant {start!r}; known: {', '.join(variants)}")
+            raise BPGError(
+                f"{chain[0]}.init_from: unknown variant {start!r}; known: {', '.join(variants)}"
+            )
         if start in chain:
-            raise ValueError(f"init_from: {start!r} leads back to itself")
+            raise BPGError(f"{chain[0]}.init_from: {start!r} leads back to itself")
+        if variants[start].supervision == "masks":
+            raise BPGError(f"{chain[0]}.init_from: {start!r} is trained on full masks")
         if variants[start].until >= variants[chain[0]].until:
-            raise ValueError(
-                f"until: {variants[chain[0]].until:g}, but {start!r}, which it is fine-tuned from, "
-                f"trains until {variants[start].until:g}"
+            raise BPGError(
+                f"{chain[0]}.until: {variants[chain[0]].until:g}, but {start!r}, which it is "
+                f"fine-tuned from, trains until {variants[start].until:g}"
             )
         chain.insert(0, start)
     return chain
 
 
 def epochs(name: str, variants: Variants, total: int) -> list[int]:
-    """Return the number of epochs of each training in a variant's lineage.
+    """Return how many epochs each training in the `lineage` of a variant takes.
+
+    They add up to `until` times `total`, rounded half up.
 
     Args:
-        name: A variant.
-        variants: All variants by name.
-        total: Epochs of a training that ends at `until` = 1.
-
-    Returns:
-        Epochs in the order of `lineage`. They add up to `until` times `total`, rounded half up.
+        name: The variant.
+        variants: All variants.
+        total: `training.epochs` of the recipe.
 
     Raises:
-        ValueError: One of the trainings has no epoch left, or as for `lineage`.
+        BPGError: One of them has no epoch left; or as for `lineage`.
     """
-    ends = [floor(variants[one].until * total + 0.5) for one in lineage(name, variants)]
+    half = Fraction(1, 2)
+    # By the decimal digits that were written: as floats, 0.58 · 25 is less than 14.5.
+    ends = [
+        floor(Fraction(str(variants[one].until)) * total + half) for one in lineage(name, variants)
+    ]
     parts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
     if min(parts) < 1:
         listed = " + ".join(map(str, parts))
-        raise ValueError(f"{name} would train {listed} epochs; raise training.epochs")
+        raise BPGError(f"{name} would train {listed} epochs; raise training.epochs")
     return parts

@@ -6,6 +6,9 @@ import sys
 import warnings
 from types import TracebackType
 
+PARENT = os.getppid()
+"""The process that started this one; another one adopts it when that ends."""
+
 # Read when PyTorch loads: idle threads sleep instead of spinning, which costs a factor of 2 to 15
 # wherever another job runs beside this one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -276,7 +276,7 @@ def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
         if interrupted():
             raise KeyboardInterrupt
     if failed:
-        raise BPGError(f"failed: {', '.join(failed)}; the reasons stand above")
+        raise BPGError(f"failed: {', '.join(failed)}; see the messages above")
 
 
 def _share(slot: int, number: int, gpus: Sequence[str]) -> dict[str, str]:

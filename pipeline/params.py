@@ -24,7 +24,7 @@ from bpg.errors import BPGError
 from bpg.inference.options import CRFOptions, InferenceOptions
 from bpg.losses.options import OPTIONS
 from bpg.models.options import AsppRate, BRNOptions, PRNOptions
-from bpg.options import NUMBER, STRICT, Count, NonNegative, Seed
+from bpg.options import NO_EXTRA, NUMBER, Count, NonNegative, Seed
 from bpg.propagation.options import PropagationOptions
 from bpg.strict_yaml import first_error, read_as
 from bpg.training.options import OptimizerOptions
@@ -48,6 +48,11 @@ class Switches(Section):
     mirror: str
     device: Literal["auto", "cpu", "cuda"]
     variants: VariantLists
+
+    @field_validator("mirror")
+    @classmethod
+    def _home(cls, mirror: str) -> str:
+        return str(Path(mirror).expanduser()) if mirror.startswith("~") else mirror
 
     @field_validator("seeds")
     @classmethod
@@ -115,7 +120,7 @@ class Dataset(Section):
                 try:
                     source = kind.model_validate(values["source"])
                 except ValidationError as error:
-                    raise ValueError(f"source.{first_error(error)}") from error
+                    raise ValueError(f"source.{first_error(error, kind=kind)}") from error
                 values = {**values, "source": source}
         return values
 
@@ -141,7 +146,7 @@ class Model(Section):
         return self
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class Training(OptimizerOptions):
     """The optimizer's options, and what it is run on and for how long."""
 
@@ -201,6 +206,8 @@ RENAMED = {
     "training.new_rate": "is now called new_lr_mult",
     "training.clip": "is now called max_grad_norm",
     "machine.workers": "is now called num_workers",
+    "variants.warm_up": "is now part of variants.train",
+    "variants.rounds.*.start": "is now called init_from",
     "fine_tuning": "is now `until` of the variants in params/variants.yaml; delete this",
 }
 """Former keys of a recipe: renamed or removed."""
@@ -228,11 +235,11 @@ def read_parameters(root: Path, **instead: Any) -> Parameters:
         BPGError: A file is missing or wrong; the message names the file and the key.
     """
     folder = root / "params"
-    switches = read_as(root / "params.yaml", Switches).model_copy(update=instead)
+    switches = read_as(root / "params.yaml", Switches, RENAMED).model_copy(update=instead)
     variants = read_variants(folder / "variants.yaml")
     try:
         switches.variants.check(variants)
-    except ValueError as error:
+    except BPGError as error:
         raise BPGError(f"{root / 'params.yaml'}: variants: {error}") from error
     recipe = folder / f"recipe/{switches.recipe}.yaml"
     parameters = Parameters(
@@ -245,6 +252,6 @@ def read_parameters(root: Path, **instead: Any) -> Parameters:
     try:
         for name in switches.variants.trained():
             epochs(name, variants, parameters.recipe.training.epochs)
-    except ValueError as error:
+    except BPGError as error:
         raise BPGError(f"{recipe}: {error}") from error
     return parameters

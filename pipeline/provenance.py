@@ -88,15 +88,17 @@ def _commit() -> str:
     except OSError as error:
         return f"unknown: git: {error.strerror}"
     except subprocess.CalledProcessError as error:
-        return f"unknown: {error.stderr.strip().splitlines()[0]}"
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        return f"unknown: {lines[0] if lines else f'git ended with status {error.returncode}'}"
     if not changes:
-        return commit
+        return commit.decode()
     # Two states of uncommitted changes are told apart, though neither can be looked up.
-    return f"{commit} with changes {hashlib.sha256(changes.encode()).hexdigest()[:8]}"
+    return f"{commit.decode()} with changes {hashlib.sha256(changes).hexdigest()[:8]}"
 
 
-def _git(*words: str) -> str:
-    done = subprocess.run(("git", *words), capture_output=True, text=True, check=True)
+def _git(*words: str) -> bytes:
+    # Bytes: a diff may be in any encoding.
+    done = subprocess.run(("git", *words), capture_output=True, check=True)
     return done.stdout.strip()
 
 

@@ -48,7 +48,7 @@ def resumable(
     folder = _folder(stage, variant, seed)
     with open_work(folder, origin, outputs, lambda line: _say(stage, line)) as work:
         if len(work):
-            _say(stage, f"resumes: {len(work)} files are done already")
+            _say(stage, f"resuming: {len(work)} files are done already")
         yield work
 
 

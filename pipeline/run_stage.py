@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from bpg.errors import BPGError
-from pipeline.early import leave_at_once
+from pipeline.early import PARENT, leave_at_once
 from pipeline.params import Parameters, read_parameters
 from pipeline.paths import ROOT
 from pipeline.resume import at_stage
@@ -51,21 +52,37 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
         sys.exit(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}")
     except MemoryError:
         sys.exit(f"{name}: error: the memory is full; close other programs and run again")
-    except BrokenProcessPool:
-        sys.exit(
-            f"{name}: error: one of its processes was killed: out of memory? Run again, it resumes"
-        )
+    except BrokenProcessPool as error:
+        sys.exit(f"{name}: error: one of its processes died{_of_what(error)}")
     except RuntimeError as error:
         if "DataLoader worker" in str(error):  # it died, noticed after the training
             sys.exit(f"{name}: error: a loading process died; run again, it resumes")
         # PyTorch's own class, without an import that costs the other stages seconds.
-        if type(error).__name__ != "OutOfMemoryError":
+        if type(error).__name__ == "OutOfMemoryError":
+            sys.exit(f"{name}: error: the GPU's memory is full; lower training.batch_size or crop")
+        if "DefaultCPUAllocator" not in str(error):
             raise
-        sys.exit(f"{name}: error: the GPU's memory is full; lower training.batch_size or crop")
+        sys.exit(
+            f"{name}: error: the memory is full ({_bytes_asked(error)}); close other programs, or "
+            "lower training.batch_size, the crop, inference.scales or the widths in the recipe"
+        )
     except KeyboardInterrupt as interrupt:
         print(f"{name}: interrupted {interrupt}".rstrip(), file=sys.stderr)
         sys.exit(130)
     print(f"{name}: done in {time.monotonic() - started:.1f} s")
+
+
+def _of_what(error: BrokenProcessPool) -> str:
+    """Say of which signal a process has died: joblib lists its processes' exit codes."""
+    signals = [name for name in re.findall(r"\b(SIG[A-Z]+)\(", str(error)) if name != "SIGTERM"]
+    if not signals or "SIGKILL" in signals:
+        return ": killed, out of memory? Run again, it resumes"
+    return f" of {signals[0]}, a fault in compiled code; please report it with the command"
+
+
+def _bytes_asked(error: RuntimeError) -> str:
+    found = re.search(r"allocate (\d+) bytes", str(error))
+    return f"{int(found[1]):,} bytes were asked for" if found else "PyTorch"
 
 
 @contextmanager
@@ -89,10 +106,14 @@ def _ending_with_dvc(name: str) -> Iterator[None]:
     """
     over = threading.Event()
     main = threading.get_ident()  # this thread: `run_stage` works in no other
-    dvc = next(filter(is_dvc, psutil.Process().parents()), None)
-    # DVC was killed during the imports: the stage now belongs to process 1.
-    if dvc is None and "DVC_STAGE" in os.environ and os.getppid() == 1:
-        raise KeyboardInterrupt("before it began: its DVC has ended")
+    ancestors = psutil.Process().parents()
+    dvc = next(filter(is_dvc, ancestors), None)
+    if dvc is None and "DVC_STAGE" in os.environ:
+        # DVC's Python API, in a process of any name, be it the first one of a container.
+        dvc = next(filter(_is_python, ancestors), None)
+        # DVC was killed during the imports: another process has adopted this one.
+        if dvc is None or os.getppid() != PARENT:
+            raise KeyboardInterrupt("before it began: its DVC has ended")
 
     def watch() -> None:
         while not over.wait(POLL):
@@ -100,7 +121,7 @@ def _ending_with_dvc(name: str) -> Iterator[None]:
                 # To the main thread: only that one handles it, and it may be waiting for something.
                 signal.pthread_kill(main, signal.SIGTERM)
                 with suppress(OSError):  # whoever reads this may have ended, too
-                    print(f"{name}: its DVC has ended, so it ends, too", file=sys.stderr)
+                    print(f"{name}: its DVC process has ended; stopping", file=sys.stderr)
                 return
 
     if dvc is not None:
@@ -126,6 +147,13 @@ def is_dvc(process: psutil.Process) -> bool:
         return False
 
 
+def _is_python(process: psutil.Process) -> bool:
+    try:
+        return process.name().startswith("python")
+    except psutil.Error:
+        return False
+
+
 def _no_arguments(usage: str) -> tuple[()]:
     if len(sys.argv) > 1:
         raise BPGError(f"unexpected argument {sys.argv[1]!r}; {usage}")
@@ -139,6 +167,6 @@ def _run_arguments(parameters: Parameters, usage: str) -> tuple[str, int]:
     if variant not in parameters.variants:
         known = ", ".join(parameters.variants)
         raise BPGError(f"unknown variant {variant!r}; known: {known}; {usage}")
-    if not seed.isdecimal():
-        raise BPGError(f"seed {seed!r} is not a whole number from 0; {usage}")
+    if not seed.isdecimal() or int(seed) >= 2**32:
+        raise BPGError(f"seed {seed[:40]!r} is not a whole number from 0 to 2**32 - 1; {usage}")
     return variant, int(seed)

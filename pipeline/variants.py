@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,14 @@ Stage = Literal["train", "train_boundary", "fine_tune", "fine_tune_boundary", "t
 
 WARM = "warm"
 """The variant whose model fine-tuning depends on in dvc.yaml."""
+
+RENAMED = {
+    "*.start": "is now called init_from",
+    "*.warm_up": "is now `until: 0.5`, the share of all epochs at which the training ends",
+    "*.rounds": "is now `until`, the share of all epochs at which the training ends",
+    "*.label": "is now in params/labels.yaml",
+}
+"""Keys of a variant that were called otherwise, or are no more."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
@@ -35,12 +43,12 @@ def read_variants(path: Path) -> dict[str, Variant]:
     Raises:
         BPGError: The file is missing or wrong; the message names the file, the variant and the key.
     """
-    variants = read_as(path, dict[Name, Variant])
+    variants = read_as(path, dict[Name, Variant], RENAMED)
     for name in variants:
         try:
             lineage(name, variants)
-        except ValueError as error:
-            raise BPGError(f"{path}: {name}.{error}") from error
+        except BPGError as error:
+            raise BPGError(f"{path}: {error}") from error
     return variants
 
 
@@ -58,11 +66,17 @@ def read_labels(path: Path, variants: Variants) -> dict[str, str]:
         BPGError: The file is missing or wrong, or has a label for an unknown variant; the message
             names the file and the key.
     """
-    labels = read_as(path, dict[str, str])
+    kind: Any = dict[str, str] | None
+    labels = read_as(path, kind) or {}
     for name in labels:
         if name not in variants:
             raise BPGError(f"{path}: {name}: no such variant; known: {', '.join(variants)}")
-    return {name: labels.get(name, name) for name in variants}
+    whole = {name: labels.get(name, name) for name in variants}
+    for name, label in whole.items():
+        other = next(one for one, text in whole.items() if text == label)
+        if other != name:
+            raise BPGError(f"{path}: {name}: {label!r} is the label of {other}, too")
+    return whole
 
 
 class Round(BaseModel):
@@ -108,11 +122,11 @@ class VariantLists(BaseModel):
         """Check that the lists agree with the variants.
 
         Raises:
-            ValueError: They do not; the message is one line about the first mistake.
+            BPGError: They do not; the message is one line about the first mistake.
         """
         mistakes = chain(self._misplaced(variants), self._starts(variants), self._rows(variants))
         if (first := next(mistakes, None)) is not None:
-            raise ValueError(first)
+            raise BPGError(first)
 
     def _misplaced(self, variants: Variants) -> Iterator[str]:
         for name in self.all + self.trained():

@@ -12,7 +12,7 @@ from bpg.data.masks import image_path, read_image, read_mask, write_mask
 from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.errors import BPGError
 from bpg.inference.multiscale import multiscale_probabilities
-from bpg.inference.options import PLAIN
+from bpg.inference.options import InferenceOptions
 from bpg.models.network import Network, load_network
 from bpg.propagation.propagate import propagate as propagate_strokes
 from pipeline.params import Parameters
@@ -20,6 +20,8 @@ from pipeline.paths import DataLayout, data_layout, run_layout
 from pipeline.provenance import rounding
 from pipeline.resume import images_left, resumable
 from pipeline.run_stage import run_stage
+
+PLAIN = InferenceOptions((1.0,), flip=False)  # each image once, as it is
 
 
 def propagate(parameters: Parameters, variant: str, seed: int) -> None:
@@ -68,7 +70,7 @@ def _propagated(
             path = data.scribbles / f"{name}.png"
             scribble = read_mask(path)
             if scribble.shape != image.shape[:2]:
-                raise BPGError(f"{path}: not of its image's size; draw the scribbles anew")
+                raise BPGError(f"{path}: not of its image's size; run the stage scribbles again")
             _check_labels(path, scribble, len(network.architecture.classes))
             probabilities = multiscale_probabilities(
                 network, image, PLAIN, device=device, bf16=bf16
@@ -93,7 +95,7 @@ def _propagated(
 def _check_labels(path: Path, scribble: np.ndarray, classes: int) -> None:
     drawn = scribble[scribble != IGNORE]
     if not drawn.size:
-        raise BPGError(f"{path}: no pixel is labelled; draw the scribbles anew")
+        raise BPGError(f"{path}: no pixel is labelled; run the stage scribbles again")
     if drawn.max() >= classes:
         raise BPGError(f"{path}: label {drawn.max()}; only 0..{classes - 1} and 255 are known")
 

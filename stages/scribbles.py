@@ -1,14 +1,14 @@
 """Draw the strokes as label maps."""
 
 from collections.abc import Iterator, Sequence
-from statistics import fmean
 
 import numpy as np
 
-from bpg.constants import IGNORE
 from bpg.data.ids import read_ids
-from bpg.data.masks import image_path, image_size, read_mask, write_mask
+from bpg.data.masks import image_path, image_size, write_mask
 from bpg.data.scribbles import label_map
+from bpg.data.survey import survey, survey_table
+from bpg.errors import BPGError
 from pipeline.params import Parameters
 from pipeline.paths import data_layout
 from pipeline.resume import images_left, resumable
@@ -33,10 +33,14 @@ def scribbles(parameters: Parameters) -> None:
             work, names, ["scribbles/{}.png"], drawn, "scribbles"
         ):
             write_mask(path, labels)
+        classes = parameters.dataset.classes
+        found = survey((work.path(f"scribbles/{name}.png") for name in names), classes)
+        print(survey_table({"strokes": found}))
+        if mistake := found.mistake():
+            raise BPGError(f"{data.strokes}: {mistake}")
+        if found.absent:
+            print(f"warning: no stroke of {', '.join(found.absent)}: never learnt from strokes")
         work.publish({"scribbles": data.scribbles})
-    drawn_maps = (read_mask(data.scribbles / f"{name}.png") for name in names)
-    shares = [(labels != IGNORE).mean() for labels in drawn_maps]
-    print(f"{100 * fmean(shares):.1f} % of an image's pixels are labelled")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ def refusal(path, data: bytes) -> str:
         b"a: \x07\n",
         b"a: 2020-13-45\n",
         b"a: !!python/object:os.system x\n",
+        b"a: !!bool foo\n",
         b"[" * 20_000,
         b"a: " + b"x" * FILE_LIMIT,
     ],
@@ -35,7 +36,8 @@ def test_what_is_not_to_be_read_is_refused(tmp_path, data):
     [
         (b"kind: shapes\n\nclasses: [a, b\nsource: {}\n", 4),
         (b"a: 1\nb: 2\na: 3\n", 3),
-        (b"a: &x [1]\nb: *x\n", 2),
+        (b"a: 1\nb: &x [1]\nc: *x\n", 2),
+        (b"a: |\n x\n y\na: 2\n", 4),
     ],
 )
 def test_the_line_is_named(tmp_path, data, line):

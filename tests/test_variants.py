@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from bpg.errors import BPGError
 from bpg.losses.options import OPTIONS
 from bpg.variants import Variant, epochs, lineage
 
@@ -24,10 +25,10 @@ ROUND = {"supervision": "propagated", "init_from": "warm"}
         (ON | {"regularisers": ["dense_crf", "dense_crf"]}, "regularisers"),
         (BASE | {"regularisers": ["dense_crf"]}, "regularisers need init_from"),
         ({"supervision": "propagated"}, "need init_from"),
-        ({"supervision": "masks", "brn": "foreground"}, "brn and init_from"),
-        ({"supervision": "masks", "init_from": "warm"}, "brn and init_from"),
-        (ROUND | {"brn": "foreground"}, "brn and regularisers"),
-        (ROUND | {"regularisers": ["dense_crf"]}, "brn and regularisers"),
+        ({"supervision": "masks", "brn": "foreground"}, "masks excludes brn and init_from"),
+        ({"supervision": "masks", "init_from": "warm"}, "masks excludes brn and init_from"),
+        (ROUND | {"brn": "foreground"}, "propagated excludes brn and regularisers"),
+        (ROUND | {"regularisers": ["dense_crf"]}, "propagated excludes brn and regularisers"),
         (BASE | {"until": 0}, "until"),
         (BASE | {"until": 1.5}, "until"),
         (BASE | {"until": True}, "until"),
@@ -64,11 +65,12 @@ def test_a_lineage_begins_with_the_first_training():
             "init_from|until",
         ),
         ({"warm": BASE, "x": ON}, "until: .*'warm'"),
+        ({"warm": {"supervision": "masks", "until": 0.5}, "x": ON}, "init_from: .*full masks"),
         ({"warm": BASE | {"until": 0.5}, "x": ON | {"until": 0.5}}, "until: .*0.5"),
     ],
 )
 def test_a_lineage_that_leads_nowhere_is_an_error(entries, named):
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(BPGError, match=named):
         lineage("x", variants(**entries))
 
 
@@ -94,11 +96,13 @@ def test_halves_are_rounded_up():
     )
     assert epochs("two", found, 25) == [13, 6, 6]
     assert epochs("two", found, 32) == [16, 8, 8]
+    # Floating point would give 14.
+    assert epochs("warm", {"warm": Variant(**BASE, until=0.58)}, 25) == [15]
 
 
 def test_a_part_without_an_epoch_is_an_error():
     found = variants(warm=BASE | {"until": 0.5}, x=ON)
-    with pytest.raises(ValueError, match=r"x would train 1 \+ 0 epochs"):
+    with pytest.raises(BPGError, match=r"x would train 1 \+ 0 epochs"):
         epochs("x", found, 1)
 
 

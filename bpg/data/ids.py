@@ -23,7 +23,7 @@ def read_ids(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             data = file.read(FILE_LIMIT + 1)
-        names = data.decode().split()
+        names = data.decode("utf-8-sig").split()  # Windows editors write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise BPGError(f"{path}: no list of names ({error})") from error
     if len(data) > FILE_LIMIT:
@@ -32,5 +32,5 @@ def read_ids(path: Path) -> list[str]:
         raise BPGError(f"{path}: lists no image")
     for name in names:
         if name == ".." or "\0" in name or PurePosixPath(name).name != name:
-            raise BPGError(f"{path}: {name[:40]!r} is no image's name")
+            raise BPGError(f"{path}: {name[:40]!r} is not a valid image name")
     return names

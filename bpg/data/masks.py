@@ -34,6 +34,7 @@ _SMOOTH = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
 )
+_ORIENTATION = 0x0112  # of EXIF
 _COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -86,6 +87,47 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
                 f"this PNG has colour type {colour_type} with {depth} bits"
             )
         return _pixels(picture, name)
+
+
+def decode_labels(data: bytes, name: str) -> tuple[np.ndarray, bool]:
+    """Decode a mask that others have made: its indices and its colours must mean the same.
+
+    PNG optimisers drop unused entries of a palette and number the others anew: VOC's colours stay,
+    the indices change. Then the labels are those of the colours.
+
+    Args:
+        data: Content of the PNG file.
+        name: What errors call the file.
+
+    Returns:
+        Labels, uint8 (H, W), and whether they were taken from the colours.
+
+    Raises:
+        BPGError: As for `decode_mask`; or the palette has other colours than VOC's, so that it does
+            not say which label an index means.
+    """
+    mask = decode_mask(data, name)
+    with _open(data, name, ("PNG",)) as picture:
+        stored = picture.getpalette("RGB")
+    if stored is None:
+        return mask, False
+    palette = np.full((256, 3), -1)
+    palette[: len(stored) // 3] = np.reshape(stored, (-1, 3))
+    used = np.unique(mask)
+    colours = palette[used]
+    # A ramp of greys is how some tools store indices without colours.
+    if (colours == PALETTE[used]).all() or (colours == used[:, None]).all():
+        return mask, False
+    label_of = {tuple(colour): label for label, colour in enumerate(PALETTE.tolist())}
+    labels = np.arange(256, dtype=np.uint8)
+    for index, colour in zip(used.tolist(), colours.tolist(), strict=True):
+        if tuple(colour) not in label_of:
+            raise BPGError(
+                f"{name}: index {index} has the colour {tuple(colour)}, which is none of VOC's, so "
+                "its meaning is unknown; save the mask as 8-bit grey, labels as values"
+            )
+        labels[index] = label_of[tuple(colour)]
+    return labels[mask], True
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -161,7 +203,22 @@ def read_image(path: Path) -> np.ndarray:
             of more than PIXEL_LIMIT pixels; the message names it. Damage inside a JPEG is not
             always noticed.
     """
-    name, data = str(path), _read_bytes(path)
+    return decode_image(_read_bytes(path), str(path))
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decode a JPEG or PNG as RGB, as `read_image` does.
+
+    Args:
+        data: Content of the file.
+        name: What errors call the file.
+
+    Returns:
+        Pixels, uint8 (H, W, 3).
+
+    Raises:
+        BPGError: As for `read_image`.
+    """
     with _open(data, name, ("JPEG", "PNG")) as picture:
         if picture.mode not in _COLOUR_MODES:
             raise BPGError(f"{name}: pixel format {picture.mode} is not read; save it as 8-bit RGB")
@@ -187,6 +244,23 @@ def image_size(data: bytes, name: str) -> tuple[int, int]:
     """
     with _open(data, name, ("JPEG", "PNG")) as picture:
         return picture.size
+
+
+def is_rotated(data: bytes, name: str) -> bool:
+    """Say whether a JPEG or PNG asks to be shown turned or mirrored, by its EXIF orientation.
+
+    Args:
+        data: Content of the file.
+        name: What errors call the file.
+
+    Raises:
+        BPGError: As for `image_size`.
+    """
+    with _open(data, name, ("JPEG", "PNG")) as picture:
+        try:
+            return picture.getexif().get(_ORIENTATION, 1) not in (0, 1)
+        except _BROKEN:  # what it says of the image is not needed
+            return False
 
 
 def image_path(folder: Path, image_id: str) -> Path:

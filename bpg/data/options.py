@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from bpg.options import NUMBER, STRICT, Positive
+from bpg.options import NO_EXTRA, NUMBER, Positive
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class Augmentation:
     """A random scale in [low, high], a square crop of side `crop`, a flip of half the images."""
 

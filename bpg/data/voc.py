@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bpg.constants import IGNORE
-from bpg.data.masks import decode_mask, image_size, write_mask
+from bpg.data.masks import decode_image, decode_labels, image_size, is_rotated, write_mask
 from bpg.data.sbd import read_segmentation
 from bpg.download.archives import MEMBER_LIMIT, disk_full_named, read_members
 from bpg.errors import BPGError
@@ -83,17 +83,29 @@ def prepare_voc(
     val = sorted(val_ids)
     with disk_full_named(work.folder):
         _unpack_scribbles(archives / scribbles, work, set(train))
-        sizes, voc_masks = _unpack_voc(archives / voc, work, {*train, *val})
+        sizes, voc_masks, turned = _unpack_voc(archives / voc, work, {*train, *val})
         # Val is scored on VOC's own masks: SBD's must not step in for a missing one.
         sbd_masks = {i: data for i, data in sbd_masks.items() if i not in val_ids}
         left = [i for i in [*train, *val] if not work.done(f"masks/{i}.png")]
         found = _decode_masks(left, archives / voc, voc_masks, archives / sbd, sbd_masks)
-        for image_id, name, mask in tqdm(found, "masks", len(left), disable=None):
-            _check_mask(mask, sizes[image_id], len(classes), name)
+        renumbered = 0
+        for image_id, name, mask, by_colour in tqdm(found, "masks", len(left), disable=None):
+            _check_mask(mask, sizes[image_id], len(classes), name, turned=image_id in turned)
+            renumbered += by_colour
             file = f"masks/{image_id}.png"
             (path,) = work.begin(file)
             write_mask(path, mask)
             work.add(file)
+    if renumbered:
+        print(
+            f"{archives / voc}: the palettes of {renumbered} masks are renumbered; their labels "
+            "were taken from the colours"
+        )
+    if turned:
+        print(
+            f"{archives / voc}: {len(turned)} images have an EXIF orientation, which is not "
+            f"applied ({min(turned)} is one); masks and strokes must fit the pixels as stored"
+        )
     return train, val
 
 
@@ -118,8 +130,13 @@ def _matching(
         wanted = found is not None and (ids is None or not ids.isdisjoint(found.groups()))
         return found if wanted else None
 
+    seen = set()
     for name, data in read_members(archive, lambda name: match(name) is not None, limit):
         if found := match(name):
+            # Which of the two is meant depends on who unpacks them.
+            if found[0].lstrip("/") in seen:
+                raise BPGError(f"{archive}: member {name!r} is there twice; pack the archive again")
+            seen.add(found[0].lstrip("/"))
             yield name, found, data
 
 
@@ -163,19 +180,28 @@ def _unpack_scribbles(archive: Path, work: Work, ids: set[str]) -> None:
 
 def _unpack_voc(
     archive: Path, work: Work, ids: set[str]
-) -> tuple[dict[str, tuple[int, int]], dict[str, bytes]]:
-    """Write the images of `ids`; return their (width, height) and those PNG masks that VOC has."""
-    sizes, masks, held = {}, {}, 0
+) -> tuple[dict[str, tuple[int, int]], dict[str, bytes], set[str]]:
+    """Write the images of `ids`.
+
+    Return their (width, height), those PNG masks that VOC has, and the images with an EXIF
+    orientation.
+    """
+    sizes, masks, turned, held = {}, {}, set(), 0
     for name, match, data in _matching(archive, _VOC_FILE, ids=ids):
         image_id, mask_id = match.groups()
         if image_id:
             sizes[image_id] = image_size(data, f"{archive}: {name}")
+            if is_rotated(data, f"{archive}: {name}"):
+                turned.add(image_id)
+            if not work.done(f"images/{image_id}.jpg"):
+                # Damage is found here, and not after all trainings.
+                decode_image(data, f"{archive}: {name}")
             _keep(work, f"images/{image_id}.jpg", data)
         else:
             masks[mask_id] = data
             _limit_masks(archive, masks, held := held + len(data))
     _refuse_missing(archive, "VOC2012/JPEGImages/{}.jpg", ids, sizes)
-    return sizes, masks
+    return sizes, masks, turned
 
 
 def _decode_masks(
@@ -184,15 +210,15 @@ def _decode_masks(
     voc_masks: Mapping[str, bytes],
     sbd: Path,
     sbd_masks: Mapping[str, bytes],
-) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield (id, name for errors, mask): VOC's mask where there is one, else SBD's."""
+) -> Iterator[tuple[str, str, np.ndarray, bool]]:
+    """Yield (id, name for errors, mask, whether by its colours): VOC's mask, or else SBD's."""
     for image_id in ids:
         if image_id in voc_masks:
             name = f"{voc}: SegmentationClass/{image_id}.png"
-            yield image_id, name, decode_mask(voc_masks[image_id], name)
+            yield image_id, name, *decode_labels(voc_masks[image_id], name)
         elif image_id in sbd_masks:
             name = f"{sbd}: cls/{image_id}.mat"
-            yield image_id, name, read_segmentation(sbd_masks[image_id], name)
+            yield image_id, name, read_segmentation(sbd_masks[image_id], name), False
         else:
             raise BPGError(
                 f"{voc}: SegmentationClass/{image_id}.png is missing, "
@@ -201,7 +227,8 @@ def _decode_masks(
 
 
 def _ids(data: bytes, name: str) -> list[str]:
-    ids = data.decode("ascii", errors="replace").split()
+    # Windows editors write a byte order mark.
+    ids = data.removeprefix(b"\xef\xbb\xbf").decode("ascii", errors="replace").split()
     for image_id in ids:
         if not re.fullmatch(r"[\w-]+", image_id, re.ASCII):
             raise BPGError(f"{name}: {image_id[:40]!r} is no image id")
@@ -210,11 +237,14 @@ def _ids(data: bytes, name: str) -> list[str]:
     return ids
 
 
-def _check_mask(mask: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:
+def _check_mask(
+    mask: np.ndarray, size: tuple[int, int], labels: int, name: str, *, turned: bool
+) -> None:
     height, width = mask.shape
     if (width, height) != size:
+        why = " (and an EXIF orientation: save its pixels upright)" if turned else ""
         raise BPGError(
-            f"{name}: the mask has {width}x{height} pixels, its image {size[0]}x{size[1]}"
+            f"{name}: the mask has {width}x{height} pixels, its image {size[0]}x{size[1]}{why}"
         )
     wrong = mask[(mask >= labels) & (mask != IGNORE)]
     if wrong.size:

@@ -1,5 +1,6 @@
 """Official archives: fetch them, check them, read their members."""
 
+import codecs
 import errno
 import glob
 import hashlib
@@ -46,6 +47,10 @@ ATTEMPTS = 6
 FIRST_PAUSE = 1.0
 """Seconds before the first retry; each further pause is twice as long, at most a minute."""
 
+_SUM_STYLES = (
+    re.compile(r"(?P<digest>[0-9a-fA-F]{64}) [ *](?:\./)?(?P<name>.+)"),  # sha256sum
+    re.compile(r"SHA256 ?\((?:\./)?(?P<name>.+)\) ?= ?(?P<digest>[0-9a-fA-F]{64})"),  # BSD, --tag
+)
 _TIMEOUT = (15, 60)  # seconds to connect, and between two packets
 _CHUNK = 2**20
 _T = TypeVar("_T")
@@ -112,8 +117,8 @@ def obtain(name: str, url: str, checksum: str | None, folder: Path, mirror: str 
     if expected and target.is_file() and _digest(target, expected).startswith(expected):
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    if mirror and not _is_url(mirror):
-        _copy(Path(mirror).expanduser() / name, target, expected)
+    if mirror and not is_url(mirror):
+        _copy(Path(mirror) / name, target, expected)
     else:
         address = f"{mirror.rstrip('/')}/{quote(name)}" if mirror else url
         _download_checked(address, target, expected)
@@ -224,20 +229,22 @@ def disk_full_named(folder: Path, needed: int | None = None) -> Iterator[None]:
 # Sources
 
 
-def _is_url(mirror: str) -> bool:
+def is_url(mirror: str) -> bool:
+    """Say whether a mirror is an address, not a folder."""
     return urlsplit(mirror).scheme in ("http", "https")
 
 
 def _mirror_checksum(mirror: str, name: str) -> str | None:
     """Return the mirror's own checksum of `name`; None if it has no SHA256SUMS."""
     place = f"{mirror.rstrip('/')}/SHA256SUMS"
-    text = _fetch_text(place) if _is_url(mirror) else _read_text(Path(mirror).expanduser())
+    text = _fetch_text(place) if is_url(mirror) else _read_text(Path(mirror))
     if text is None:
         return None
     for line in text.splitlines():
-        entry = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line.strip())
-        if entry and entry[2] == name:
-            return f"sha256:{entry[1].lower()}"
+        for style in _SUM_STYLES:
+            entry = style.fullmatch(line.strip())
+            if entry and entry["name"] == name:
+                return f"sha256:{entry['digest'].lower()}"
     raise BPGError(f"{place}: has no valid line for {name}; add it with sha256sum")
 
 
@@ -245,12 +252,18 @@ def _read_text(folder: Path) -> str | None:
     if not folder.is_dir():
         raise BPGError(f"mirror {folder}: no such folder (nor an http or https address)")
     try:
-        with (folder / "SHA256SUMS").open(encoding="utf-8", errors="replace") as file:
-            return file.read(SUMS_LIMIT)
+        with (folder / "SHA256SUMS").open("rb") as file:
+            return _decode(file.read(SUMS_LIMIT))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise BPGError(f"{folder / 'SHA256SUMS'}: cannot be read ({error.strerror})") from error
+
+
+def _decode(data: bytes) -> str:
+    """Decode a text file of unknown origin: PowerShell writes UTF-16, Windows editors a mark."""
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8-sig", errors="replace")
 
 
 def _fetch_text(url: str) -> str | None:
@@ -259,8 +272,7 @@ def _fetch_text(url: str) -> str | None:
             if response.status_code in (404, 410):
                 return None
             _check_status(response, url)
-            data = response.raw.read(SUMS_LIMIT, decode_content=True)
-            return data.decode("utf-8", errors="replace")
+            return _decode(response.raw.read(SUMS_LIMIT, decode_content=True))
 
     return _retried(fetch, url, progress=lambda: 0)
 

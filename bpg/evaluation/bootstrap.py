@@ -136,7 +136,7 @@ def _both(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np
     if (true != true[0, 0]).any():
         raise BPGError(
             "the true pixels differ between systems or seeds, so these are not the same images "
-            "in the same order; evaluate both anew"
+            "in the same order; run the stage evaluate again for both"
         )
     return counts
 

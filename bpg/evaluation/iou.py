@@ -228,14 +228,12 @@ def read_counts(path: Path, *, images: int, classes: int) -> NDArray[np.int32]:
     except OSError as error:
         raise BPGError(f"{path}: cannot be read ({error.strerror}); run evaluate") from error
     except Exception as error:  # NumPy reads a broken header as Python, which raises anything
-        raise BPGError(f"{path}: no .npy file, or cut off; evaluate the run anew") from error
+        raise BPGError(f"{path}: not a .npy file, or truncated; rerun evaluate") from error
     expected = (images, 2, 2, 3, classes)
     if not isinstance(counts, np.ndarray):
-        raise BPGError(f"{path}: an archive and no .npy file; evaluate the run anew")
+        raise BPGError(f"{path}: an archive, not a .npy file; rerun evaluate")
     if counts.shape != expected or counts.dtype != np.int32:
-        raise BPGError(
-            f"{path}: holds {_kind(counts)}, not int32 {expected}; evaluate the run anew"
-        )
+        raise BPGError(f"{path}: holds {_kind(counts)}, not int32 {expected}; rerun evaluate")
     return counts
 
 

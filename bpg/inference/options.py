@@ -5,14 +5,14 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from bpg.options import NUMBER, STRICT, NonNegative
+from bpg.options import NO_EXTRA, NUMBER, NonNegative
 
 Scale = Annotated[float, Field(ge=0.05, le=8), NUMBER]
 Deviation = Annotated[float, Field(ge=1e-3, le=1e6), NUMBER]
 """Smaller ones vanish in single precision, and the compiled code does not check them."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class InferenceOptions:
     """The scales to average over, and whether to include the mirror images."""
 
@@ -20,11 +20,7 @@ class InferenceOptions:
     flip: bool
 
 
-PLAIN = InferenceOptions((1.0,), flip=False)
-"""One pass at the original size."""
-
-
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class CRFOptions:
     """Mean-field iterations, and weights and standard deviations of the two kernels.
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from bpg.options import NUMBER, STRICT, NonNegative, Positive
+from bpg.options import NO_EXTRA, NUMBER, NonNegative, Positive
 
 Reduction = Literal[1, 2, 4, 8]
 
@@ -15,7 +15,7 @@ class _Regulariser:
     """Whether part of it is computed on the CPU, so that a step cannot be captured."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class DenseOptions(_Regulariser):
     """Options of `normalized_cut` and `dense_crf`.
 
@@ -28,7 +28,7 @@ class DenseOptions(_Regulariser):
     rgb: Positive
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class GatedOptions(_Regulariser):
     """Options of `gated_crf`.
 
@@ -42,7 +42,7 @@ class GatedOptions(_Regulariser):
     rgb: Positive
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class TreeOptions(_Regulariser):
     """Options of `tree_energy`.
 

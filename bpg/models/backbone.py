@@ -12,6 +12,8 @@ from bpg.errors import BPGError
 from bpg.models.fast_convolutions import with_fast_convolutions
 from bpg.models.folding import fold_frozen_norms
 
+_PROBE = 65  # pixels, 8n+1
+
 
 class Backbone(nn.Module):
     """Feature extractor: (N, 3, 8h+1, 8w+1) normalised RGB to (N, features, h+1, w+1).
@@ -27,7 +29,8 @@ class Backbone(nn.Module):
             untrained, and fold it into the convolution before it (`bpg.models.folding`).
 
     Raises:
-        BPGError: timm cannot build the model with these options.
+        BPGError: timm cannot build the model with these options, or its features do not lie on
+            that grid.
     """
 
     def __init__(self, name: str, options: dict[str, Any], *, frozen_norm: bool):
@@ -37,12 +40,14 @@ class Backbone(nn.Module):
                 name, features_only=True, output_stride=8, out_indices=(-1,), **options
             )
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BPGError(f"backbone {name!r} with options {options}: {reason}") from error
+            place = f"backbone {name!r} with options {options}"
+            raise BPGError(f"{place}: {_first(error)}") from error
         if frozen_norm:
+            # timm's freeze_batch_norm_2d would keep a tensor more and take a third longer.
             fold_frozen_norms(net)
-        self.net = with_fast_convolutions(net)
         self.features: int = net.feature_info.channels()[-1]
+        _check_grid(net, self.features, f"backbone {name!r} with options {options}")
+        self.net = with_fast_convolutions(net)
         self.frozen_norm = frozen_norm
         if frozen_norm:
             for module in self._norms():
@@ -62,6 +67,35 @@ class Backbone(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the last feature map."""
         return self.net(images)[0]
+
+
+def _check_grid(net: nn.Module, features: int, place: str) -> None:
+    """Raise BPGError unless the features lie on the promised grid.
+
+    Patches instead of padded convolutions, for example, give 8×8 of 65×65 pixels, not 9×9: the
+    logits would be shifted against the labels, which nothing else notices.
+    """
+    device = next(net.parameters()).device
+    training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            shape = tuple(net(torch.zeros(1, 3, _PROBE, _PROBE, device=device))[0].shape)
+    except (RuntimeError, AssertionError) as error:
+        raise BPGError(f"{place}: does not run on images of any size: {_first(error)}") from error
+    finally:
+        net.train(training)
+    side = (_PROBE - 1) // 8 + 1
+    if shape != (1, features, side, side):
+        found = "×".join(map(str, shape[1:]))
+        raise BPGError(
+            f"{place}: features of {found} for {_PROBE}×{_PROBE} pixels, not "
+            f"{features}×{side}×{side} (stride 8, centred); take another backbone"
+        )
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def load_imagenet(backbone: Backbone, weights: Path) -> None:

@@ -22,7 +22,7 @@ from bpg.models.brn import BRN
 from bpg.models.deeplab import ASPP, PUBLISHED_RATES
 from bpg.models.options import AsppRate, BRNArchitecture, PRNOptions
 from bpg.models.prn import PRN
-from bpg.options import STRICT
+from bpg.options import NO_EXTRA
 
 LARGEST = 4096
 """The largest number allowed in a stored architecture (ResNet-101 has layers of 2048 channels)."""
@@ -31,7 +31,7 @@ LARGEST = 4096
 _PARTS = ("classes", "backbone", "backbone_options", "frozen_norm", "aspp_rates", "prn", "brn")
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class Architecture:
     """All that is needed to rebuild the network; stored with its weights."""
 

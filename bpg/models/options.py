@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from bpg.options import NUMBER, STRICT, Count
+from bpg.options import NO_EXTRA, NUMBER, Count
 
 AsppRate = Annotated[int, Field(ge=1, le=64), NUMBER]
 Channels = Literal["foreground", "all_channels"]
@@ -13,7 +13,7 @@ Mixing = Literal["mixed", "shared", "grouped"]
 Source = Literal["probabilities", "logits"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class PRNOptions:
     """Options of the PRN: number of ×2 steps, hidden channels, mixing.
 
@@ -26,7 +26,7 @@ class PRNOptions:
     mixing: Mixing
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class BRNOptions:
     """Options of the BRN: what its convolutions see, their hidden channels, their number."""
 
@@ -35,7 +35,7 @@ class BRNOptions:
     depth: Count
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class BRNArchitecture(BRNOptions):
     """`BRNOptions` and the channels, which the variant chooses: foreground/background or all."""
 

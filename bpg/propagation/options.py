@@ -2,10 +2,10 @@
 
 from pydantic.dataclasses import dataclass
 
-from bpg.options import STRICT, Count, NonNegative, Positive
+from bpg.options import NO_EXTRA, Count, NonNegative, Positive
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class PropagationOptions:
     """Options of superpixels and energy.
 

@@ -38,13 +38,13 @@ KINDS = {"raw": "without CRF", "crf": "with CRF"}
 
 @dataclass(frozen=True)
 class Bar:
-    """A difference between two systems, in percentage points; None unless both were run.
+    """A difference between two systems, in percentage points.
 
     `printed` is the paper's difference, None if it has none.
     """
 
     label: str
-    found: Difference | None
+    found: Difference
     printed: float | None = None
 
 
@@ -147,7 +147,7 @@ def difference_chart(path: Path, groups: Mapping[str, Sequence[Bar]]) -> None:
     """Draw differences with their 95 % intervals, a panel per group.
 
     The panels share a line per label, in order of first appearance. The paper's differences are
-    hollow diamonds. A difference without a result says "not run".
+    hollow diamonds.
 
     Args:
         path: PNG file to write.
@@ -163,14 +163,12 @@ def difference_chart(path: Path, groups: Mapping[str, Sequence[Bar]]) -> None:
             place = labels.index(row.label)
             if row.printed is not None:
                 axes.plot(row.printed, place, zorder=3, **DIAMOND)
-            value = None if row.found is None else row.found.value
-            if row.found is not None:
-                ends = [row.found.low, row.found.high]
-                axes.plot(ends, [place, place], color=OURS, linewidth=2)
-                axes.plot(value, place, "o", color=OURS, markersize=7)
+            ends = [row.found.low, row.found.high]
+            axes.plot(ends, [place, place], color=OURS, linewidth=2)
+            axes.plot(row.found.value, place, "o", color=OURS, markersize=7)
             axes.annotate(
-                "not run" if value is None else f"{value:+.1f}".replace("-", "−"),
-                (value or 0, place),
+                f"{row.found.value:+.1f}".replace("-", "−"),
+                (row.found.value, place),
                 (0, 9),
                 textcoords="offset points",
                 ha="center",

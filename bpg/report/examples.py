@@ -28,11 +28,13 @@ def choose_images(ids: Sequence[str], masks: Path, count: int, *, nth: int = 0) 
     """
     if not ids:
         return []
+    runs = [list(map(str, run)) for run in np.array_split(sorted(ids), min(count, len(ids)))]
     chosen: list[str] = []
-    for run in np.array_split(sorted(ids), min(count, len(ids))):
+    for run in runs:
         with_object = (image_id for image_id in run if _shows_object(masks / f"{image_id}.png"))
-        chosen.extend(str(image_id) for image_id in islice(with_object, nth, nth + 1))
-    return chosen
+        chosen.extend(islice(with_object, nth, nth + 1))
+    # Masks that show no object anywhere: those of a data set with strokes alone.
+    return chosen or ([run[0] for run in runs] if nth == 0 else [])
 
 
 def rule(count: int, nth: int = 0) -> str:
@@ -45,7 +47,7 @@ def rule(count: int, nth: int = 0) -> str:
     ordinal = ("first", "second", "third")[nth] if nth < 3 else f"{nth + 1}th"
     return (
         f"the sorted ids are cut into {count} equal runs, and of each the {ordinal} image whose "
-        "ground truth shows an object is taken"
+        "ground truth shows an object is taken (the first image, if none of all does)"
     )
 
 

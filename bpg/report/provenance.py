@@ -57,7 +57,7 @@ def read_records(folder: Path, models: Mapping[str, Path]) -> list[Record]:
     records = []
     for run, model in models.items():
         if not model.is_file():
-            raise BPGError(f"{model}: missing; train {run} anew")
+            raise BPGError(f"{model}: missing; train {run} again")
         digest = file_digest(model)
         path = folder / f"{digest}.json"
         found = None

@@ -65,7 +65,7 @@ def read_runs(
             path = runs / variant / str(seed) / "metrics.json"
             metrics = _read_metrics(path, variant, seed)
             if expected is not None and metrics["classes"] != expected:
-                raise BPGError(f"{path}: its classes differ from the other runs'; evaluate it anew")
+                raise BPGError(f"{path}: its classes differ from the other runs'; rerun evaluate")
             expected = metrics["classes"]
             result[variant].append(metrics)
     return result
@@ -222,13 +222,13 @@ def _read_metrics(path: Path, variant: str, seed: int) -> Metrics:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "top level"
-        raise BPGError(f"{path}: {place}: {first['msg']}; evaluate the run anew") from None
+        raise BPGError(f"{path}: {place}: {first['msg']}; rerun evaluate") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BPGError(f"{path}: cannot be read as JSON ({error})") from None
     if (checked.variant, checked.seed) != (variant, seed):
-        raise BPGError(f"{path}: made by {checked.variant}, {checked.seed}; evaluate the run anew")
+        raise BPGError(f"{path}: made by {checked.variant}, {checked.seed}; rerun evaluate")
     if {len(checked.raw.iou), len(checked.crf.iou)} != {len(checked.classes)}:
-        raise BPGError(f"{path}: not one IoU per class; evaluate the run anew")
+        raise BPGError(f"{path}: not one IoU per class; rerun evaluate")
     return metrics
 
 
@@ -240,7 +240,7 @@ def _read_curves(folder: Path) -> dict[int, dict[str, float]]:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file, delimiter="\t"))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise BPGError(f"{path}: cannot be read as a table ({error}); train anew") from None
+            raise BPGError(f"{path}: cannot be read as a table ({error}); train it again") from None
         for number, row in enumerate(rows, start=2):
             try:
                 step, value = int(row["step"]), float(row[path.stem])
@@ -248,5 +248,5 @@ def _read_curves(folder: Path) -> dict[int, dict[str, float]]:
                 raise BPGError(f"{path}, line {number}: expected step and value") from None
             steps.setdefault(step, {})[path.stem] = value
     if not steps:
-        raise BPGError(f"{folder}: no training curve (*.tsv) with values; train this run anew")
+        raise BPGError(f"{folder}: no training curve (*.tsv) with values; train this run again")
     return steps

@@ -1,9 +1,11 @@
 """Batches from loading processes, and how their errors and deaths are reported."""
 
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
@@ -12,6 +14,12 @@ from bpg.data.dataset import TrainingImages
 from bpg.errors import BPGError
 from bpg.training.sampler import EpochSampler
 from bpg.training.signals import leave_interrupts_to_the_parent
+from bpg.training.summary import warn
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 only looked at
+_PREFETCHED = 2  # batches of a process, PyTorch's default
+_SHARE = 0.8  # of the free shared memory: others use it, too
+_BYTES_PER_PIXEL = 6  # RGB, label, edge, valid
 
 
 def make_loader(
@@ -26,16 +34,48 @@ def make_loader(
         num_workers: Loading processes; 0 loads in this one.
         device: Where the batches will be used: for CUDA they are loaded into pinned memory.
     """
+    crop = images.augmentation.crop
+    batch_bytes = sampler.batch * crop * crop * _BYTES_PER_PIXEL
+    fitting = fitting_workers(num_workers, batch_bytes, _free_shared_memory())
+    if fitting < num_workers:
+        warn(
+            f"{SHARED_MEMORY} has room for the batches of {fitting} loading processes, not of "
+            f"{num_workers}: loading with {fitting} (same result). A container gets more by "
+            "--shm-size"
+        )
     return DataLoader(
         images,
         batch_sampler=sampler,
-        num_workers=num_workers,
+        num_workers=fitting,
         persistent_workers=False,
         pin_memory=device.type == "cuda",
         worker_init_fn=leave_interrupts_to_the_parent,
         # Its own, so that a resumed training draws nothing from the restored random state.
         generator=torch.Generator(),
     )
+
+
+def fitting_workers(num_workers: int, batch_bytes: int, free: int | None) -> int:
+    """Return how many loading processes shared memory has room for.
+
+    Their batches travel through it: each process prepares `_PREFETCHED` at a time. Docker's default
+    of 64 MB is less than eight processes need for ten crops of 321 pixels.
+
+    Args:
+        num_workers: How many are asked for.
+        batch_bytes: Bytes of a batch.
+        free: Bytes of shared memory that are free; None if that is not known.
+    """
+    if free is None:
+        return num_workers
+    return min(num_workers, int(_SHARE * free) // (_PREFETCHED * batch_bytes))
+
+
+def _free_shared_memory() -> int | None:
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return None
 
 
 def batches(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
@@ -88,7 +128,12 @@ def dead_workers_named(interrupted: Callable[[], bool]) -> Iterator[None]:
         place = "the next start resumes from the last checkpoint"
         if interrupted():  # SIGTERM goes to all processes of a job
             raise KeyboardInterrupt(f"in the midst of a step; {place}") from error
-        raise BPGError(
-            f"a loading process died ({word.splitlines()[0]}): out of memory? Lower "
-            f"machine.num_workers or training.batch_size; {place}"
-        ) from error
+        # PyTorch wraps an error of a process in its traceback, whose last line is the cause.
+        cause = word.strip().splitlines()[-1]
+        remedy = "out of memory? Lower machine.num_workers or training.batch_size"
+        if any(hint in word for hint in ("shared memory", "shm", "No space left", "Bus error")):
+            remedy = (
+                f"{SHARED_MEMORY} is full: give the container more (--shm-size), or lower "
+                "machine.num_workers"
+            )
+        raise BPGError(f"a loading process died ({cause}): {remedy}; {place}") from error

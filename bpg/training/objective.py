@@ -53,10 +53,10 @@ def make_gradients(network: Network, objective: Objective, execution: Execution)
         loss.backward()
         return terms | {"loss": loss.detach()}
 
-    on_gpu = execution.device.type == "cuda" and not any(
+    capturable = execution.device.type == "cuda" and not any(
         options.leaves_gpu for options in objective.regularisers.values()
     )
-    if execution.captured and on_gpu:
+    if execution.captured and capturable:
         return Captured(gradients, network)
     return gradients
 

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from bpg.options import NUMBER, STRICT, NonNegative, Positive
+from bpg.options import NO_EXTRA, NUMBER, NonNegative, Positive
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_EXTRA)
 class OptimizerOptions:
     """The optimizer and its learning rates."""
 

@@ -299,6 +299,8 @@ def test_a_new_label_retrains_nothing():
 def test_a_training_tracks_the_entry_of_its_variant_alone(name):
     item = "${item.round.name}" if name in OF_A_ROUND else "${item.variant}"
     assert {VARIANTS: [item]} in STAGES[name]["params"]
+    # Which share of the epochs that is.
+    assert "bpg/variants.py" in entries(name, "deps")
 
 
 def test_every_place_of_the_layout_is_written_by_one_stage():

@@ -119,7 +119,7 @@ def problem(file: str, changes: dict) -> str:
             section[last] = value
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(KINDS[file]).validate_python(values)
-    return first_error(caught.value, RENAMED)
+    return first_error(caught.value, RENAMED, KINDS[file])
 
 
 @pytest.mark.parametrize(("file", "key"), ALL_KEYS)
@@ -142,6 +142,7 @@ WRONG_VALUES = {
     PARAMS: {
         "lambda": [-0.5, NAN, INF, "much", True, None],
         "seeds": [[], [3, 1, 3], [-1], [0.5], 0, [10**20]],
+        "mirror": [None, 3],
         "device": ["gpu"],
         "dataset": ["../voc", None],
         "recipe": ["", 3],
@@ -215,12 +216,20 @@ def test_values_that_do_not_go_together_are_named(changes, named):
     assert re.match(named, message), message
 
 
-@pytest.mark.parametrize("old", RENAMED)
+@pytest.mark.parametrize("old", [old for old in RENAMED if "*" not in old])
 def test_a_former_name_is_refused_with_the_new_one(old):
-    assert problem(TINY, {old: 1}) == f"{old}: {RENAMED[old]}"
+    file = PARAMS if old.startswith("variants") else TINY
+    assert problem(file, {old: 1}) == f"{old}: {RENAMED[old]}"
     new = RENAMED[old].rpartition(" ")[2]
     if RENAMED[old].startswith("is now called"):
         assert f"{old.rpartition('.')[0]}.{new}" in keys(TINY)
+
+
+def test_a_misspelt_optional_key_is_suggested_and_another_gets_the_list():
+    assert problem(TINY, {"training.augmentation.flips": True}).endswith("; did you mean flip?")
+    assert problem(TINY, {"machine.gpu": 1}).endswith(
+        "deterministic, compile, capture, checkpoint_seconds"
+    )
 
 
 # The door as a whole: the file is named
@@ -229,7 +238,7 @@ def test_a_former_name_is_refused_with_the_new_one(old):
 @pytest.mark.parametrize("file", [PARAMS, SHAPES, TINY])
 def test_the_file_is_named(parameter_files, tools, file):
     tools.edit(parameter_files / file, {"more": 1})
-    assert refusal(parameter_files) == f"{parameter_files / file}: more: unknown key"
+    assert refusal(parameter_files).startswith(f"{parameter_files / file}: more: unknown key")
 
 
 @pytest.mark.parametrize(("key", "names"), [("dataset", DATASETS), ("recipe", RECIPES)])

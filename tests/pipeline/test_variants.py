@@ -33,6 +33,11 @@ def written(folder, content):
         ({"x": "scribbles"}, "x: "),
         ({"x": {"supervision": "boxes"}}, "x.supervision: "),
         ({"x": {"supervision": "masks", "label": "X"}}, "x.label: "),
+        ({"x": {"supervision": "masks", "start": "y"}}, "x.start: is now called init_from"),
+        (
+            {"x": {"supervision": "masks", "untill": 1}},
+            "x.untill: unknown key; did you mean until?",
+        ),
         ({"a.b": {"supervision": "masks"}}, "a.b"),
         ({"x": {"supervision": "scribbles", "init_from": "y"}}, "x.init_from: "),
     ],
@@ -48,13 +53,10 @@ def test_labels_follow_the_variants_and_need_not_be_there(tmp_path, shipped):
     labels = read_labels(written(tmp_path, {"bpg": "Ours", "mask": "Upper bound"}), shipped)
     assert list(labels) == list(shipped)
     assert (labels["bpg"], labels["mask"], labels["prn"]) == ("Ours", "Upper bound", "prn")
-    with pytest.raises(BPGError, match="bgp: no such variant"):
-        read_labels(written(tmp_path, {"bgp": "Ours"}), shipped)
-
-
-def test_no_shipped_label_is_given_twice(shipped_labels):
-    # Charts put rows with one label on one line.
-    assert len(set(shipped_labels.values())) == len(shipped_labels)
+    assert read_labels(written(tmp_path, "# none\n"), shipped)["bpg"] == "bpg"
+    for wrong, named in (({"bgp": "Ours"}, "bgp: "), ({"bpg": "X", "prn": "X"}, "(prn|bpg): .*X")):
+        with pytest.raises(BPGError, match=named):
+            read_labels(written(tmp_path, wrong), shipped)
 
 
 def test_a_stage_trains_what_reads_the_same(shipped):
@@ -115,7 +117,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("rows", "trained", "named"), WRONG.values(), ids=WRONG)
 def test_lists_that_disagree_are_named(tools, shipped, rows, trained, named):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(BPGError) as caught:
         VariantLists(**tools.lists(rows, **trained)).check(shipped)
     message = str(caught.value)
     assert "\n" not in message
@@ -127,7 +129,7 @@ def test_fine_tuning_starts_where_dvc_yaml_says(tools, shipped):
     variants = shipped | {"other": other, "on": other.model_copy(update={"init_from": "other"})}
     variants["on"] = variants["on"].model_copy(update={"until": 1.0})
     lists = VariantLists(**tools.lists(["on"], train=["other"], fine_tune=["on"]))
-    with pytest.raises(ValueError, match=r"'on': .*'warm'"):
+    with pytest.raises(BPGError, match=r"'on': .*'warm'"):
         lists.check(variants)
 
 

@@ -9,9 +9,8 @@ from bpg.report import charts
 LABELS = {"mask": "DeepLab-v2 [F]", "scribble": "DeepLab-v2 [scri]", "bpg": "BPG"}
 
 
-def bar(label, value=None, low=None, high=None, printed=None):
-    found = None if value is None else Difference(value, low, high, None)
-    return charts.Bar(label, found, printed)
+def bar(label, value, low, high, printed=None):
+    return charts.Bar(label, Difference(value, low, high, None), printed)
 
 
 RUNS = {
@@ -190,18 +189,6 @@ def test_a_forest_plot_without_the_papers_numbers_does_not_name_them(figure):
     drawn = figure(lambda path: charts.difference_chart(path, {"mIoU": DIFFERENCES["mIoU"][1:]}))
     assert list(_legend(drawn)) == ["ours, with its 95 % interval"]
     assert len(drawn.axes) == 1
-
-
-def test_a_difference_that_was_not_run_says_so_beside_the_papers(figure):
-    rows = [bar("a → b", 1.0, 0.0, 2.0), bar("b → c", printed=1.5)]
-    (axes,) = figure(lambda path: charts.difference_chart(path, {"mIoU": rows})).axes
-    assert [text.get_text() for text in axes.texts] == ["+1.0", "not run"]
-    shown = [(line.get_marker(), _points(line)) for line in axes.lines[1:]]
-    assert shown == [
-        ("None", [(0.0, 0), (2.0, 0)]),
-        ("o", [(1.0, 0)]),
-        ("D", [(1.5, 1)]),
-    ]
 
 
 def test_a_study_has_its_settings_in_order(figure):

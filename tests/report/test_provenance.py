@@ -74,7 +74,7 @@ def test_a_network_from_elsewhere_has_no_record(train, tmp_path):
 
 
 def test_what_is_missing_or_wrong_is_named(train, tmp_path):
-    with pytest.raises(BPGError, match=r"none\.safetensors: missing; train bpg 0 anew"):
+    with pytest.raises(BPGError, match=r"none\.safetensors: missing; train bpg 0 again"):
         read_records(tmp_path, {"bpg 0": tmp_path / "none.safetensors"})
     models = {"bpg 0": train("bpg 0", threads="many")}
     with pytest.raises(BPGError, match=r"[0-9a-f]{64}\.json: not what a training was made with"):

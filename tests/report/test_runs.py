@@ -129,7 +129,7 @@ def test_a_file_from_before_the_boundary_measures_is_named(runs_folder, write_ru
     content = json.loads(path.read_text())
     del content["raw"]["boundary_iou"]
     path.write_text(json.dumps(content))
-    with pytest.raises(BPGError, match=r"raw\.boundary_iou: Field required; evaluate the run anew"):
+    with pytest.raises(BPGError, match=r"raw\.boundary_iou: Field required; rerun evaluate"):
         read_runs(runs_folder, ["bpg"], [0])
 
 

@@ -82,6 +82,7 @@ class Recording:
 
     def __init__(self, pictures):
         self.pictures, self.drawn = pictures, []
+        self.augmentation = pictures.augmentation
 
     def __len__(self):
         return len(self.pictures)
