@@ -1,5 +1,6 @@
 """Kept work: what is done is done, whatever happened to the rest."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bpg.errors import BPGError
 from bpg.resumable import discard_served, exclusive, file_digest, open_work, tree_digest
 
 ORIGIN = {"recipe: training": {"rate": 0.1}, "data/images": "abc"}
@@ -306,3 +308,25 @@ def test_a_file_is_begun_anew_and_its_link_stays_as_it_was(start, tmp_path):
         work.publish({"a": tmp_path / "out"})
         put(work, "a/one", "2")
     assert (tmp_path / "out/one").read_text() == "1"
+
+
+def test_an_old_lock_where_locks_do_not_end_with_their_process_is_named(
+    said, tmp_path, monkeypatch
+):
+    """Some network file systems have no flock: there a lock is a file, which a crash leaves."""
+
+    def missing(*arguments):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    folder = tmp_path / "works/stage"
+    folder.parent.mkdir()
+    lock = folder.parent / ".stage.lock"
+    lock.write_text("of a machine that crashed")
+    monkeypatch.setattr("fcntl.flock", missing)
+    monkeypatch.setattr("bpg.resumable.UNSURE_WAIT", 0.2)
+    refusal = pytest.raises(BPGError, match=r"\.stage\.lock: .*delete this file")
+    with refusal, exclusive(folder, said.append):
+        pass
+    lock.unlink()
+    with exclusive(folder, said.append):
+        pass

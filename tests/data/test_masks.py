@@ -12,9 +12,11 @@ from PIL import Image
 from bpg.data import masks
 from bpg.data.masks import (
     PALETTE,
+    decode_labels,
     decode_mask,
     image_path,
     image_size,
+    is_rotated,
     read_grey,
     read_image,
     read_mask,
@@ -218,3 +220,56 @@ def test_a_damaged_png_gives_labels_or_a_clear_error(place, value, length):
     except BPGError as error:
         assert str(error).startswith("m.png: ")
         assert "\n" not in str(error)
+
+
+# Masks that others have made
+
+
+def png_with(palette, indices):
+    picture = Image.new("P", (len(indices), 1))
+    picture.putdata(indices)
+    picture.putpalette([value for colour in palette for value in colour])
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+CAT, PLANE, BLACK = (64, 0, 0), (128, 0, 0), (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("palette", "indices", "labels", "by_colour"),
+    [
+        ([tuple(colour) for colour in PALETTE.tolist()], [0, 8, 255], [0, 8, 255], False),
+        ([BLACK, CAT], [0, 1, 1], [0, 8, 8], True),  # an optimiser has renumbered VOC's
+        ([CAT, BLACK, PLANE], [0, 1, 2], [8, 0, 1], True),
+        ([(n, n, n) for n in range(256)], [0, 8, 255], [0, 8, 255], False),  # a ramp of greys
+    ],
+)
+def test_indices_and_colours_of_a_mask_must_mean_the_same(palette, indices, labels, by_colour):
+    found, renumbered = decode_labels(png_with(palette, indices), "x.png")
+    assert (found.tolist(), renumbered) == ([labels], by_colour)
+
+
+def test_colours_that_are_not_vocs_are_refused_if_used():
+    palette = [BLACK, PLANE, (1, 2, 3)]
+    decode_labels(png_with(palette, [0, 1]), "x.png")
+    with pytest.raises(BPGError, match=r"x\.png: index 2 has the colour \(1, 2, 3\)"):
+        decode_labels(png_with(palette, [0, 2]), "x.png")
+
+
+def test_a_grey_mask_has_no_colours_to_disagree_with():
+    buffer = io.BytesIO()
+    Image.fromarray(np.array([[0, 3, 255]], np.uint8)).save(buffer, format="PNG")
+    found, renumbered = decode_labels(buffer.getvalue(), "x.png")
+    assert (found.tolist(), renumbered) == ([[0, 3, 255]], False)
+
+
+@pytest.mark.parametrize(("orientation", "rotated"), [(None, False), (1, False), (6, True)])
+def test_an_exif_orientation_is_noticed(orientation, rotated):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(buffer, format="JPEG", exif=exif)
+    assert is_rotated(buffer.getvalue(), "x.jpg") == rotated

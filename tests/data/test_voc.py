@@ -2,6 +2,8 @@ import hashlib
 import io
 import os
 import subprocess
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -308,3 +310,81 @@ def test_the_sample_of_real_images(tmp_path):
         drawn = labels != 255
         assert 0 < drawn.mean() < 0.2
         assert (labels[drawn] == mask[drawn]).all()
+
+
+# What people's archives hold
+
+
+def renumbered(label):
+    """A mask whose palette an optimiser has reduced to one colour, VOC's of `label`."""
+    picture = Image.new("P", (WIDTH, HEIGHT), 0)
+    picture.putpalette(PALETTE[label].tolist())
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def test_a_renumbered_palette_is_read_by_its_colours_and_said(prepare, tmp_path, capsys):
+    prepare(voc={f"{VOC}/SegmentationClass/v1.png": renumbered(2)})
+    assert (read_mask(tmp_path / "out/masks/v1.png") == 2).all()
+    assert "1 masks are renumbered" in capsys.readouterr().out
+
+
+def test_an_image_with_an_exif_orientation_is_said_and_named(prepare, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(buffer, format="JPEG", exif=exif)
+    name = f"{VOC}/JPEGImages/v1.jpg"
+    prepare(voc={name: buffer.getvalue()})
+    assert "EXIF orientation" in capsys.readouterr().out
+    turned = png(1, (HEIGHT, WIDTH))  # drawn on the image as it is shown
+    with pytest.raises(BPGError, match=r"v1\.png.*EXIF"):
+        prepare(voc={name: buffer.getvalue(), f"{VOC}/SegmentationClass/v1.png": turned})
+
+
+@pytest.mark.parametrize(
+    "data", [jpeg()[: len(jpeg()) // 2], b"\x89PNG\r\n\x1a\n"], ids=["cut off", "another kind"]
+)
+@pytest.mark.parametrize("image_id", ["v1", "leak"])
+def test_every_image_is_decoded_before_anything_trains(prepare, tmp_path, image_id, data):
+    with pytest.raises(BPGError, match=f"JPEGImages/{image_id}.jpg"):
+        prepare(voc={f"{VOC}/JPEGImages/{image_id}.jpg": data})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_lists_of_any_editor_are_read(prepare, mark, ends):
+    train, _ = prepare(voc={f"{LISTS}/train.txt": mark + ends.join([b"v1", b"both", b""])})
+    assert train == ["both", "s1", "s2", "v1"]
+
+
+TWICE = {
+    "voc": [f"{VOC}/JPEGImages/v1.jpg", f"{VOC}/SegmentationClass/v1.png", f"{LISTS}/val.txt"],
+    "sbd": [f"{SBD}/cls/s1.mat", f"{SBD}/train.txt"],
+    "scribbles": ["scribble_annotation/pascal_2012/v1.xml"],
+}
+
+
+@pytest.mark.parametrize(("archive", "name"), [(a, n) for a, names in TWICE.items() for n in names])
+@pytest.mark.parametrize("prefix", ["", "./", "again/"], ids=["same", "dot", "elsewhere"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_is_there_twice_is_refused(prepare, tmp_path, archive, name, prefix):
+    prepare()
+    path = tmp_path / "archives" / NAMES[archive]
+    if archive == "scribbles":
+        with zipfile.ZipFile(path, "a") as zipped:
+            zipped.writestr(prefix + name, xml())
+    else:
+        with tarfile.open(path) as tar:
+            members = [(m.name, tar.extractfile(m).read()) for m in tar if m.isfile()]
+        members.append((prefix + name, dict(members)[name]))
+        with tarfile.open(path, "w") as tar:
+            for member, data in members:
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    with pytest.raises(BPGError, match=f"{NAMES[archive]}: member .*is there twice") as caught:
+        prepared(tmp_path / "archives", tmp_path / "out2", classes=CLASSES, **NAMES)
+    assert Path(name).name in str(caught.value)

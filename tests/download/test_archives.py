@@ -472,3 +472,19 @@ def test_damaged_archives_give_bytes_or_one_line(make_tar, make_zip, mode, place
     except BPGError as error:
         assert str(error).startswith(f"{path}: ")
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{digest}  {name}", "{digest} *./{name}", "{upper}  {name}", "SHA256 ({name}) = {digest}"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_checksums_of_any_tool_and_editor_are_read(tmp_path, mirror, line, encoding, end):
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    text = line.format(digest=digest, upper=digest.upper(), name=NAME) + end
+    (mirror / "SHA256SUMS").write_bytes(("# sums" + end + text).encode(encoding))
+    assert obtain(NAME, "http://127.0.0.1:1", None, tmp_path / "out", str(mirror)).is_file()
+    (mirror / NAME).write_bytes(b"other")
+    with pytest.raises(BPGError, match="wrong checksum"):
+        obtain(NAME, "http://127.0.0.1:1", None, tmp_path / "b", str(mirror))

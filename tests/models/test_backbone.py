@@ -313,3 +313,17 @@ def test_pickled_code_is_not_run(tiny, tmp_path, monkeypatch):
 def test_a_file_of_something_else_is_refused(content, tiny, tmp_path):
     with pytest.raises(BPGError, match=r"weights\.pth"):
         load_imagenet(tiny(), write(tmp_path / "weights.pth", content))
+
+
+def test_features_off_the_grid_are_refused_with_what_was_found():
+    # Patches of 4 pixels without padding: 8x8 features of 65x65 pixels.
+    with pytest.raises(BPGError, match=r"convnext_atto.*×8×8 for 65×65 pixels, not .*×9×9"):
+        backbone("convnext_atto", {}, frozen_norm=False)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "no_such_model", "resnet18d.nothing"])
+def test_a_backbone_that_cannot_be_built_is_one_line(name):
+    with pytest.raises(BPGError, match=name) as caught:
+        backbone(name, {}, frozen_norm=False)
+    message = str(caught.value)
+    assert "\n" not in message and not message.endswith("AssertionError")

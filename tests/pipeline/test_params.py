@@ -268,6 +268,12 @@ def test_variants_and_lists_are_checked(parameter_files, tools):
     assert refusal(parameter_files).startswith(f"{path}: bpg.supervision: ")
 
 
+def test_the_mirrors_home_folder_is_meant_everywhere(parameter_files, tools, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    tools.edit(parameter_files / PARAMS, {"mirror": "~/archives"})
+    assert read_parameters(parameter_files).switches.mirror == "/home/someone/archives"
+
+
 @pytest.mark.parametrize("rate", ["1e-3", "1.0e-3", "0.001"])
 def test_every_way_to_write_a_rate_is_read(parameter_files, rate):
     # YAML 1.1 takes 1e-3 for a word.

@@ -30,6 +30,13 @@ def test_a_run_without_enough_objects_gives_none(masks):
     assert choose_images(IDS, masks, 3) == ["id_0", "id_4"]
     assert choose_images(IDS, masks, 2, nth=1) == ["id_1", "id_5"]
     assert choose_images(IDS, masks, 2, nth=2) == []
+
+
+def test_where_no_mask_shows_an_object_the_first_images_are_shown(masks):
+    for image_id in IDS:
+        write_mask(masks / f"{image_id}.png", np.full_like(EMPTY, 255))
+    assert choose_images(IDS, masks, 2) == ["id_0", "id_3"]
+    assert choose_images(IDS, masks, 2, nth=1) == []
     assert choose_images([], masks, 3) == []
 
 

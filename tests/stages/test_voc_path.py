@@ -1,13 +1,17 @@
 """dataset: voc, from a mirror of archives to the tables, on five made-up images."""
 
 import csv
+import io
 import json
+import re
 
 import numpy as np
+import pytest
 from PIL import Image
+from scipy.io import loadmat, savemat
 
 from bpg.data.ids import read_ids
-from bpg.data.masks import image_path, read_image, read_mask
+from bpg.data.masks import PALETTE, image_path, read_image, read_mask
 
 CAT, DOG = 8, 12  # VOC's own labels
 SIZES = {"v1": (50, 38), "v2": (41, 60), "both": (33, 47), "s1": (60, 40), "leak": (52, 39)}
@@ -102,3 +106,102 @@ def test_the_mirrors_checksums_go_before_the_published_ones(voc, tools):
     outcome = tools.call(voc.folder, "fetch")
     assert outcome.code == 1
     assert "VOCtrainval_11-May-2012.tar: wrong checksum" in outcome.error
+
+
+# Labels as a set
+
+
+def every_mask(change):
+    """Change all masks of VOC's and SBD's archives; `change` maps labels to labels."""
+
+    def apply(voc, sbd, strokes):
+        del strokes
+        for name in [name for name in voc if "SegmentationClass" in name]:
+            mask = np.array(Image.open(io.BytesIO(voc[name])))
+            picture = Image.fromarray(change(mask, name).astype(np.uint8))
+            picture.putpalette(PALETTE.tobytes())
+            buffer = io.BytesIO()
+            picture.save(buffer, "PNG")
+            voc[name] = buffer.getvalue()
+        for name in [name for name in sbd if name.endswith(".mat")]:
+            mask = loadmat(io.BytesIO(sbd[name]))["GTcls"][0, 0]["Segmentation"]
+            buffer = io.BytesIO()
+            inside = {"Segmentation": change(mask, name), "CategoriesPresent": np.uint8([[1]])}
+            savemat(buffer, {"GTcls": inside})
+            sbd[name] = buffer.getvalue()
+
+    return apply
+
+
+def prepared(voc, tools, change):
+    voc.mirror.fill(change)
+    assert tools.call(voc.folder, "fetch").code == 0
+    return tools.call(voc.folder, "prepare")
+
+
+def test_what_the_labels_hold_is_printed_and_what_is_odd_is_said(voc, tools):
+    found = prepared(voc, tools, None)
+    assert found.code == 0
+    assert re.search(r"cat +3 images +\d+ % +1 images +\d+ %", found.out)
+    assert "warning: no pixel of plane, bike" in found.out
+    drawn = tools.call(voc.folder, "scribbles")
+    assert re.search(r"dog +1 images", drawn.out)
+    assert "warning: no stroke of plane, bike" in drawn.out
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        # 0 and 255, as annotation tools export them
+        (lambda mask, name: np.where(mask == 0, 0, 255), "only class is background"),
+        (lambda mask, name: np.where(mask == 0, CAT, CAT), "only class is cat"),
+        (
+            lambda mask, name: np.full_like(mask, 255) if "leak" in name else mask,
+            "validation masks: no pixel has a label",
+        ),
+    ],
+    ids=["binary", "one class", "nothing to score"],
+)
+def test_labels_that_cannot_be_trained_or_scored_are_refused_before_anything_trains(
+    voc, tools, change, named
+):
+    found = prepared(voc, tools, every_mask(change))
+    assert found.code == 1
+    assert re.match(rf"prepare: error: data/voc/masks: .*{named}", found.error), found.error
+    assert "\n" not in found.error
+    assert not (voc.folder / "data/voc/masks").exists()
+
+
+def test_strokes_of_one_class_are_refused(voc, tools):
+    def change(voc_members, sbd, strokes):
+        del voc_members, sbd
+        for name in strokes:
+            strokes[name] = re.sub(rb"<tag>\w+</tag>", b"<tag>background</tag>", strokes[name])
+
+    assert prepared(voc, tools, change).code == 0
+    found = tools.call(voc.folder, "scribbles")
+    assert found.code == 1
+    assert found.error.startswith("scribbles: error: data/voc/strokes: the only class is backgr")
+    assert not (voc.folder / "data/voc/scribbles").exists()
+
+
+def test_a_data_set_of_strokes_reaches_the_page(voc, tools):
+    """Training masks that are all 255: whoever has strokes alone has no others."""
+    found = prepared(
+        voc,
+        tools,
+        every_mask(lambda mask, name: mask if "leak" in name else np.full_like(mask, 255)),
+    )
+    assert found.code == 0, found.error
+    assert "warning: the training masks are all 255" in found.out
+    assert tools.call(voc.folder, "scribbles").code == 0
+    for name in ("train", "predict", "crf", "evaluate"):
+        assert tools.call(voc.folder, name, "scribble", "0").code == 0
+    (voc.folder / "data/voc/edges").mkdir()
+    for path in (voc.folder / "data/voc/scribbles").iterdir():
+        blank = Image.fromarray(np.zeros(read_mask(path).shape, np.uint8))
+        blank.save(voc.folder / "data/voc/edges" / path.name)
+    for name in ("cost", "samples", "tables", "report"):
+        outcome = tools.call(voc.folder, name)
+        assert outcome.code == 0, outcome.error
+    assert read_ids(voc.folder / "results/samples/train.txt")
