@@ -28,8 +28,8 @@ repro: check repair ## run the pipeline, JOBS=N trainings side by side (default:
 	@echo; cat results/summary.md
 	@echo; echo "All tables and figures: $(CURDIR)/results/report/index.html"
 
-check: $(READY) ## read the parameter files in use and name what is wrong in them
-	@python -c 'from pipeline.run_stage import run_stage; run_stage("parameters", lambda parameters: None)'
+check: $(READY) ## name what is wrong in the parameter files in use, and in the checkout
+	@python -m pipeline.check
 
 repair: $(READY) ## after a crash: delete truncated files and stale locks left by DVC
 	@python -c 'from pipeline.repair import main; main()'

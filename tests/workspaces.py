@@ -44,6 +44,7 @@ PIPELINE = (
     "studies",
     ".dvcignore",
     ".gitignore",
+    ".gitattributes",
     ".dvc/config",
 )
 DELETE = object()

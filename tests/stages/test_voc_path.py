@@ -126,7 +126,10 @@ def every_mask(change):
         for name in [name for name in sbd if name.endswith(".mat")]:
             mask = loadmat(io.BytesIO(sbd[name]))["GTcls"][0, 0]["Segmentation"]
             buffer = io.BytesIO()
-            inside = {"Segmentation": change(mask, name), "CategoriesPresent": np.uint8([[1]])}
+            inside = {
+                "Segmentation": change(mask, name).astype(np.uint8),
+                "CategoriesPresent": np.uint8([[1]]),
+            }
             savemat(buffer, {"GTcls": inside})
             sbd[name] = buffer.getvalue()
 

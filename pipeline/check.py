@@ -1,0 +1,66 @@
+"""What `make check` says before anything runs: mistakes in parameters, and in the checkout."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bpg.errors import BPGError
+from pipeline.params import read_parameters
+from pipeline.paths import RESULTS, ROOT, RUNS, UNFINISHED
+
+
+def problems(root: Path) -> Iterator[str]:
+    """Say what is wrong with a checkout, and the remedy.
+
+    Args:
+        root: The folder of dvc.yaml.
+
+    Yields:
+        One line for each problem.
+    """
+    for folder in (Path("data"), RUNS, RESULTS, UNFINISHED):
+        if (root / folder).is_symlink():
+            yield (
+                f"{folder}: a symbolic link, behind which DVC stores nothing; make it a folder, "
+                "and move the whole checkout or DVC's cache (dvc cache dir) to the other disk"
+            )
+    try:
+        git = subprocess.run(
+            ("git", "rev-parse", "--git-dir"), cwd=root, capture_output=True, check=False
+        )
+    except OSError as error:
+        yield f"git: {error.strerror}; DVC needs it: install git"
+        return
+    said = git.stderr.decode(errors="replace")
+    if "dubious ownership" in said:
+        yield (
+            f"{root.resolve()}: belongs to another user, so that git and `dvc exp run` refuse it; "
+            f"git config --global --add safe.directory {root.resolve()}"
+        )
+    elif "not a git repository" in said:
+        yield (
+            f"{root.resolve()}: not a git checkout, which DVC needs; clone the repository, or "
+            "git init && git add --all && git commit --message Start"
+        )
+    elif git.returncode:
+        yield f"git: {' '.join(said.split())[:200]}"
+
+
+def main() -> None:
+    """Read the parameters and look at the checkout; end with status 1 where something is wrong."""
+    found = []
+    try:
+        read_parameters(ROOT)
+    except BPGError as error:
+        found.append(str(error))
+    found += problems(ROOT)
+    for line in found:
+        print(f"check: error: {line}", file=sys.stderr)
+    if found:
+        sys.exit(1)
+    print("check: parameters and checkout are in order")
+
+
+if __name__ == "__main__":
+    main()
