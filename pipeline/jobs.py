@@ -100,7 +100,13 @@ def stale() -> set[str]:
     Raises:
         BPGError: `dvc status` fails.
     """
-    status = subprocess.run((*DVC, "status", "--json"), capture_output=True, text=True, check=False)
+    status = subprocess.run(
+        (*DVC, "status", "--json"),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     if status.returncode:
         raise BPGError(f"dvc status: {status.stderr.strip() or status.stdout.strip()}")
     return set(json.loads(status.stdout))

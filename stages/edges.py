@@ -7,11 +7,12 @@ import torch
 from joblib import Parallel, delayed
 
 from bpg.data.ids import read_ids
-from bpg.data.masks import image_path, image_size, read_image, read_mask, write_grey
+from bpg.data.masks import image_path, image_size, read_grey, read_image, read_mask, write_grey
 from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.download.weights import HED
 from bpg.edges.controls import fit, shuffled, true_edges
 from bpg.edges.hed import edge_map, load_hed
+from bpg.errors import BPGError
 from pipeline.params import Parameters
 from pipeline.paths import HED_WEIGHTS, DataLayout, data_layout
 from pipeline.provenance import rounding
@@ -45,6 +46,9 @@ def edges(parameters: Parameters) -> None:
                 image = image_path(data.images, name)
                 edge = fit(edge, image_size(image.read_bytes(), str(image)))  # noqa: PLW2901
             write_grey(path, edge)
+        # One map may be empty; all of them mean that the source is broken.
+        if not any(read_grey(work.path(f"edges/{name}.png")).any() for name in names):
+            raise BPGError(f"{data.edges}: every edge map is empty; check edges.source ({source})")
         work.publish({"edges": data.edges})
 
 

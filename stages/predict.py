@@ -9,12 +9,12 @@ from bpg.data.masks import image_path, read_image, write_mask
 from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.inference.multiscale import multiscale_probabilities
 from bpg.inference.probabilities import SUFFIX, write_probabilities
-from bpg.models.network import load_network
 from pipeline.params import Parameters
 from pipeline.paths import data_layout, run_layout
 from pipeline.provenance import rounding
 from pipeline.resume import images_left, resumable
 from pipeline.run_stage import run_stage
+from pipeline.trained import load_trained
 
 
 def predict(parameters: Parameters, variant: str, seed: int) -> None:
@@ -28,7 +28,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
     bf16 = choose_bf16(machine.bf16, device)
     made_on = rounding(device, machine, bf16=bf16)
     with resumable("predict", parameters, variant, seed, rounding=made_on) as work:
-        network = load_network(run.model).to(device)
+        network = load_trained(parameters, variant, seed).to(device)
 
         def segmented(left: Sequence[str]) -> Iterator[torch.Tensor]:
             for name in left:

@@ -13,13 +13,14 @@ from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.errors import BPGError
 from bpg.inference.multiscale import multiscale_probabilities
 from bpg.inference.options import InferenceOptions
-from bpg.models.network import Network, load_network
+from bpg.models.network import Network
 from bpg.propagation.propagate import propagate as propagate_strokes
 from pipeline.params import Parameters
 from pipeline.paths import DataLayout, data_layout, run_layout
 from pipeline.provenance import rounding
 from pipeline.resume import images_left, resumable
 from pipeline.run_stage import run_stage
+from pipeline.trained import load_trained
 
 PLAIN = InferenceOptions((1.0,), flip=False)  # each image once, as it is
 
@@ -48,7 +49,7 @@ def propagate(parameters: Parameters, variant: str, seed: int) -> None:
     bf16 = choose_bf16(machine.bf16, device)
     made_on = rounding(device, machine, bf16=bf16)
     with resumable("propagate", parameters, variant, seed, rounding=made_on) as work:
-        network = load_network(run_layout(start, seed).model).to(device)
+        network = load_trained(parameters, start, seed).to(device)
 
         def propagated(left: Sequence[str]) -> Iterator[np.ndarray]:
             return _propagated(parameters, data, network, left, bf16)

@@ -10,11 +10,11 @@ from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_grey, write_mask
 from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.inference.multiscale import multiscale_probabilities, predict_edges
-from bpg.models.network import load_network
 from bpg.report.examples import choose_images
 from pipeline.params import Parameters
-from pipeline.paths import SAMPLE_IMAGES, SAMPLES, data_layout, run_layout
+from pipeline.paths import SAMPLE_IMAGES, SAMPLES, data_layout
 from pipeline.run_stage import run_stage
+from pipeline.trained import load_trained
 
 
 def samples(parameters: Parameters) -> None:
@@ -30,7 +30,7 @@ def samples(parameters: Parameters) -> None:
     with whole_directory(SAMPLES) as folder:
         (folder / "train.txt").write_text("".join(f"{name}\n" for name in chosen))
         for variant in tqdm(switches.variants.all, unit="network", desc="samples"):
-            network = load_network(run_layout(variant, seed).model).to(device)
+            network = load_trained(parameters, variant, seed).to(device)
             for kind in ("masks", "edges"):
                 if kind == "masks" or network.brn is not None:
                     (folder / kind / variant).mkdir(parents=True)

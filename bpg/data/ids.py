@@ -16,7 +16,7 @@ def read_ids(path: Path) -> list[str]:
 
     Raises:
         BPGError: The file is missing, larger than `FILE_LIMIT`, not text or empty, or one of the
-            names is a path.
+            names is a path or is there twice.
     """
     if not path.is_file():
         raise BPGError(f"{path}: no such id list; run the prepare stage")
@@ -30,7 +30,11 @@ def read_ids(path: Path) -> list[str]:
         raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no list of names")
     if not names:
         raise BPGError(f"{path}: lists no image")
+    seen: set[str] = set()
     for name in names:
         if name == ".." or "\0" in name or PurePosixPath(name).name != name:
             raise BPGError(f"{path}: {name[:40]!r} is not a valid image name")
+        if name in seen:
+            raise BPGError(f"{path}: lists {name[:40]!r} twice")
+        seen.add(name)
     return names

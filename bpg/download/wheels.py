@@ -73,7 +73,13 @@ def _download(requirement: str, folder: Path, wheel_folder: Path | None) -> Path
     """Let pip download the wheel into the empty `folder`."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:", "-d", str(folder)]
-    result = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [*command, requirement],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     if "No module named pip" in result.stderr:
         raise BPGError(
             f"{requirement}: this environment has no pip, which downloads the wheel; install pip "
