@@ -174,7 +174,7 @@ class Chaos:
     def read(self, log: Path, process: subprocess.Popen) -> None:
         text = log.read_text(encoding="utf-8", errors="replace")
         self.said.append(text)
-        self.counts["resumed"] += len(re.findall(r"resumes(?:: \d| after step)", text))
+        self.counts["resumed"] += len(re.findall(r"resum(?:ing: \d|es after step)", text))
         self.counts["started over"] += len(re.findall(r"starts over", text))
         if (
             "dvc.lock was cut off" in text

@@ -125,7 +125,7 @@ def test_a_stage_ends_with_its_dvc_and_delivers_nothing(
     assert "Traceback" not in said.read_text()
     assert not (workspace / RUN).exists()
     if reader == "there":
-        assert "train: its DVC has ended, so it ends, too" in said.read_text()
+        assert "train: its DVC process has ended; stopping" in said.read_text()
         assert "the next start resumes there" in said.read_text()
         assert (workspace / "unfinished/train-scribble-0/checkpoint").is_file()
 
