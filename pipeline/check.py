@@ -19,12 +19,7 @@ def problems(root: Path) -> Iterator[str]:
     Yields:
         One line for each problem.
     """
-    for folder in (Path("data"), RUNS, RESULTS, UNFINISHED):
-        if (root / folder).is_symlink():
-            yield (
-                f"{folder}: a symbolic link, behind which DVC stores nothing; make it a folder, "
-                "and move the whole checkout or DVC's cache (dvc cache dir) to the other disk"
-            )
+    yield from links(root)
     try:
         git = subprocess.run(
             ("git", "rev-parse", "--git-dir"), cwd=root, capture_output=True, check=False
@@ -45,6 +40,23 @@ def problems(root: Path) -> Iterator[str]:
         )
     elif git.returncode:
         yield f"git: {' '.join(said.split())[:200]}"
+
+
+def links(root: Path) -> Iterator[str]:
+    """Say which of the folders that DVC writes are symbolic links: it fails after the work is done.
+
+    Args:
+        root: The folder of dvc.yaml.
+
+    Yields:
+        One line for each.
+    """
+    for folder in (Path("data"), RUNS, RESULTS, UNFINISHED):
+        if (root / folder).is_symlink():
+            yield (
+                f"{folder}: a symbolic link, behind which DVC stores nothing; make it a folder, "
+                "and move the whole checkout or DVC's cache (dvc cache dir) to the other disk"
+            )
 
 
 def main() -> None:

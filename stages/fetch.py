@@ -5,13 +5,17 @@ from pathlib import Path
 from bpg.atomic import write_text
 from bpg.download.archives import obtain
 from bpg.download.weights import BACKBONES, HED
+from bpg.errors import BPGError
+from pipeline.check import links
 from pipeline.params import Parameters, VOCSource
-from pipeline.paths import HED_WEIGHTS, backbone_folder, data_layout
+from pipeline.paths import HED_WEIGHTS, ROOT, backbone_folder, data_layout
 from pipeline.run_stage import run_stage
 
 
 def fetch(parameters: Parameters) -> None:
     """Fill `data/<dataset>/archives` and the folders of weights."""
+    for problem in links(ROOT):
+        raise BPGError(problem)
     switches = parameters.switches
     archives = data_layout(switches.dataset).archives
     source = parameters.dataset.source

@@ -78,6 +78,15 @@ def test_a_symbolic_link_is_named_before_dvc_refuses_it(repository, tmp_path, na
     assert line.startswith(f"{name}: a symbolic link")
 
 
+def test_fetch_says_so_before_it_begins(repository, tmp_path, tools):
+    shutil.rmtree(repository / "data", ignore_errors=True)
+    (repository / "data").symlink_to(tmp_path / "elsewhere")
+    found = tools.call(repository, "fetch")
+    assert found.code == 1
+    assert found.error.startswith("fetch: error: data: a symbolic link")
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_folder_that_is_no_checkout_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     (line,) = problems(tmp_path)

@@ -58,7 +58,10 @@ PLUMBING = {
     *(f"bpg/{room}/options.py" for room in ("data", "inference", "losses", "models")),
     *(f"bpg/{room}/options.py" for room in ("propagation", "training")),
     *(f"pipeline/{name}.py" for name in ("early", "run_stage", "params", "paths", "resume")),
-    *(f"pipeline/{name}.py" for name in ("dvc_yaml", "provenance", "variants", "versions")),
+    *(
+        f"pipeline/{name}.py"
+        for name in ("check", "dvc_yaml", "provenance", "variants", "versions")
+    ),
 }
 # Who reads what these have brought.
 FETCHING = {f"bpg/download/{name}.py" for name in ("archives", "weights", "wheels")}
