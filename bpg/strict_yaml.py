@@ -52,8 +52,8 @@ def read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""
         problem = str(getattr(error, "problem", None) or getattr(error, "reason", ""))
-        # It may quote a whole section.
-        problem = " ".join(problem.split())[:200]
+        # Of a key that is given twice, it quotes both values, which may be whole sections.
+        problem = " ".join(problem.partition(" with value ")[0].split())[:200]
         raise BPGError(f"{path}:{place} not valid YAML: {problem}") from error
     except UnicodeDecodeError as error:
         raise BPGError(f"{path}: not UTF-8 text") from error
@@ -120,6 +120,8 @@ def first_error(
                 message = instead
     elif first["type"] == "missing":
         message = "missing key"
+    elif first["type"] in ("list_type", "tuple_type"):
+        message = f"must be a list, such as [{first['input']}]"
     elif first["type"] != "value_error":
         message = f"{message} (found {first['input']!r})"
     return f"{place}: {message}" if place else message

@@ -107,5 +107,8 @@ def epochs(name: str, variants: Variants, total: int) -> list[int]:
     parts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
     if min(parts) < 1:
         listed = " + ".join(map(str, parts))
-        raise BPGError(f"{name} would train {listed} epochs; raise training.epochs")
+        raise BPGError(
+            f"{name} would train {listed} epochs; raise training.epochs, or take {name} out of the "
+            "lists of params.yaml"
+        )
     return parts

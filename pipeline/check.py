@@ -4,9 +4,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bpg.errors import BPGError
-from pipeline.params import read_parameters
+from bpg.strict_yaml import read_as
+from pipeline.params import RENAMED, Dataset, Parameters, Recipe, read_parameters
 from pipeline.paths import RESULTS, ROOT, RUNS, UNFINISHED
 
 
@@ -59,11 +61,36 @@ def links(root: Path) -> Iterator[str]:
             )
 
 
+def unused(root: Path, parameters: Parameters) -> Iterator[str]:
+    """Say what is wrong in the files that are not in use, and which variants no list has.
+
+    Args:
+        root: The folder of dvc.yaml.
+        parameters: Those in use.
+
+    Yields:
+        One line for each.
+    """
+    kinds: tuple[tuple[str, Any], ...] = (("dataset", Dataset), ("recipe", Recipe))
+    for folder, kind in kinds:
+        for path in sorted((root / "params" / folder).glob("*.yaml")):
+            try:
+                read_as(path, kind, RENAMED)
+            except BPGError as error:
+                yield str(error)
+    trained = parameters.switches.variants.trained()
+    for name in parameters.variants:
+        if name not in trained:
+            yield f"{root / 'params.yaml'}: variants: no list has {name!r}; it is not trained"
+
+
 def main() -> None:
     """Read the parameters and look at the checkout; end with status 1 where something is wrong."""
     found = []
     try:
-        read_parameters(ROOT)
+        parameters = read_parameters(ROOT)
+        for line in unused(ROOT, parameters):
+            print(f"check: warning: {line}")
     except BPGError as error:
         found.append(str(error))
     found += problems(ROOT)

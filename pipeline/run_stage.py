@@ -19,6 +19,7 @@ from pipeline.early import PARENT, leave_at_once
 from pipeline.params import Parameters, read_parameters
 from pipeline.paths import ROOT
 from pipeline.resume import at_stage
+from pipeline.variants import suggestion
 
 POLL = 0.3  # seconds; the next DVC needs more to start
 
@@ -165,8 +166,8 @@ def _run_arguments(parameters: Parameters, usage: str) -> tuple[str, int]:
         raise BPGError(usage)
     variant, seed = sys.argv[1:]
     if variant not in parameters.variants:
-        known = ", ".join(parameters.variants)
-        raise BPGError(f"unknown variant {variant!r}; known: {known}; {usage}")
+        meant = suggestion(variant, parameters.variants)
+        raise BPGError(f"unknown variant {variant!r}; {meant} {usage}")
     if not seed.isdecimal() or int(seed) >= 2**32:
         raise BPGError(f"seed {seed[:40]!r} is not a whole number from 0 to 2**32 - 1; {usage}")
     return variant, int(seed)

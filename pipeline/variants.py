@@ -1,6 +1,7 @@
 """The variants in use: their files, and the lists in params.yaml of what is trained."""
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -26,6 +27,17 @@ RENAMED = {
 """Keys of a variant that were called otherwise, or are no more."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+def suggestion(name: str, variants: Variants) -> str:
+    """Name the variant that was meant, or all.
+
+    Args:
+        name: An unknown one.
+        variants: All variants.
+    """
+    close = get_close_matches(name, variants, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(variants)}"
 
 
 def stage_of(variant: Variant) -> Stage:
@@ -131,7 +143,7 @@ class VariantLists(BaseModel):
     def _misplaced(self, variants: Variants) -> Iterator[str]:
         for name in self.all + self.trained():
             if name not in variants:
-                yield f"unknown variant {name!r}; known: {', '.join(variants)}"
+                yield f"unknown variant {name!r}; {suggestion(name, variants)}"
                 return
         for stage, listed in self.by_stage().items():
             for name in listed:

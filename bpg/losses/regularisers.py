@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from bpg.errors import BPGError
 from bpg.losses.affinity import Affinity, dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
 from bpg.losses.gated_crf import gated_crf_loss
@@ -26,7 +27,7 @@ def regularise(options: Mapping[str, Options], inputs: Inputs) -> dict[str, torc
         {name: value}, each 0-d.
 
     Raises:
-        TypeError: There is no regulariser of that name, or it takes other options.
+        BPGError: `regularise` has no case for a term with these options.
     """
     grids: dict[int, Inputs] = {}
     affinities: dict[tuple[int, float, float], Affinity] = {}
@@ -58,5 +59,5 @@ def regularise(options: Mapping[str, Options], inputs: Inputs) -> dict[str, torc
             case "tree_energy", TreeOptions():
                 values[term] = tree_energy_loss(grid, low=chosen.low, high=chosen.high)
             case _:
-                raise TypeError(f"{term} does not take {chosen}")
+                raise BPGError(f"{term}: no case for it in bpg/losses/regularisers.py; add one")
     return values

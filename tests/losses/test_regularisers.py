@@ -241,4 +241,4 @@ def test_cuda_equals_the_cpu(term, make_batch):
 
 
 def test_every_term_is_tested_here():
-    assert set(TERMS) == set(OPTIONS) == set(options())
+    assert set(TERMS) == set(OPTIONS) == set(options()), "add it to TERMS and options() above"

@@ -122,3 +122,20 @@ def test_the_command_names_all_and_fails(repository, tools, environment, tmp_pat
     lines = done.stderr.splitlines()
     assert [line.split(": ")[2] for line in lines] == ["params.yaml", "runs"]
     assert all(line.startswith("check: error: ") for line in lines)
+
+
+def test_files_that_are_not_in_use_and_variants_in_no_list_are_warned_of(
+    repository, tools, environment
+):
+    tools.edit(repository / "params/recipe/paper.yaml", {"training.batch": 10})
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.check"],
+        cwd=repository,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "check: warning: params/recipe/paper.yaml: training.batch: is now called" in done.stdout
+    assert "no list has 'gatedcrf'" in done.stdout

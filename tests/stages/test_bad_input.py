@@ -384,7 +384,7 @@ def test_a_missing_parameter_is_named(workspace, refused, tools):
         ("train scribble", "usage: python -m stages.train VARIANT SEED"),
         ("predict scribble 0 1", "usage: python -m stages.predict VARIANT SEED"),
         ("propagate scribblesup", "usage: python -m stages.propagate VARIANT SEED"),
-        ("train skribble 0", "unknown variant 'skribble'; known: mask, scribble, prn"),
+        ("train skribble 0", "unknown variant 'skribble'; did you mean scribble"),
         ("crf bpg -1", "seed '-1' is not a whole number from 0"),
         ("evaluate bpg one", "seed 'one' is not a whole number from 0"),
         ("tables bpg", "unexpected argument 'bpg'"),
