@@ -109,8 +109,8 @@ class TrainingImages(Dataset):
         window = _window(rng, maps[0].shape, scale, crop)
         fills: tuple[int | tuple[int, int, int], ...] = (self.fill, IGNORE, 0)
         planes = [
-            _warp(picture, window, crop, fill, flip=flip, nearest=number == 1)
-            for number, (picture, fill) in enumerate(zip(maps, fills, strict=False))
+            _warp(one, window, crop, fill, flip=flip, nearest=number == 1)
+            for number, (one, fill) in enumerate(zip(maps, fills, strict=False))
         ]
         edges = planes[2] if len(planes) > 2 else np.zeros((crop, crop), np.uint8)
         valid = np.zeros((crop, crop), bool)

@@ -77,7 +77,7 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
     Raises:
         BPGError: The file is cut off, of another type or too large.
     """
-    with _open(data, name, ("PNG",)) as picture:
+    with _open(data, name, ("PNG",)) as opened:
         # A PNG's bit depth and colour type are at fixed offsets. Pillow would scale greys of fewer
         # than 8 bits, which changes the labels; it does not scale palette indices.
         depth, colour_type = data[24], data[25]
@@ -86,7 +86,7 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
                 f"{name}: a mask must be a palette PNG or an 8-bit grey PNG of labels, "
                 f"this PNG has colour type {colour_type} with {depth} bits"
             )
-        return _pixels(picture, name)
+        return _pixels(opened, name)
 
 
 def decode_labels(data: bytes, name: str) -> tuple[np.ndarray, bool]:
@@ -107,8 +107,8 @@ def decode_labels(data: bytes, name: str) -> tuple[np.ndarray, bool]:
             not say which label an index means.
     """
     mask = decode_mask(data, name)
-    with _open(data, name, ("PNG",)) as picture:
-        stored = picture.getpalette("RGB")
+    with _open(data, name, ("PNG",)) as opened:
+        stored = opened.getpalette("RGB")
     if stored is None:
         return mask, False
     palette = np.full((256, 3), -1)
@@ -140,14 +140,14 @@ def read_grey(path: Path) -> np.ndarray:
         BPGError: As for `read_mask`; a palette PNG is of another type, too.
     """
     name, data = str(path), _read_bytes(path)
-    with _open(data, name, ("PNG",)) as picture:
+    with _open(data, name, ("PNG",)) as opened:
         if (data[25], data[24]) != _GREY_OF_8_BITS:
-            raise BPGError(f"{name}: must be an 8-bit grey PNG, its pixel format is {picture.mode}")
+            raise BPGError(f"{name}: must be an 8-bit grey PNG, its pixel format is {opened.mode}")
         if data.endswith(_PNG_END):
             pixels = _decode(data, cv2.IMREAD_GRAYSCALE)
-            if pixels is not None and pixels.shape == picture.size[::-1]:
+            if pixels is not None and pixels.shape == opened.size[::-1]:
                 return pixels
-        return _pixels(picture, name)
+        return _pixels(opened, name)
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
@@ -165,9 +165,9 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is uint8 (H, W), not {mask.dtype} {mask.shape}")
-    picture = Image.fromarray(mask)
-    picture.putpalette(PALETTE.tobytes())
-    picture.save(path, format="PNG")
+    opened = Image.fromarray(mask)
+    opened.putpalette(PALETTE.tobytes())
+    opened.save(path, format="PNG")
 
 
 def write_grey(path: Path, values: np.ndarray) -> None:
@@ -219,14 +219,14 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     Raises:
         BPGError: As for `read_image`.
     """
-    with _open(data, name, ("JPEG", "PNG")) as picture:
-        if picture.mode not in _COLOUR_MODES:
-            raise BPGError(f"{name}: pixel format {picture.mode} is not read; save it as 8-bit RGB")
-        if picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_JPEG_END):
+    with _open(data, name, ("JPEG", "PNG")) as opened:
+        if opened.mode not in _COLOUR_MODES:
+            raise BPGError(f"{name}: pixel format {opened.mode} is not read; save it as 8-bit RGB")
+        if opened.format == "JPEG" and opened.mode == "RGB" and data.endswith(_JPEG_END):
             pixels = _decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-            if pixels is not None and pixels.shape == (*picture.size[::-1], 3):
+            if pixels is not None and pixels.shape == (*opened.size[::-1], 3):
                 return pixels
-        return _pixels(picture, name, "RGB")
+        return _pixels(opened, name, "RGB")
 
 
 def image_size(data: bytes, name: str) -> tuple[int, int]:
@@ -242,8 +242,8 @@ def image_size(data: bytes, name: str) -> tuple[int, int]:
     Raises:
         BPGError: The file is of another type, or too large, or its header is broken.
     """
-    with _open(data, name, ("JPEG", "PNG")) as picture:
-        return picture.size
+    with _open(data, name, ("JPEG", "PNG")) as opened:
+        return opened.size
 
 
 def is_rotated(data: bytes, name: str) -> bool:
@@ -256,9 +256,9 @@ def is_rotated(data: bytes, name: str) -> bool:
     Raises:
         BPGError: As for `image_size`.
     """
-    with _open(data, name, ("JPEG", "PNG")) as picture:
+    with _open(data, name, ("JPEG", "PNG")) as opened:
         try:
-            return picture.getexif().get(_ORIENTATION, 1) not in (0, 1)
+            return opened.getexif().get(_ORIENTATION, 1) not in (0, 1)
         except _BROKEN:  # what it says of the image is not needed
             return False
 
@@ -289,17 +289,17 @@ def _read_bytes(path: Path) -> bytes:
 
 def _open(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
     try:
-        picture = Image.open(BytesIO(data), formats=formats)
+        opened = Image.open(BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         raise BPGError(f"{name}: {error}") from error
     except _BROKEN as error:
         raise BPGError(f"{name}: no {' or '.join(formats)} image, or cut off") from error
-    width, height = picture.size
+    width, height = opened.size
     if width * height > PIXEL_LIMIT:
         raise BPGError(
             f"{name}: {width}x{height} pixels are more than the limit of {PIXEL_LIMIT:,}; shrink it"
         )
-    return picture
+    return opened
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray | None:
@@ -314,8 +314,8 @@ def _decode(data: bytes, flags: int) -> np.ndarray | None:
         return None
 
 
-def _pixels(picture: Image.Image, name: str, mode: Literal["RGB"] | None = None) -> np.ndarray:
+def _pixels(opened: Image.Image, name: str, mode: Literal["RGB"] | None = None) -> np.ndarray:
     try:
-        return np.array(picture.convert(mode) if mode else picture)
+        return np.array(opened.convert(mode) if mode else opened)
     except _BROKEN as error:
         raise BPGError(f"{name}: broken or cut off ({error})") from error
