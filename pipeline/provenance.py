@@ -92,7 +92,7 @@ def _commit() -> str:
         return f"unknown: {lines[0] if lines else f'git ended with status {error.returncode}'}"
     if not changes:
         return commit.decode()
-    # Two states of uncommitted changes are told apart, though neither can be looked up.
+    # Two states of uncommitted changes are distinguished, though neither can be looked up.
     return f"{commit.decode()} with changes {hashlib.sha256(changes).hexdigest()[:8]}"
 
 

@@ -62,8 +62,8 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def _edit(path: Path, changes: dict[str, Any]) -> None:
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+def change(values: dict, changes: dict[str, Any]) -> None:
+    """Change {dotted key: value or DELETE} in nested sections."""
     for key, value in changes.items():
         *above, last = key.split(".")
         section = values
@@ -73,6 +73,11 @@ def _edit(path: Path, changes: dict[str, Any]) -> None:
             del section[last]
         else:
             section[last] = value
+
+
+def _edit(path: Path, changes: dict[str, Any]) -> None:
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    change(values, changes)
     path.write_text(yaml.dump(values, Dumper=_Plain, sort_keys=False), encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """The built-in data set: generated images with full masks and strokes, made to be hard.
 
-Textured objects on textured ground (so HED's edges are noisy), told apart by texture with hue only
-a hint, in colours that they share with the ground (so colour alone separates nothing), with
+Textured objects on textured ground (so HED's edges are noisy), distinguished by texture with hue
+only a hint, in colours that they share with the ground (so colour alone separates nothing), with
 occlusion, thin limbs and holes. Everything follows from the seed and the image's number.
 """
 
@@ -72,11 +72,11 @@ def prepare_shapes(
 
 
 def _write(files: list[str], paths: list[Path], seed: list[int], size: int) -> list[str]:
-    picture = draw_sample(seed, size)
-    Image.fromarray(picture.image).save(paths[0], compress_level=4)
-    write_mask(paths[1], picture.mask)
+    sample = draw_sample(seed, size)
+    Image.fromarray(sample.image).save(paths[0], compress_level=4)
+    write_mask(paths[1], sample.mask)
     if len(paths) > 2:
-        write_strokes(paths[2], picture.strokes)
+        write_strokes(paths[2], sample.strokes)
     return files
 
 

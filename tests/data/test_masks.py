@@ -226,11 +226,11 @@ def test_a_damaged_png_gives_labels_or_a_clear_error(place, value, length):
 
 
 def png_with(palette, indices):
-    picture = Image.new("P", (len(indices), 1))
-    picture.putdata(indices)
-    picture.putpalette([value for colour in palette for value in colour])
+    image = Image.new("P", (len(indices), 1))
+    image.putdata(indices)
+    image.putpalette([value for colour in palette for value in colour])
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 

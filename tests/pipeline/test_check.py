@@ -106,18 +106,18 @@ def test_a_machine_without_git_is_named(repository, monkeypatch):
     assert line.startswith("git: ")
 
 
+def check(folder, environment):
+    command = [sys.executable, "-m", "pipeline.check"]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
 def test_the_command_names_all_and_fails(repository, tools, environment, tmp_path):
     tools.edit(repository / "params.yaml", {"lambda": -1})
     shutil.rmtree(repository / "runs", ignore_errors=True)
     (repository / "runs").symlink_to(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.check"],
-        cwd=repository,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = check(repository, environment)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert [line.split(": ")[2] for line in lines] == ["params.yaml", "runs"]
@@ -128,14 +128,7 @@ def test_files_that_are_not_in_use_and_variants_in_no_list_are_warned_of(
     repository, tools, environment
 ):
     tools.edit(repository / "params/recipe/paper.yaml", {"training.batch": 10})
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.check"],
-        cwd=repository,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = check(repository, environment)
     assert done.returncode == 0, done.stderr
     assert "check: warning: params/recipe/paper.yaml: training.batch: is now called" in done.stdout
     assert "no list has 'gatedcrf'" in done.stdout

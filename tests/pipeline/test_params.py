@@ -12,6 +12,7 @@ from bpg.errors import BPGError
 from bpg.strict_yaml import first_error
 from bpg.variants import epochs
 from pipeline.params import RENAMED, Dataset, Recipe, Switches, read_parameters
+from tests.workspaces import DELETE, change
 
 ROOT = Path(__file__).parents[2]
 PARAMS, SHAPES, VOC = "params.yaml", "params/dataset/shapes.yaml", "params/dataset/voc.yaml"
@@ -102,21 +103,12 @@ def keys(file: str) -> list[str]:
 
 
 ALL_KEYS = [(file, key) for file in KINDS for key in keys(file)]
-DELETE = object()
 
 
 def problem(file: str, changes: dict) -> str:
     """What is said of a file with {dotted key: value or DELETE} changed."""
     values = shipped(file)
-    for key, value in changes.items():
-        *above, last = key.split(".")
-        section = values
-        for name in above:
-            section = section[name]
-        if value is DELETE:
-            del section[last]
-        else:
-            section[last] = value
+    change(values, changes)
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(KINDS[file]).validate_python(values)
     return first_error(caught.value, RENAMED, KINDS[file])
