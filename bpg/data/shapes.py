@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from skimage.graph import route_through_array
 
+from bpg.data.formats.scribblesup import write_scribblesup
 from bpg.data.masks import write_mask
-from bpg.data.scribbles import Stroke, Strokes, write_strokes
+from bpg.data.strokes import Line, Stroke, Strokes
 from bpg.resumable import Work
 
 # Photographs inside the scikit-image wheel, all CC0 or public domain.
@@ -76,7 +77,7 @@ def _write(files: list[str], paths: list[Path], seed: list[int], size: int) -> l
     Image.fromarray(sample.image).save(paths[0], compress_level=4)
     write_mask(paths[1], sample.mask)
     if len(paths) > 2:
-        write_strokes(paths[2], sample.strokes)
+        write_scribblesup(paths[2], sample.strokes)
     return files
 
 
@@ -257,4 +258,5 @@ def _stroke(rng: np.random.Generator, part: np.ndarray, tag: str) -> Stroke:
     points = [*path[:-1:4], path[-1]]
     if len(points) == 1:
         points = [points[0], points[0]]
-    return Stroke(tag, tuple((int(column), int(row)) for row, column in points))
+    # Through the middle of the pixels.
+    return Stroke(tag, Line(tuple((int(column) + 0.5, int(row) + 0.5) for row, column in points)))

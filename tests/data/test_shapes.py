@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from bpg.data.masks import read_image, read_mask
-from bpg.data.scribbles import label_map, rasterise
+from bpg.data.scribbles import label_map
 from bpg.data.shapes import CLASSES, draw_sample, prepare_shapes
+from bpg.data.strokes import rasterise
 from bpg.resumable import open_work
 
 SIZE = 96

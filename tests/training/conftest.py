@@ -10,8 +10,8 @@ from scipy import ndimage
 from bpg.data.dataset import TrainingImages
 from bpg.data.masks import write_mask
 from bpg.data.options import Augmentation
-from bpg.data.scribbles import rasterise
 from bpg.data.shapes import CLASSES, draw_sample
+from bpg.data.strokes import rasterise
 from bpg.devices import Execution
 from bpg.models.network import Architecture, Network
 from bpg.models.options import BRNArchitecture, PRNOptions

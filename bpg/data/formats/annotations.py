@@ -1,0 +1,199 @@
+"""What every reader returns, and how a reader takes files that may hold anything."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml.ElementTree import fromstring
+
+from bpg.data.masks import PIXEL_LIMIT
+from bpg.data.strokes import Area, Line, Pixels, Stroke
+from bpg.errors import BPGError
+
+FILE_LIMIT = 256 * 2**20
+"""Larger annotation files are refused unread; a thousand brush masks have a tenth of that."""
+
+
+@dataclass(frozen=True)
+class ImageStrokes:
+    """The strokes that one file holds for one image.
+
+    Attributes:
+        names: What the file calls the image, the best name first: relative paths with forward
+            slashes.
+        size: (width, height) of the image that was drawn on; None if the file does not say.
+        strokes: In drawing order.
+        place: The file and, if it holds several images, which one; for messages.
+        embedded: The image file itself, where the annotation file contains it.
+    """
+
+    names: tuple[str, ...]
+    size: tuple[int, int] | None
+    strokes: tuple[Stroke, ...]
+    place: str
+    embedded: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What a file of annotations holds.
+
+    Attributes:
+        tool: Whose format it is.
+        images: The images that it is about, also those without a stroke.
+        classes: Names that the file declares, in its order, used or not.
+        left_out: What is no stroke, counted by kind, such as {"rectangle": 2}.
+    """
+
+    tool: str
+    images: tuple[ImageStrokes, ...]
+    classes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file of annotations.
+
+    Raises:
+        BPGError: It cannot be read, or is larger than `FILE_LIMIT`; the message names it.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_LIMIT + 1)
+    except OSError as error:
+        raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) > FILE_LIMIT:
+        raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes; export it in parts")
+    return data
+
+
+def parse_json(data: bytes, name: str) -> Any:
+    """Parse JSON in UTF-8, with or without a byte order mark.
+
+    Args:
+        data: The file's content.
+        name: What errors call it.
+
+    Raises:
+        BPGError: It is not JSON, is nested too deeply, or holds NaN or an infinity.
+    """
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no number")
+
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BPGError(f"{name}: no valid JSON, or cut off ({one_line(error)})") from error
+
+
+def parse_xml(data: bytes, name: str) -> Element:
+    """Parse XML without entities.
+
+    Args:
+        data: The file's content.
+        name: What errors call it.
+
+    Raises:
+        BPGError: It is not XML, is cut off, or has entities.
+    """
+    try:
+        return fromstring(data)
+    # ValueError: defusedxml's refusals, and encodings that expat does not know.
+    except (ParseError, ValueError, LookupError) as error:
+        raise BPGError(f"{name}: no valid XML, or cut off ({one_line(error)})") from error
+
+
+def number(value: Any, place: str) -> float:
+    """Return a coordinate as a number.
+
+    Args:
+        value: A number, or text with one in it.
+        place: What errors call it.
+
+    Raises:
+        BPGError: It is neither, or is not finite.
+    """
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise BPGError(f"{place} is {str(value)[:40]!r} instead of a number")
+    return found
+
+
+def image_size(width: Any, height: Any, place: str) -> tuple[int, int]:
+    """Return (width, height) as whole numbers of pixels.
+
+    Args:
+        width: What the file says.
+        height: What the file says.
+        place: What errors call the image.
+
+    Raises:
+        BPGError: One of them is no number or below 1, or there are more pixels than are read.
+    """
+    wide, high = (
+        round(number(side, f"{place}: the image's {which}"))
+        for side, which in ((width, "width"), (height, "height"))
+    )
+    if min(wide, high) < 1 or wide * high > PIXEL_LIMIT:
+        raise BPGError(
+            f"{place}: an image of {wide:.9g}x{high:.9g} pixels is impossible "
+            f"(at least 1x1, at most {PIXEL_LIMIT:,} pixels)"
+        )
+    return wide, high
+
+
+def check_inside(strokes: Sequence[Stroke], width: int, height: int, place: str) -> None:
+    """Check that every stroke touches the image, and that none goes far beyond it.
+
+    Points may lie beyond the border, where annotators slip, but not further than the image is long
+    on that axis.
+
+    Args:
+        strokes: Strokes of one image.
+        width: Of the image.
+        height: Of the image.
+        place: What errors call the file.
+
+    Raises:
+        BPGError: A stroke lies outside; the message names it, counted from 1.
+    """
+    for count, stroke in enumerate(strokes, 1):
+        match stroke.shape:
+            case Line(points):
+                corners = list(points)
+            case Area(outlines):
+                corners = [point for outline in outlines for point in outline]
+            case Pixels(left, top, mask):
+                corners = [(left, top), (left + mask.shape[1], top + mask.shape[0])]
+        for x, y in corners:
+            if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
+                raise BPGError(
+                    f"{place}: stroke {count}: ({x:.9g}, {y:.9g}) lies far outside the "
+                    f"{width}x{height} image"
+                )
+        # The far border counts as inside, and a pixel more: some tools count pixels from 1.
+        beyond = (
+            all(x < 0 for x, _ in corners)
+            or all(y < 0 for _, y in corners)
+            or all(x > width + 1 for x, _ in corners)
+            or all(y > height + 1 for _, y in corners)
+        )
+        if beyond:
+            raise BPGError(
+                f"{place}: stroke {count}: lies wholly outside the {width}x{height} image"
+            )
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's message as one line."""
+    return " ".join(str(error).split()) or type(error).__name__
