@@ -125,8 +125,19 @@ def number(value: Any, place: str) -> float:
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
-        raise BPGError(f"{place} is {str(value)[:40]!r} instead of a number")
+        # Lists in lists are not shown: they may be nested too deeply for that.
+        shown = repr(str(value)[:40]) if _is_simple(value) else f"a {type(value).__name__}"
+        raise BPGError(f"{place} is {shown} instead of a number")
     return found
+
+
+def _is_simple(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def kind_text(kind: Any) -> str:
+    """Return what a file calls a kind of shape, for messages: one short line."""
+    return " ".join(kind.split())[:40] if isinstance(kind, str) and kind.strip() else "unknown"
 
 
 def image_size(width: Any, height: Any, place: str) -> tuple[int, int]:
@@ -150,6 +161,11 @@ def image_size(width: Any, height: Any, place: str) -> tuple[int, int]:
             f"(at least 1x1, at most {PIXEL_LIMIT:,} pixels)"
         )
     return wide, high
+
+
+def optional_size(width: Any, height: Any, place: str) -> tuple[int, int] | None:
+    """Return what `image_size` does, or None if the file has neither width nor height."""
+    return None if width is None and height is None else image_size(width, height, place)
 
 
 def check_inside(strokes: Sequence[Stroke], width: int, height: int, place: str) -> None:

@@ -29,6 +29,25 @@ _BYTES_AT_ONCE = 2**16
 """Of a Label Studio code: for each of their bits, some 60 bytes are held."""
 
 
+class Budget:
+    """How many pixels the masks of a file may still take."""
+
+    def __init__(self, name: str):
+        self._name, self._left = name, TOTAL_LIMIT
+
+    def spend(self, pixels: int) -> None:
+        """Take these pixels from the budget.
+
+        Raises:
+            BPGError: Fewer are left; the message names the file.
+        """
+        self._left -= pixels
+        if self._left < 0:
+            raise BPGError(
+                f"{self._name}: its masks take more than {TOTAL_LIMIT:,} pixels; export it in parts"
+            )
+
+
 def decode_coco(counts: Any, height: int, width: int, place: str) -> Pixels:
     """Decode a mask of COCO, compressed (text) or not (a list of counts).
 
@@ -341,19 +360,3 @@ def _window(data: NDArray[np.uint8], bits: _Numbers) -> _Numbers:
         value = value << 8 | np.where(at < len(data), data[np.minimum(at, len(data) - 1)], 0)
     shifted: _Numbers = value >> (8 - (bits & 7)) & 0xFFFFFFFF
     return shifted
-
-
-def check_total(pixels: int, name: str) -> None:
-    """Check how many pixels the masks of a file take together.
-
-    Args:
-        pixels: Sum over the masks.
-        name: What errors call the file.
-
-    Raises:
-        BPGError: More than `TOTAL_LIMIT`.
-    """
-    if pixels > TOTAL_LIMIT:
-        raise BPGError(
-            f"{name}: its masks take more than {TOTAL_LIMIT:,} pixels; export it in parts"
-        )

@@ -9,7 +9,7 @@ from pycocotools import mask as judge
 
 from bpg.data.formats import rle
 from bpg.data.formats.rle import (
-    check_total,
+    Budget,
     decode_coco,
     decode_cvat,
     decode_label_studio,
@@ -336,6 +336,8 @@ def check_decoding(decode, code):
 
 def test_the_masks_of_a_file_have_a_limit_together(monkeypatch):
     monkeypatch.setattr(rle, "TOTAL_LIMIT", 1000)
-    check_total(1000, "a.json")
+    budget = Budget("a.json")
+    budget.spend(600)
+    budget.spend(400)
     with pytest.raises(BPGError, match=r"a.json: its masks take more than 1,000 pixels"):
-        check_total(1001, "a.json")
+        budget.spend(1)
