@@ -1,4 +1,4 @@
-"""The command `bpg`. Commands import what they need when they run, so that `--help` loads nothing."""
+"""The command `bpg`. Commands import what they need when they run: `--help` loads nothing."""
 
 import functools
 import os
@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -77,6 +78,76 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+@command
+def check(
+    folder: Annotated[Path, typer.Argument(help="The folder of your images and strokes.")],
+    images: Annotated[str, typer.Option(help="Folder of the images in it.")] = "images",
+    strokes: Annotated[
+        str, typer.Option(help="Folder of what annotation tools wrote; may be that of the images.")
+    ] = "strokes",
+    masks: Annotated[str, typer.Option(help="Folder of full masks, if there are any.")] = "masks",
+    classes: Annotated[
+        str, typer.Option(help="Class names, background first, separated by commas.")
+    ] = "",
+    unlabelled: Annotated[
+        int, typer.Option(help="Value of pixels without a label in PNG strokes: 255 or 0.")
+    ] = 255,
+    unknown_tags: Annotated[
+        str, typer.Option(help="Strokes of other classes: refuse them, or leave them unlabelled.")
+    ] = "refuse",
+    truth: Annotated[
+        str, typer.Option(help="Score on masks or strokes; auto: on masks where there are any.")
+    ] = "auto",
+    line_width: Annotated[
+        int, typer.Option(min=1, max=99, help="Width of lines, in pixels of the shrunk image.")
+    ] = 5,
+    longest_side: Annotated[
+        int, typer.Option(min=0, help="Images are shrunk to this many pixels; 0: as they are.")
+    ] = 640,
+    tolerance: Annotated[
+        int,
+        typer.Option(min=0, max=100, help="Pixels that a stroke may leave its object's mask by."),
+    ] = 3,
+    sheet: Annotated[Path, typer.Option(help="The page of all images with their strokes.")] = Path(
+        "bpg-check.html"
+    ),
+) -> None:
+    """Say what a folder of images and strokes holds, and what is wrong with it.
+
+    Reads strokes of labelme, CVAT, COCO, Label Studio, ScribbleSup and PNGs. Ends with status 1 if
+    something would stop a training. The options are those of params/dataset/folder.yaml.
+    """
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+    from bpg.check import check as check_folder  # noqa: PLC0415
+    from bpg.data.options import FolderOptions  # noqa: PLC0415
+    from bpg.strict_yaml import first_error  # noqa: PLC0415
+
+    given = {
+        "images": images,
+        "strokes": strokes,
+        "masks": masks,
+        "unlabelled": unlabelled,
+        "unknown_tags": unknown_tags,
+        "truth": truth,
+        "tolerance": tolerance,
+    }
+    try:
+        options = TypeAdapter(FolderOptions).validate_python(given)
+    except ValidationError as error:
+        raise BPGError(f"--{first_error(error).replace('_', '-', 1)}") from error
+    sound = check_folder(
+        folder,
+        options,
+        classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
+        line_width=line_width,
+        longest_side=longest_side or None,
+        sheet=sheet,
+    )
+    if not sound:
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from bpg.models.network import Architecture
 from bpg.models.options import BRNArchitecture
 from bpg.training.objective import Objective
 from bpg.variants import Variant
+from pipeline.dataset import describe
 from pipeline.params import Parameters
 
 
@@ -49,7 +50,7 @@ def architecture(parameters: Parameters, variant: Variant) -> Architecture:
     """Return the network that `variant` asks for in this recipe."""
     model = parameters.recipe.model
     return Architecture(
-        classes=tuple(parameters.dataset.classes),
+        classes=describe(parameters).classes,
         backbone=model.backbone,
         backbone_options=model.options,
         frozen_norm=model.frozen_norm,

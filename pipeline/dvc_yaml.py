@@ -45,7 +45,11 @@ def declared(
         variant: Of the run, for a stage that has runs.
         seed: Of the run.
     """
-    names = {"dataset": parameters.switches.dataset, "recipe": parameters.switches.recipe}
+    names = {
+        "dataset": parameters.switches.dataset,
+        "recipe": parameters.switches.recipe,
+        **_variables(),
+    }
     if variant is not None:
         names |= {
             "item.variant": variant,
@@ -98,8 +102,21 @@ def fingerprint(found: Declared) -> dict[str, Any]:
 
 
 @cache
+def _dvc_yaml() -> dict[str, Any]:
+    return read_yaml(CODE / "dvc.yaml")
+
+
 def _entries() -> dict[str, Any]:
-    return read_yaml(CODE / "dvc.yaml")["stages"]
+    return _dvc_yaml()["stages"]
+
+
+def _variables() -> dict[str, str]:
+    """Return what dvc.yaml takes from files other than params.yaml, its `vars`: FILE:KEY."""
+    found = {}
+    for entry in _dvc_yaml().get("vars", []):
+        file, _, key = entry.partition(":")
+        found[key] = str(read_yaml(ROOT / file)[key])
+    return found
 
 
 def _place(name: str) -> Path:

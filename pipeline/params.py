@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     create_model,
     field_validator,
@@ -18,7 +19,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from bpg.data.options import Augmentation
+from bpg.data.options import Augmentation, FolderOptions
 from bpg.download.weights import BACKBONES
 from bpg.errors import BPGError
 from bpg.inference.options import CRFOptions, InferenceOptions
@@ -103,22 +104,38 @@ class Edges(Section):
 class Dataset(Section):
     """params/dataset/<dataset>.yaml."""
 
-    kind: Literal["shapes", "voc"]
-    classes: Annotated[list[str], Field(min_length=2, max_length=255)]
-    source: ShapesSource | VOCSource
+    kind: Literal["shapes", "voc", "folder"]
+    classes: Annotated[list[str], Field(max_length=255)]
+    longest_side: Annotated[int, Field(ge=32), NUMBER] | None
+    source: ShapesSource | VOCSource | FolderOptions
     scribbles: Scribbles
     edges: Edges
+    root: str = ""
+
+    @model_validator(mode="after")
+    def _classes_of_kind(self) -> "Dataset":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a name is there twice")
+        if len(self.classes) < 2 and not (self.kind == "folder" and not self.classes):
+            raise ValueError("classes: must be two or more, background first")
+        if (self.kind == "folder") != bool(self.root):
+            raise ValueError("root: must name the folder of a data set of kind folder, only there")
+        return self
 
     @model_validator(mode="before")
     @classmethod
     def _source_of_kind(cls, values: Any) -> Any:
         # The kind says what `source` is, so that an error is about that one only.
-        kinds: dict[str, type[Section]] = {"shapes": ShapesSource, "voc": VOCSource}
+        kinds: dict[str, Any] = {
+            "shapes": ShapesSource,
+            "voc": VOCSource,
+            "folder": FolderOptions,
+        }
         if isinstance(values, dict) and "source" in values:
             kind = kinds.get(str(values.get("kind")))
             if kind is not None:
                 try:
-                    source = kind.model_validate(values["source"])
+                    source = TypeAdapter(kind).validate_python(values["source"])
                 except ValidationError as error:
                     raise ValueError(f"source.{first_error(error, kind=kind)}") from error
                 values = {**values, "source": source}

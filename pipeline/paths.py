@@ -26,6 +26,7 @@ class DataLayout:
     folder: Path
 
     archives = property(lambda self: self.folder / "archives")
+    description = property(lambda self: self.folder / "description.json")
     images = property(lambda self: self.folder / "images")
     masks = property(lambda self: self.folder / "masks")
     strokes = property(lambda self: self.folder / "strokes")
@@ -33,6 +34,7 @@ class DataLayout:
     edges = property(lambda self: self.folder / "edges")
     train = property(lambda self: self.folder / "train.txt")
     val = property(lambda self: self.folder / "val.txt")
+    pool = property(lambda self: self.folder / "pool.txt")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from bpg.report.runs import Runs
 from bpg.report.setting import Setting
 from bpg.report.tables import boundary_table, cost_table, table1, table2, table3
 from bpg.variants import epochs
+from pipeline.dataset import describe
 from pipeline.params import Parameters
 from pipeline.paths import COSTS, data_layout, run_layout
 
@@ -32,6 +33,7 @@ def make_setting(parameters: Parameters) -> Setting:
         seeds=tuple(switches.seeds),
         boundary_weight=switches.boundary_weight,
         edges=parameters.dataset.edges.source,
+        truth=describe(parameters).truth,
         budgets={name: _budget(parameters, name) for name in switches.variants.all},
         labels=parameters.labels,
     )
@@ -53,7 +55,7 @@ def read_all_counts(parameters: Parameters) -> dict[str, list[NDArray[np.int32]]
     """
     switches = parameters.switches
     images = len(read_ids(data_layout(switches.dataset).val))
-    classes = len(parameters.dataset.classes)
+    classes = len(describe(parameters).classes)
     return {
         variant: [
             read_counts(run_layout(variant, seed).counts, images=images, classes=classes)

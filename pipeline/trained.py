@@ -2,6 +2,7 @@
 
 from bpg.errors import BPGError
 from bpg.models.network import Network, load_network
+from pipeline.dataset import describe
 from pipeline.params import Parameters
 from pipeline.paths import run_layout
 
@@ -20,7 +21,7 @@ def load_trained(parameters: Parameters, variant: str, seed: int) -> Network:
     """
     path = run_layout(variant, seed).model
     network = load_network(path)
-    classes, wanted = network.architecture.classes, tuple(parameters.dataset.classes)
+    classes, wanted = network.architecture.classes, describe(parameters).classes
     if classes != wanted:
         raise BPGError(
             f"{path}: was trained on the classes {', '.join(classes)}, not {', '.join(wanted)}; "

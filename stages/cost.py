@@ -6,6 +6,7 @@ from bpg.atomic import write_rows
 from bpg.cost import Cost, affordable_batch, measure
 from bpg.devices import precision
 from pipeline.build import architecture, objective, start_execution
+from pipeline.dataset import describe
 from pipeline.params import Parameters
 from pipeline.paths import RESULTS
 from pipeline.provenance import hardware
@@ -61,7 +62,7 @@ def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> l
     setting = {
         "baseline": baseline,
         "recipe": parameters.switches.recipe,
-        "classes": len(parameters.dataset.classes),
+        "classes": len(describe(parameters).classes),
         "crop": crop,
         "batch": batch_size,
         "device": device.type,

@@ -9,6 +9,7 @@ from bpg.data.ids import read_ids
 from bpg.errors import BPGError
 from bpg.evaluation.iou import write_counts
 from bpg.evaluation.score import score
+from pipeline.dataset import describe
 from pipeline.params import Parameters
 from pipeline.paths import data_layout, run_layout
 from pipeline.run_stage import run_stage
@@ -19,8 +20,14 @@ def evaluate(parameters: Parameters, variant: str, seed: int) -> None:
     data = data_layout(parameters.switches.dataset)
     run = run_layout(variant, seed)
     edge_loss = read_edge_loss(run.training)
+    description = describe(parameters)
     metrics, counts = score(
-        read_ids(data.val), data.masks, run.masks, run.masks_crf, parameters.dataset.classes
+        read_ids(data.val),
+        data.masks,
+        run.masks,
+        run.masks_crf,
+        description.classes,
+        boundaries=description.truth == "masks",
     )
     write_counts(run.counts, counts)
     write_json(run.metrics, {"variant": variant, "seed": seed, **metrics, "edge_loss": edge_loss})

@@ -14,6 +14,7 @@ from bpg.report.figures import figure1, figure4, figure5, figure6, propagated_fi
 from bpg.report.page import Figure, write_page
 from bpg.report.provenance import lines, read_records
 from bpg.report.runs import Runs, gather_curves, read_runs
+from pipeline.dataset import describe
 from pipeline.params import Parameters
 from pipeline.paths import (
     PROVENANCE,
@@ -52,7 +53,7 @@ def _grids(folder: Path, parameters: Parameters) -> list[Figure]:
         "images": data.images,
         "masks": data.masks,
         "variants": switches.variants.all,
-        "classes": parameters.dataset.classes,
+        "classes": describe(parameters).classes,
     }
     seed = switches.seeds[0]
     trained = read_ids(SAMPLES / "train.txt")
@@ -108,7 +109,7 @@ def _propagated(folder: Path, parameters: Parameters, ids: list[str], caption: s
         masks=data.masks,
         scribbles=data.scribbles,
         rounds=rounds,
-        classes=parameters.dataset.classes,
+        classes=describe(parameters).classes,
     )
     title = "ScribbleSup: strokes propagated to all pixels"
     text = f"What each round's network is trained on. {caption}"
@@ -151,16 +152,14 @@ def _charts(folder: Path, parameters: Parameters, runs: Runs, found: Comparisons
                 f"Each variant's mIoU minus that of {reference}, with 95 % intervals, in points.",
             )
         )
-    trimap_chart(folder / "trimap.png", runs, labels)
+    if describe(parameters).truth == "masks":
+        trimap_chart(folder / "trimap.png", runs, labels)
+        text = "Over the pixels within so many pixels of a true boundary."
+        figures.append(Figure("trimap.png", "mIoU near the boundaries", text))
     curves = gather_curves(RUNS, switches.variants.all, switches.seeds)
     curve_chart(folder / "curves.png", curves, labels)
     return [
         *figures,
-        Figure(
-            "trimap.png",
-            "mIoU near the boundaries",
-            "Over the pixels within so many pixels of a true boundary.",
-        ),
         Figure(
             "curves.png",
             "Training",

@@ -6,9 +6,10 @@ import numpy as np
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, image_size, write_mask
-from bpg.data.scribbles import label_map
+from bpg.data.scribbles import label_map, strokes_path
 from bpg.data.survey import survey, survey_table
 from bpg.errors import BPGError
+from pipeline.dataset import describe
 from pipeline.params import Parameters
 from pipeline.paths import data_layout
 from pipeline.resume import images_left, resumable
@@ -20,20 +21,20 @@ def scribbles(parameters: Parameters) -> None:
     data = data_layout(parameters.switches.dataset)
     options = parameters.dataset.scribbles
     names = read_ids(data.train)
+    classes = describe(parameters).classes
     with resumable("scribbles", parameters) as work:
 
         def drawn(left: Sequence[str]) -> Iterator[np.ndarray]:
             for name in left:
                 image = image_path(data.images, name)
                 size = image_size(image.read_bytes(), str(image))
-                strokes = data.strokes / f"{name}.xml"
-                yield label_map(strokes, size, parameters.dataset.classes, options.line_width)
+                strokes = strokes_path(data.strokes, name)
+                yield label_map(strokes, size, classes, options.line_width)
 
         for _, labels, (path,) in images_left(
             work, names, ["scribbles/{}.png"], drawn, "scribbles"
         ):
             write_mask(path, labels)
-        classes = parameters.dataset.classes
         found = survey((work.path(f"scribbles/{name}.png") for name in names), classes)
         print(survey_table({"strokes": found}))
         if mistake := found.mistake():

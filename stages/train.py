@@ -49,7 +49,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             _labels(variant, data.masks, data.scribbles, run),
             data.edges if variant.brn else None,
             recipe.training.augmentation,
-            classes=len(parameters.dataset.classes),
+            classes=len(network.architecture.classes),
             seed=seed,
             fill=(red, green, blue),
             cache=machine.cache,

@@ -130,6 +130,49 @@ def decode_labels(data: bytes, name: str) -> tuple[np.ndarray, bool]:
     return labels[mask], True
 
 
+def decode_label_values(data: bytes, name: str) -> np.ndarray:
+    """Decode the values in a PNG that someone has drawn labels into.
+
+    Args:
+        data: Content of the PNG file, of palette or 8-bit grey type.
+        name: What errors call the file.
+
+    Returns:
+        uint8 (H, W): palette indices or grey values. If the colours of all indices in use are VOC's
+        and the indices are not, a PNG optimiser has renumbered them: then VOC's labels.
+
+    Raises:
+        BPGError: As for `decode_mask`.
+    """
+    try:
+        return decode_labels(data, name)[0]
+    except BPGError:
+        return decode_mask(data, name)  # a palette of the tool's own, or broken
+
+
+def decode_painted(data: bytes, name: str) -> np.ndarray:
+    """Decode which pixels of a PNG of any type are painted: opaque, and not black.
+
+    Args:
+        data: Content of the PNG file.
+        name: What errors call the file.
+
+    Returns:
+        Bool (H, W).
+
+    Raises:
+        BPGError: The file is cut off, no PNG or too large.
+    """
+    with _open(data, name, ("PNG",)) as opened:
+        if opened.mode.startswith("I") or opened.mode == "F":  # 16 bits of grey
+            return _pixels(opened, name) > 0
+        try:
+            layers = np.array(opened.convert("RGBA"))
+        except _BROKEN as error:
+            raise BPGError(f"{name}: broken or cut off ({error})") from error
+    return (layers[..., 3] >= 128) & (layers[..., :3].max(2) > 0)
+
+
 def read_grey(path: Path) -> np.ndarray:
     """Read the values of an 8-bit greyscale PNG, such as an edge map.
 
@@ -189,6 +232,25 @@ def write_grey(path: Path, values: np.ndarray) -> None:
     done, png = cv2.imencode(".png", values, _SMOOTH)
     if not done:
         raise BPGError(f"{path}: OpenCV cannot write a PNG of {values.shape} pixels")
+    path.write_bytes(png.tobytes())
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write an image as PNG; equal pixels give equal bytes. Not atomic, like `write_mask`.
+
+    Args:
+        path: File to write.
+        pixels: uint8 (H, W, 3), RGB.
+
+    Raises:
+        ValueError: `pixels` has another type or shape.
+        BPGError: OpenCV cannot write an image of this size.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"an image is uint8 (H, W, 3), not {pixels.dtype} {pixels.shape}")
+    done, png = cv2.imencode(".png", pixels[..., ::-1])
+    if not done:
+        raise BPGError(f"{path}: OpenCV cannot write a PNG of {pixels.shape} pixels")
     path.write_bytes(png.tobytes())
 
 

@@ -7,22 +7,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpg.constants import IGNORE
-from bpg.data.formats.annotations import read_bytes
+from bpg.data.formats.annotations import check_inside, read_bytes
+from bpg.data.formats.labelme import read_labelme
 from bpg.data.formats.scribblesup import read_scribblesup
 from bpg.data.strokes import Strokes, rasterise
 from bpg.errors import BPGError
 
 
 def read_strokes(path: Path) -> Strokes:
-    """Read the strokes on one image: a ScribbleSup XML file.
+    """Read the strokes on one image: a ScribbleSup XML file, or labelme's JSON.
 
     Raises:
         BPGError: The file is missing or broken, or a stroke lies outside the image; the message
             names the file and the stroke.
     """
-    (image,) = read_scribblesup(read_bytes(path), str(path)).images
-    assert image.size is not None
-    return Strokes(*image.size, image.strokes)
+    read = read_labelme if path.suffix == ".json" else read_scribblesup
+    (image,) = read(read_bytes(path), str(path)).images
+    if image.size is None:
+        raise BPGError(f"{path}: does not say how large the image is")
+    width, height = image.size
+    check_inside(image.strokes, width, height, str(path))
+    return Strokes(width, height, image.strokes)
+
+
+def strokes_path(folder: Path, image_id: str) -> Path:
+    """Return `folder`/ID.xml or else `folder`/ID.json, which need not be there."""
+    path = folder / f"{image_id}.xml"
+    return path if path.is_file() else folder / f"{image_id}.json"
 
 
 def label_map(

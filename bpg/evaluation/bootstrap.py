@@ -1,4 +1,4 @@
-"""How certain the difference between two systems is: a paired bootstrap over images and seeds."""
+"""How certain a score is, and the difference between two: a bootstrap over images and seeds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +34,36 @@ class Difference:
     def side(self) -> int:
         """The side of 0 on which the whole interval lies: 1, -1, or 0 if it contains 0."""
         return (self.low > 0) - (self.high < 0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """mIoU in percent: the mean over the seeds, and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    counts: NDArray[np.integer], *, samples: int = SAMPLES, level: float = 0.95, seed: int = 0
+) -> Score:
+    """Give a system's mean IoU an interval, as `paired_bootstrap` does for a difference.
+
+    Args:
+        counts: (seeds, images, 3, classes): pixels of [intersection, truth, prediction].
+        samples: Number of replicates.
+        level: Coverage of the interval, between 0 and 1.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        BPGError: There is nothing to count.
+    """
+    # Against a system that finds nothing: its mean IoU is 0 in every replicate.
+    nothing = counts.copy()
+    nothing[:, :, [0, 2]] = 0
+    found = paired_bootstrap(nothing, counts, samples=samples, level=level, seed=seed)
+    return Score(found.value, max(found.low, 0.0), min(found.high, 100.0))
 
 
 def paired_bootstrap(

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bpg.evaluation.bootstrap import Difference, paired_bootstrap
+from bpg.evaluation.bootstrap import Difference, Score, bootstrap, paired_bootstrap
 from bpg.evaluation.score import KINDS, Kind
 
 Measure = Literal["miou", "boundary_iou"]
@@ -22,6 +22,27 @@ class System(NamedTuple):
 
     variant: str
     kind: Kind = "raw"
+
+
+def estimate(counts: Counts, system: System) -> Score:
+    """Return a system's mIoU in percent, with its interval.
+
+    Args:
+        counts: Of the variant, seed by seed.
+        system: The variant, and its kind of predictions.
+
+    Raises:
+        BPGError: There is nothing to count.
+    """
+    return bootstrap(
+        np.stack([seed[:, KINDS.index(system.kind), 0] for seed in counts[system.variant]])
+    )
+
+
+def measured(counts: Counts) -> list[Measure]:
+    """Return the measures that the ground truth allows: held-out strokes have no boundaries."""
+    first = next(iter(counts.values()))[0]
+    return [name for place, name in enumerate(MEASURES) if first[:, 0, place, 1].any()]
 
 
 def compare(counts: Counts, first: System, second: System, measure: Measure = "miou") -> Difference:

@@ -30,6 +30,8 @@ def score(
     predictions: Path,
     predictions_crf: Path,
     classes: Sequence[str],
+    *,
+    boundaries: bool = True,
 ) -> tuple[dict[str, Any], NDArray[np.int32]]:
     """Score a run's predictions, ID.png each, against the ground truth.
 
@@ -39,6 +41,7 @@ def score(
         predictions: Folder of the predicted label maps.
         predictions_crf: Folder of the label maps after the CRF.
         classes: Names of the labels 0..K, background first.
+        boundaries: Whether the ground truth has boundaries; strokes have ends, which are none.
 
     Returns:
         The metrics and the counts.
@@ -47,7 +50,7 @@ def score(
         counts (K+1 lists of K+1, [truth][prediction]), the percentages of `iou_metrics`, and in
         percent "boundary_iou_by_class" (Boundary IoU, None if a class is absent), "boundary_iou"
         (their mean) and "trimap" (mIoU within 1, 2, ... 40 pixels of the true boundaries); the last
-        two are None where no counted pixel is that near to a boundary.
+        two are None where no counted pixel is that near to a boundary, or without `boundaries`.
 
         The counts are pixels, int32 (images, 2, 2, 3, K+1), images in the order of `ids`: of [raw,
         crf], by [region, boundary], [intersection, truth, prediction].
@@ -65,7 +68,9 @@ def score(
     folders = (predictions, predictions_crf)
     # Threads: OpenCV's transforms and filters and the decoding release the GIL. Processes were no
     # faster for 500 masks of VOC's size, and took a second longer to start.
-    jobs = (delayed(_score)(masks, folders, f"{image_id}.png", number) for image_id in ids)
+    jobs = (
+        delayed(_score)(masks, folders, f"{image_id}.png", number, boundaries) for image_id in ids
+    )
     scored = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
     for image, kinds in enumerate(scored):
         for kind, (matrix, boundary, bands) in enumerate(kinds):
@@ -88,19 +93,24 @@ def score(
 _Counts = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def _score(masks: Path, folders: Sequence[Path], file: str, classes: int) -> list[_Counts]:
+def _score(
+    masks: Path, folders: Sequence[Path], file: str, classes: int, boundaries: bool
+) -> list[_Counts]:
     """Return (confusion, boundary counts, trimap counts) of one image for each folder."""
     truth_path = masks / file
     truth = read_mask(truth_path)
-    contour, bands = true_contour(truth), None
+    contour, bands = true_contour(truth) if boundaries else None, None
     found = []
     for folder in folders:
         prediction = _read_like(folder / file, truth, truth_path)
         matrix = _compare(truth_path, truth, folder / file, prediction, classes)
-        boundary = boundary_counts(truth, prediction, classes, contour=contour)
-        # After `_compare`, which names the files if the truth has a wrong label.
-        bands = bands or true_bands(truth, classes)
-        trimap = trimap_counts(truth, prediction, classes, bands=bands)
+        boundary = np.zeros((3, classes), np.int64)
+        trimap = np.zeros((RADII, 3, classes), np.int64)
+        if boundaries:
+            boundary = boundary_counts(truth, prediction, classes, contour=contour)
+            # After `_compare`, which names the files if the truth has a wrong label.
+            bands = bands or true_bands(truth, classes)
+            trimap = trimap_counts(truth, prediction, classes, bands=bands)
         found.append((matrix, boundary, trimap))
     return found
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bpg.evaluation.bootstrap import Difference
-from bpg.evaluation.comparison import MEASURES, Counts, Measure, System, compare
+from bpg.evaluation.comparison import MEASURES, Counts, Measure, System, compare, measured
 from bpg.report import paper
 from bpg.report.columns import (
     NOT_RUN,
@@ -91,7 +91,7 @@ def pairs() -> list[tuple[System, System, float]]:
 
 
 def check_claims(counts: Counts) -> list[Claim]:
-    """Measure every pair of `pairs` in mIoU and in Boundary IoU, if both systems were run."""
+    """Measure every pair of `pairs` whose systems were run, in mIoU and Boundary IoU."""
     return [
         Claim(
             first,
@@ -102,7 +102,7 @@ def check_claims(counts: Counts) -> list[Claim]:
             if {first.variant, second.variant} <= set(counts)
             else None,
         )
-        for measure in MEASURES
+        for measure in measured(counts)
         for first, second, claimed in pairs()
     ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from bpg.atomic import write_rows, write_text
-from bpg.evaluation.bootstrap import Difference
+from bpg.evaluation.bootstrap import Difference, Score
 from bpg.report.runs import NOT_AVAILABLE, Value
 
 NOT_RUN = "not run"
@@ -219,6 +219,11 @@ def difference_cell(found: Difference) -> Cell:
 def interval(found: Difference) -> str:
     """Show the ends of an interval, in points."""
     return f"{found.low:+.2f} to {found.high:+.2f}"
+
+
+def score_interval(found: Score) -> str:
+    """Show the ends of a score's interval, in percent."""
+    return f"{found.low:.1f} to {found.high:.1f}"
 
 
 def record(name: str, value: Value | str, digits: int) -> dict[str, Any]:

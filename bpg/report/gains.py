@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bpg.evaluation.bootstrap import Difference
-from bpg.evaluation.comparison import Counts, Measure, System, compare
+from bpg.evaluation.comparison import Counts, Measure, System, compare, measured
 from bpg.evaluation.score import Kind
 from bpg.report.columns import Column, Table, difference, field, label, make_table
 from bpg.report.setting import Setting
@@ -26,7 +26,7 @@ class Gain:
     first: str
     second: str
     what: str
-    differences: tuple[Difference, ...]
+    differences: tuple[Difference | None, ...]
 
 
 def pairs(names: Iterable[str], variants: Variants) -> list[tuple[str, str, str]]:
@@ -88,6 +88,8 @@ def measure_gains(counts: Counts, variants: Variants) -> list[Gain]:
             what,
             tuple(
                 compare(counts, System(first, kind), System(second, kind), measure)
+                if measure in measured(counts)
+                else None
                 for kind, measure, _ in MEASURED
             ),
         )
@@ -101,7 +103,7 @@ def gains_table(gains: Sequence[Gain], setting: Setting) -> Table:
     def names(one: Gain) -> str:
         return f"{setting.label(one.first)} → {setting.label(one.second)}"
 
-    def measured(place: int) -> list[Column[Gain]]:
+    def difference_at(place: int) -> list[Column[Gain]]:
         kind, measure, heading = MEASURED[place]
         return difference(heading, f"{measure}_{kind}", lambda one: one.differences[place])
 
@@ -110,7 +112,7 @@ def gains_table(gains: Sequence[Gain], setting: Setting) -> Table:
         field("first", lambda one: one.first),
         field("second", lambda one: one.second),
         label("differ in", "differ_in", lambda one: one.what),
-        *(column for place in range(len(MEASURED)) for column in measured(place)),
+        *(column for place in range(len(MEASURED)) for column in difference_at(place)),
     ]
     return make_table(
         "gains",

@@ -4,10 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from bpg.evaluation.bootstrap import Difference
-from bpg.evaluation.comparison import Counts, System, compare
+from bpg.evaluation.bootstrap import Difference, Score
+from bpg.evaluation.comparison import Counts, System, compare, estimate
 from bpg.evaluation.score import KINDS, Kind
-from bpg.report.columns import Column, Table, difference, field, label, make_table, ours
+from bpg.report.columns import (
+    Cell,
+    Column,
+    Table,
+    difference,
+    field,
+    label,
+    make_table,
+    ours,
+    score_interval,
+)
 from bpg.report.runs import Runs, over_seeds
 from bpg.report.setting import Setting
 
@@ -19,12 +29,14 @@ REFERENCES = ("bpg", "scribble")
 class Ranked:
     """A variant in its place, and its mIoU minus the reference's, in percentage points.
 
+    `scores` holds its mIoU in percent with its interval for "raw" and "crf" predictions.
     `differences` holds one for "raw" and one for "crf" predictions; it is empty for the reference.
     """
 
     place: int
     variant: str
     reference: str
+    scores: Mapping[Kind, Score]
     differences: Mapping[Kind, Difference]
 
 
@@ -45,6 +57,7 @@ def rank(runs: Runs, counts: Counts) -> list[Ranked]:
             place,
             name,
             reference,
+            {kind: estimate(counts, System(name, kind)) for kind in KINDS},
             {
                 kind: compare(counts, System(reference, kind), System(name, kind))
                 for kind in KINDS
@@ -72,6 +85,14 @@ def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Tab
         field("variant", lambda one: one.variant),
         label("epochs", "epochs", lambda one: setting.budgets[one.variant]),
         mean("mIoU", "miou", "raw", "miou"),
+        Column(
+            "95 % interval",
+            lambda one: Cell(score_interval(one.scores["raw"])),
+            lambda one: {
+                "miou_low": f"{one.scores['raw'].low:.2f}",
+                "miou_high": f"{one.scores['raw'].high:.2f}",
+            },
+        ),
         mean("with CRF", "miou_crf", "crf", "miou"),
         mean("Boundary IoU", "boundary_iou", "raw", "boundary_iou"),
         field("reference", lambda one: one.reference),

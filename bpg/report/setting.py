@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bpg.data.description import Truth
 from bpg.evaluation.bootstrap import SAMPLES
 from bpg.evaluation.comparison import System
 
@@ -12,8 +13,8 @@ from bpg.evaluation.comparison import System
 class Setting:
     """What our numbers were made on; every table states it.
 
-    `budgets` are the epochs of each training of a variant, such as "16 + 16"; `labels` are the
-    names of the variants.
+    `truth` is what the validation images are scored on; `budgets` are the epochs of each training
+    of a variant, such as "16 + 16"; `labels` are the names of the variants.
     """
 
     dataset: str
@@ -23,6 +24,7 @@ class Setting:
     seeds: tuple[int, ...]
     boundary_weight: float = 1.0
     edges: str = "hed"
+    truth: Truth = "masks"
     budgets: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -35,10 +37,19 @@ class Setting:
         several = len(self.seeds) > 1
         return (
             f"data set {self.dataset} ({self.train_images:,} training and {self.val_images:,} "
-            f"validation images), recipe {self.recipe}, lambda {self.boundary_weight:g}, "
+            f"{self._scored()}), recipe {self.recipe}, lambda {self.boundary_weight:g}, "
             f"edges {self.edges}, "
             f"seed{'s' if several else ''} {', '.join(map(str, self.seeds))}"
             + (" (mean ± sample standard deviation)" if several else "")
+        )
+
+    def _scored(self) -> str:
+        if self.truth == "masks":
+            return "validation images"
+        # No mask says where objects end, and strokes run through their middle.
+        return (
+            "images with held-out strokes, which alone are scored on: easier than full masks, and "
+            "not to be compared with them"
         )
 
     def columns(self) -> dict[str, Any]:
@@ -50,6 +61,7 @@ class Setting:
             "recipe": self.recipe,
             "lambda": self.boundary_weight,
             "edges": self.edges,
+            "scored_on": self.truth,
             "seeds": " ".join(map(str, self.seeds)),
         }
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bpg.evaluation.bootstrap import Difference
 from bpg.report.claims import VERDICTS, Claim, pair_label
-from bpg.report.columns import EXCLUDES_0, Cell, cell, grid, interval
+from bpg.report.columns import EXCLUDES_0, Cell, cell, grid, interval, score_interval
 from bpg.report.ranking import Ranked
 from bpg.report.runs import Runs, over_seeds
 from bpg.report.setting import Setting
@@ -20,12 +20,15 @@ def summary(claims: Sequence[Claim], ranked: Sequence[Ranked], runs: Runs, setti
         setting: What our numbers were made on.
     """
     reference = setting.label(ranked[0].reference)
-    first = grid(
-        ("from → to", "mIoU", "paper's", "claim, mIoU", "Boundary IoU", "claim, boundaries"),
-        _claims(claims, setting),
-    )
+    header = ["from → to", "mIoU", "paper's", "claim, mIoU"]
+    if any(one.measure == "boundary_iou" for one in claims):
+        header += ["Boundary IoU", "claim, boundaries"]
+    first = grid(header, _claims(claims, setting))
     second = grid(
-        ("system", "mIoU", "with CRF", "Boundary IoU", f"mIoU − {reference}'s", "excludes 0?"),
+        (
+            *("system", "mIoU", "95 % interval", "with CRF", "Boundary IoU"),
+            *(f"mIoU − {reference}'s", "excludes 0?"),
+        ),
         _rows(ranked, runs, setting),
     )
     return (
@@ -49,15 +52,15 @@ def _claims(claims: Sequence[Claim], setting: Setting) -> list[list[Cell]]:
 def _rows(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> list[list[Cell]]:
     rows = []
     for one in ranked:
-        scores = (
-            over_seeds([seed[kind][key] for seed in runs[one.variant]])
+        raw, crf, boundary = (
+            cell(over_seeds([seed[kind][key] for seed in runs[one.variant]]))
             for kind, key in (("raw", "miou"), ("crf", "miou"), ("raw", "boundary_iou"))
         )
         against = one.differences.get("raw")
         rows.append(
             [
                 Cell(setting.label(one.variant), "label"),
-                *map(cell, scores),
+                *(raw, Cell(score_interval(one.scores["raw"])), crf, boundary),
                 _with_interval(against),
                 Cell("" if against is None else EXCLUDES_0[against.side]),
             ]

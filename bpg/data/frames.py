@@ -1,0 +1,126 @@
+"""Strokes brought from one frame to another: a turned or a shrunk copy of the image."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpg.data.strokes import Area, Line, Pixels, Point, Shape
+from bpg.opencv import cv2
+
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
+
+_KEPT = 0.25
+"""Share of a pixel of the shrunk image that must have been painted, so that it counts as painted:
+less than half, or thin strokes would break."""
+
+
+def turned(shape: Shape, orientation: int, width: int, height: int) -> Shape:
+    """Bring a shape from the image as stored to the image as shown.
+
+    Args:
+        shape: In the frame of the stored pixels.
+        orientation: EXIF's, 1..8 (tag 0x0112).
+        width: Of the image as shown.
+        height: Of the image as shown.
+    """
+
+    def point(place: Point) -> Point:
+        x, y = place
+        if orientation in SIDEWAYS:
+            x, y = y, x
+        if orientation in (2, 3, 6, 7):
+            x = width - x
+        if orientation in (3, 4, 7, 8):
+            y = height - y
+        return x, y
+
+    match shape:
+        case Line(points):
+            return Line(tuple(map(point, points)))
+        case Area(outlines):
+            return Area(tuple(tuple(map(point, outline)) for outline in outlines))
+        case Pixels(left, top, mask):
+            corners = (
+                point((left, top)),
+                point((left + mask.shape[1], top + mask.shape[0])),
+            )
+            if orientation in SIDEWAYS:
+                mask = mask.T
+            if orientation in (2, 3, 6, 7):
+                mask = mask[:, ::-1]
+            if orientation in (3, 4, 7, 8):
+                mask = mask[::-1]
+            (x0, y0), (x1, y1) = corners
+            return Pixels(int(min(x0, x1)), int(min(y0, y1)), np.ascontiguousarray(mask))
+
+
+def resized(shape: Shape, before: tuple[int, int], after: tuple[int, int]) -> Shape:
+    """Bring a shape from an image to a resized copy of it.
+
+    Args:
+        shape: In the frame of the image.
+        before: (width, height) of the image.
+        after: (width, height) of the copy.
+    """
+    if before == after:
+        return shape
+    across, down = after[0] / before[0], after[1] / before[1]
+
+    def point(place: Point) -> Point:
+        return place[0] * across, place[1] * down
+
+    match shape:
+        case Line(points):
+            return Line(tuple(map(point, points)))
+        case Area(outlines):
+            return Area(tuple(tuple(map(point, outline)) for outline in outlines))
+        case Pixels():
+            return _resampled(shape, before, after)
+
+
+def _resampled(pixels: Pixels, before: tuple[int, int], after: tuple[int, int]) -> Pixels:
+    across, down = after[0] / before[0], after[1] / before[1]
+    height, width = pixels.mask.shape
+    left, top = int(pixels.left * across), int(pixels.top * down)
+    right = min(after[0], int(np.ceil((pixels.left + width) * across)) + 1)
+    bottom = min(after[1], int(np.ceil((pixels.top + height) * down)) + 1)
+    if right <= left or bottom <= top or not pixels.mask.any():
+        return Pixels(0, 0, np.zeros((0, 0), bool))
+    rows = _shares(height, pixels.top, bottom - top, top, down)
+    columns = _shares(width, pixels.left, right - left, left, across)
+    painted = rows @ pixels.mask.astype(np.float32) @ columns.T
+    mask = painted >= _KEPT
+    if not mask.any():  # thinner than a pixel now: where it was
+        mask = painted >= 0.5 * painted.max()
+    return Pixels(left, top, mask)
+
+
+def _shares(
+    length: int, first: int, new_length: int, new_first: int, factor: float
+) -> NDArray[np.float32]:
+    """Return which share of each new pixel (row) each old pixel (column) covers, along one axis."""
+    old = (first + np.arange(length + 1)) * factor
+    new = new_first + np.arange(new_length + 1)
+    low = np.maximum(new[:-1, None], old[None, :-1])
+    high = np.minimum(new[1:, None], old[None, 1:])
+    return np.maximum(high - low, 0).astype(np.float32)
+
+
+def shrunk_size(width: int, height: int, longest: int | None) -> tuple[int, int]:
+    """Return (width, height) with the longer side at most `longest`; None: as they are."""
+    if longest is None or max(width, height) <= longest:
+        return width, height
+    factor = longest / max(width, height)
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Shrink an image by averaging.
+
+    Args:
+        image: uint8 (H, W, 3) or (H, W).
+        size: (width, height), none larger than the image's.
+    """
+    if size == image.shape[1::-1]:
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
