@@ -182,7 +182,7 @@ class _Reader:
         self.options = self._layout(options)
         self.classes = tuple(classes) or self._listed_classes()
         self.photos: dict[str, Photo] = {}
-        # By image: (strokes in the frame of the full image, where they come from).
+        # By image: (strokes in the frame of the full image, the files that they come from).
         self.found: dict[str, list[tuple[Stroke, str]]] = defaultdict(list)
         self.declared: dict[str, None] = {}
         self.left_out: Counter[str] = Counter()
@@ -339,7 +339,8 @@ class _Reader:
         if self.left_out:
             kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(self.left_out.items()))
             self.say("warning", f"left out, because they are no strokes: {kinds}")
-        if self.photos and not self.found and not self.index_maps:
+        failed = any(finding.level == "error" for finding in self.findings)
+        if not (failed or self.found or self.index_maps):
             self.say(
                 "error",
                 f"{self.root / self.options.strokes}: no strokes; draw some with labelme, CVAT, "
@@ -370,7 +371,7 @@ class _Reader:
                     meant,
                 )
             elif meant:
-                self._add(meant[0], image)
+                self._add(meant[0], image, path)
             elif image.strokes:
                 lost.append(image.names[0] if image.names else "an image without a name")
         if lost:
@@ -383,7 +384,7 @@ class _Reader:
         self.say("note", f"{image.place}: the image inside the file is used", [name])
         return [name]
 
-    def _add(self, name: str, image: ImageStrokes) -> None:
+    def _add(self, name: str, image: ImageStrokes, path: Path) -> None:
         photo = self.photos[name]
         strokes = image.strokes
         size = (photo.width, photo.height)
@@ -401,7 +402,8 @@ class _Reader:
                 "note", f"{image.place}: drawn on the image as stored; turned as EXIF says", [name]
             )
         check_inside(strokes, *size, image.place)
-        self.found[name] += [(stroke, image.place) for stroke in strokes]
+        file = path.relative_to(self.root).as_posix()
+        self.found[name] += [(stroke, file) for stroke in strokes]
 
     def _read_png(self, name: str, path: Path, images: Images) -> None:
         place = str(path)
@@ -414,11 +416,11 @@ class _Reader:
             self.say("warning", f"{place}: {said}: not used; name it after the image", meant)
         elif tag is None:
             size, found = strokes_of_map(read_bytes(path), place, self.options.unlabelled)
-            self._add(meant[0], ImageStrokes((name,), size, (), place))
+            self._add(meant[0], ImageStrokes((name,), size, (), place), path)
             self.index_maps.append((meant[0], path, found))
         else:
             size, strokes = strokes_of_class(read_bytes(path), place, tag)
-            self._add(meant[0], ImageStrokes((name,), size, tuple(strokes), place))
+            self._add(meant[0], ImageStrokes((name,), size, tuple(strokes), place), path)
 
     def _meaning(self, name: str, images: Images) -> tuple[list[str], str | None]:
         """Return the images that a PNG may be of, and its class if it is of one class alone."""
@@ -475,8 +477,9 @@ class _Reader:
                     [name],
                 )
                 continue
+            file = path.relative_to(self.root).as_posix()
             self.found[name] += [
-                (Stroke(self.classes[index], pixels), str(path)) for index, pixels in found
+                (Stroke(self.classes[index], pixels), file) for index, pixels in found
             ]
         if self.index_maps and not self.classes:
             self.say(
@@ -566,7 +569,7 @@ class _Reader:
             else:
                 kept.append((replace(stroke, shape=shape), place, pixels))
         if twice:
-            places = sorted({Path(place).name for _, place in self.found[name]})
+            places = sorted({place for _, place in self.found[name]})
             self.say(
                 "note",
                 f"{name}: {counted(twice, 'stroke')} in several files ({listed(places)}), "
