@@ -17,6 +17,7 @@ UNFINISHED = Path("unfinished")  # the stages' own; DVC does not see it
 COSTS = RESULTS / "cost.csv"
 SAMPLES = RESULTS / "samples"
 SAMPLE_IMAGES = 4
+DRAW_NEXT = RESULTS / "draw_next"
 
 
 @dataclass(frozen=True)

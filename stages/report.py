@@ -9,6 +9,7 @@ from bpg.evaluation.comparison import MEASURES
 from bpg.evaluation.score import KINDS
 from bpg.report.charts import Bar, bar_chart, curve_chart, difference_chart, trimap_chart
 from bpg.report.claims import pair_label
+from bpg.report.draw_next import Row, draw_next_figure, draw_next_table, read_rows
 from bpg.report.examples import choose_images, rule
 from bpg.report.figures import figure1, figure4, figure5, figure6, propagated_figure
 from bpg.report.page import Figure, write_page
@@ -17,6 +18,7 @@ from bpg.report.runs import Runs, gather_curves, read_runs
 from pipeline.dataset import describe
 from pipeline.params import Parameters
 from pipeline.paths import (
+    DRAW_NEXT,
     PROVENANCE,
     RESULTS,
     RUNS,
@@ -41,8 +43,18 @@ def report(parameters: Parameters) -> None:
     with whole_directory(RESULTS / "report") as folder:
         figures = [*_grids(folder, parameters), *_charts(folder, parameters, runs, found)]
         tables = make_tables(parameters, runs, found)
+        rows = read_rows(DRAW_NEXT / "draw_next.csv")
+        tables.append(draw_next_table(rows, make_setting(parameters)))
+        figures.append(_draw_next(folder, parameters, rows))
         write_page(folder, make_setting(parameters), tables, figures, made_with)
     print(f"the page: {RESULTS / 'report' / 'index.html'}")
+
+
+def _draw_next(folder: Path, parameters: Parameters, rows: list[Row]) -> Figure:
+    images = data_layout(parameters.switches.dataset).images
+    draw_next_figure(folder / "draw_next.png", rows, images=images, maps=DRAW_NEXT)
+    text = "The images on which the networks are least sure. The list is above."
+    return Figure("draw_next.png", "Where to draw next", text)
 
 
 def _grids(folder: Path, parameters: Parameters) -> list[Figure]:

@@ -8,11 +8,15 @@ FILE_LIMIT = 64 * 2**20
 """Larger lists are refused unread."""
 
 
-def read_ids(path: Path) -> list[str]:
+def read_ids(path: Path, *, empty: bool = False) -> list[str]:
     """Read a list of image names, one per line.
 
+    Args:
+        path: The list.
+        empty: Whether it may list no image.
+
     Returns:
-        At least one name, none of them with a folder.
+        The names, none of them with a folder.
 
     Raises:
         BPGError: The file is missing, larger than `FILE_LIMIT`, not text or empty, or one of the
@@ -28,7 +32,7 @@ def read_ids(path: Path) -> list[str]:
         raise BPGError(f"{path}: no list of names ({error})") from error
     if len(data) > FILE_LIMIT:
         raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no list of names")
-    if not names:
+    if not names and not empty:
         raise BPGError(f"{path}: lists no image")
     seen: set[str] = set()
     for name in names:

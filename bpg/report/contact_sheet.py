@@ -96,13 +96,15 @@ def _small_image(folder: Folder, split: Split | None, name: str, colours: dict[s
     out = split.held_out.get(name, frozenset()) if split else frozenset()
     for place, stroke in enumerate(folder.strokes.get(name, ())):
         shape = resized(stroke.shape, folder.size(name), size)
-        pixels = covered(shape, *size, _WIDTH)
-        height, width = pixels.mask.shape
-        box = image[pixels.top : pixels.top + height, pixels.left : pixels.left + width]
-        mask = pixels.mask
-        if place in out:  # hatched
-            mask = mask & (np.add.outer(np.arange(height), np.arange(width)) // 2 % 2 == 0)
-        box[mask] = _rgb(colours.get(stroke.tag or "", "#ffffff"))
+        colour = _rgb(colours.get(stroke.tag or "", "#ffffff"))
+        for line_width, painted in ((_WIDTH + 2, (255, 255, 255)), (_WIDTH, colour)):
+            pixels = covered(shape, *size, line_width)
+            height, width = pixels.mask.shape
+            box = image[pixels.top : pixels.top + height, pixels.left : pixels.left + width]
+            mask = pixels.mask
+            if place in out and line_width == _WIDTH:  # hatched
+                mask = mask & (np.add.outer(np.arange(height), np.arange(width)) // 2 % 2 == 0)
+            box[mask] = painted
     return base64.b64encode(_jpeg(image)).decode()
 
 

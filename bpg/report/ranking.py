@@ -1,6 +1,6 @@
 """All variants side by side, each with its difference to BPG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -40,6 +40,12 @@ class Ranked:
     differences: Mapping[Kind, Difference]
 
 
+def reference_variant(names: Iterable[str]) -> str:
+    """Return the variant that the others are compared to."""
+    names = list(names)
+    return next((name for name in REFERENCES if name in names), names[0])
+
+
 def rank(runs: Runs, counts: Counts) -> list[Ranked]:
     """Order the variants by their mIoU without CRF.
 
@@ -50,7 +56,7 @@ def rank(runs: Runs, counts: Counts) -> list[Ranked]:
     Returns:
         All variants, the best first.
     """
-    reference = next((name for name in REFERENCES if name in runs), next(iter(runs)))
+    reference = reference_variant(runs)
     order = sorted(runs, key=lambda name: -fmean(seed["raw"]["miou"] for seed in runs[name]))
     return [
         Ranked(

@@ -263,3 +263,22 @@ def test_impossible_requests_are_refused(wrong):
     counts = system(0, 0.6)
     with pytest.raises(ValueError, match="samples must be at least 1"):
         paired_bootstrap(counts, counts, **wrong)
+
+
+def test_a_score_has_the_interval_of_its_own_bootstrap():
+    counts = system(0, 0.6)
+    found = bootstrap.bootstrap(counts, samples=3000, seed=1)
+    assert found.value == pytest.approx(miou(counts[0].sum(0)))
+    rng = np.random.default_rng(5)
+    drawn = [miou(counts[0][rng.integers(60, size=60)].sum(0)) for _ in range(3000)]
+    assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.3)
+
+
+def test_several_seeds_widen_the_interval_of_a_score():
+    counts = np.concatenate([system(0, 0.5), system(1, 0.8)])
+    found = bootstrap.bootstrap(counts, samples=500)
+    one = bootstrap.bootstrap(counts[:1], samples=500)
+    assert found.value == pytest.approx(np.mean([miou(seed.sum(0)) for seed in counts]))
+    assert found.high - found.low > 3 * (one.high - one.low)
+    assert found.low >= 0
+    assert found.high <= 100

@@ -143,3 +143,13 @@ def test_a_missing_prediction_names_the_file(folders):
 def test_no_image_is_an_error(folders):
     with pytest.raises(BPGError, match="empty"):
         score([], *folders, CLASSES)
+
+
+def test_held_out_strokes_have_no_boundaries(folders):
+    with_them, _ = score(["a", "b"], *folders, CLASSES)
+    result, counts = score(["a", "b"], *folders, CLASSES, boundaries=False)
+    assert result["raw"]["iou"] == with_them["raw"]["iou"]
+    assert result["raw"]["boundary_iou"] is None
+    assert set(result["crf"]["trimap"]) == {None}
+    assert not counts[:, :, 1].any()
+    assert counts[:, :, 0].any()

@@ -140,34 +140,37 @@ def test_verdicts_by_hand_made_counts(runs):
 
 def test_the_table_of_one_seed(runs, setting):
     table = ranking_table(rank(runs, COUNTS), runs, setting)
-    assert table.header[6] == "mIoU − BPG's"
-    assert len(table.header) == 12
+    assert table.header[4] == "95 % interval"
+    assert table.header[7] == "mIoU − BPG's"
+    assert len(table.header) == 13
     found = cells(table)
-    assert [row[:9] for row in found[:3]] == [
+    assert [row[:10] for row in found[:3]] == [
         [
             "1",
             "KernelCut",
             "8 + 8",
             "54.0",
+            "54.0 to 54.0",
             "59.0",
             "44.0",
             "+1.00",
             "+1.00 to +1.00",
             "yes, higher",
         ],
-        ["2", "BPG", "16", "53.0", "58.0", "43.0", "", "", ""],
+        ["2", "BPG", "16", "53.0", "53.0 to 53.0", "58.0", "43.0", "", "", ""],
         [
-            *("3", "DeepLab-v2 [scri]", "16", "51.0", "56.0", "41.0"),
+            *("3", "DeepLab-v2 [scri]", "16", "51.0", "51.0 to 51.0", "56.0", "41.0"),
             *("-2.00", "-2.00 to -2.00", "yes, lower"),
         ],
     ]
-    assert [row[9:] for row in found[:3]] == [
+    assert [row[10:] for row in found[:3]] == [
         ["-1.00", "-1.00 to -1.00", "yes, lower"],
         ["", "", ""],
         ["+0.00", "+0.00 to +0.00", "no"],
     ]
-    assert found[3][:7] == ["4", "Tree energy", "8 + 8", "50.0", "55.0", "40.0", "+0.00"]
-    assert found[3][8] == "no"
+    assert found[3][:4] == ["4", "Tree energy", "8 + 8", "50.0"]
+    assert found[3][7] == "+0.00"
+    assert found[3][9] == "no"
     assert setting.intervals() in table.notes
 
 
@@ -182,12 +185,15 @@ def test_three_seeds_give_deviations_and_intervals_over_seeds(runs_folder, write
     ranked = rank(runs, by_hand)
     table = ranking_table(ranked, runs, setting)
     first, second = cells(table)
-    assert first[1:6] == ["KernelCut", "8 + 8", "56.0 ± 2.0", "61.0 ± 2.0", "46.0 ± 2.0"]
+    assert first[1:4] == ["KernelCut", "8 + 8", "56.0 ± 2.0"]
+    assert first[5:7] == ["61.0 ± 2.0", "46.0 ± 2.0"]
     assert second[3] == "53.0 ± 1.0"
     # Gains of 2, 3 and 4 points; with no width from the images, t of two degrees is 4.303.
-    assert first[6] == "+3.00 ± 1.00"
+    assert first[7] == "+3.00 ± 1.00"
     reach = 4.302653 / 3**0.5
-    assert first[7:9] == [f"{3 - reach:+.2f} to {3 + reach:+.2f}", "yes, higher"]
+    # The scores, 54, 56 and 58, spread twice as far.
+    assert first[4] == f"{56 - 2 * reach:.1f} to {56 + 2 * reach:.1f}"
+    assert first[8:10] == [f"{3 - reach:+.2f} to {3 + reach:+.2f}", "yes, higher"]
     assert setting.intervals() in table.notes
     assert "seeds 0, 1, 2 (mean ± sample standard deviation)" in table.caption
 
@@ -231,7 +237,7 @@ def test_the_csv_has_all_numbers_and_what_they_were_made_on(runs, setting, tmp_p
 def test_a_boundary_iou_that_is_not_there_is_said_to_be_so(runs, setting):
     runs["kernelcut"][0]["raw"]["boundary_iou"] = None
     table = ranking_table(rank(runs, COUNTS), runs, setting)
-    assert cells(table)[0][5] == "n/a"
+    assert cells(table)[0][6] == "n/a"
     assert table.records[0]["boundary_iou"] == "n/a"
 
 
