@@ -140,24 +140,25 @@ def kind_text(kind: Any) -> str:
     return " ".join(kind.split())[:40] if isinstance(kind, str) and kind.strip() else "unknown"
 
 
-def image_size(width: Any, height: Any, place: str) -> tuple[int, int]:
+def image_size(width: Any, height: Any, place: str, of: str = "image") -> tuple[int, int]:
     """Return (width, height) as whole numbers of pixels.
 
     Args:
         width: What the file says.
         height: What the file says.
-        place: What errors call the image.
+        place: What errors call the place of the size.
+        of: What it is the size of, for errors.
 
     Raises:
         BPGError: One of them is no number or below 1, or there are more pixels than are read.
     """
     wide, high = (
-        round(number(side, f"{place}: the image's {which}"))
+        round(number(side, f"{place}: the {of}'s {which}"))
         for side, which in ((width, "width"), (height, "height"))
     )
     if min(wide, high) < 1 or wide * high > PIXEL_LIMIT:
         raise BPGError(
-            f"{place}: an image of {wide:.9g}x{high:.9g} pixels is impossible "
+            f"{place}: the {of}'s size of {wide:.9g}x{high:.9g} pixels is impossible "
             f"(at least 1x1, at most {PIXEL_LIMIT:,} pixels)"
         )
     return wide, high

@@ -194,7 +194,7 @@ def _mask(found: dict[str, Any], size: tuple[int, int] | None, place: str) -> Pi
     claimed = found.get("size")
     if not isinstance(claimed, list) or len(claimed) != 2:
         raise BPGError(f"{place}: its size is no list of height and width")
-    width, height = image_size(claimed[1], claimed[0], f"{place}: its mask")
+    width, height = image_size(claimed[1], claimed[0], place, "mask")
     if size is not None and size != (width, height):
         raise BPGError(
             f"{place}: its mask has {width}x{height} pixels, but the image {size[0]}x{size[1]}"

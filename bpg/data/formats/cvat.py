@@ -134,9 +134,7 @@ def _points(element: Element, place: str) -> tuple[Point, ...]:
 
 
 def _mask(element: Element, place: str) -> Pixels:
-    width, height = image_size(
-        element.get("width"), element.get("height"), f"{place}: a mask's box"
-    )
+    width, height = image_size(element.get("width"), element.get("height"), place, "mask")
     left, top = (round(number(element.get(side), f"{place}: {side}")) for side in ("left", "top"))
     pixels = decode_cvat(element.get("rle", ""), height, width, place)
     return Pixels(left + pixels.left, top + pixels.top, pixels.mask)

@@ -355,9 +355,7 @@ def _labels(results: Iterable[_Object]) -> list[str]:
 
 
 def _size(result: _Object, place: str) -> tuple[int, int]:
-    return image_size(
-        result.get("original_width"), result.get("original_height"), f"{place}: original size"
-    )
+    return image_size(result.get("original_width"), result.get("original_height"), place)
 
 
 def _points(points: Any, size: tuple[int, int], place: str) -> tuple[Point, ...]:
