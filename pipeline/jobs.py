@@ -33,7 +33,7 @@ from pipeline.variants import stage_of
 DVC = (sys.executable, "-m", "dvc")
 BEFORE = ("fetch", "prepare", "scribbles", "edges")
 TEST = ("predict", "crf", "evaluate")
-AFTER = ("cost", "samples", "tables", "report")
+AFTER = ("cost", "samples", "draw_next", "tables", "report")
 SHOWN_EVERY = 20  # seconds between two looks at the progress bars
 
 # What DVC prints that says nothing new here.

@@ -42,6 +42,7 @@ PIPELINE = (
     "pipeline",
     "stages",
     "studies",
+    "own",
     ".dvcignore",
     ".gitignore",
     ".gitattributes",
@@ -303,7 +304,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert _call(folder, name, variant, "0").code == 0
     assert _call(folder, "train", "warm", "0").code == 0
     assert _call(folder, "propagate", "scribblesup_1", "0").code == 0
-    for name in ("cost", "samples", "tables"):
+    for name in ("cost", "samples", "draw_next", "tables"):
         assert _call(folder, name).code == 0
     return folder
 
