@@ -205,7 +205,8 @@ def _mask(mask: Any, corners: tuple[Point, ...], place: str, budget: Budget) -> 
             f"{place}: its mask has {width}x{height} pixels, but its points are the corners of "
             "another box"
         )
-    return Pixels(left, top, np.asarray(decode_image(png, f"{place}: its mask").any(2)))
+    red, green, blue = np.moveaxis(decode_image(png, f"{place}: its mask"), 2, 0)
+    return Pixels(left, top, (red | green | blue) > 0)
 
 
 def _base64(text: Any, place: str) -> bytes:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bpg.data.masks import PIXEL_LIMIT
 from bpg.data.strokes import Pixels
 from bpg.errors import BPGError
+from bpg.opencv import cv2
 
 TOTAL_LIMIT = 2_000_000_000
 """Pixels of all masks of a file, each cut to what it covers: a byte of memory each."""
@@ -69,7 +70,11 @@ def decode_coco(counts: Any, height: int, width: int, place: str) -> Pixels:
     _check_size(height, width, place)
     runs = _text_runs(counts, place) if isinstance(counts, str) else _list_runs(counts, place)
     turned = _covered(*_odd_runs(runs, height * width, place), height)
-    return Pixels(turned.top, turned.left, np.ascontiguousarray(turned.mask.T))
+    if not turned.mask.size:
+        return turned
+    # OpenCV transposes in blocks, several times as fast as NumPy for large masks.
+    mask = cv2.transpose(turned.mask.view(np.uint8)).view(bool)
+    return Pixels(turned.top, turned.left, mask)
 
 
 def encode_coco(mask: NDArray[np.bool_]) -> list[int]:

@@ -219,7 +219,12 @@ def test_masks_have_a_limit_together(monkeypatch):
     monkeypatch.setattr(rle, "TOTAL_LIMIT", 700)
     full = {"segmentation": {"counts": [0, 108], "size": [9, 12]}}
     assert len(strokes_of(*[full] * 6)) == 6
+    with pytest.raises(BPGError, match=r"a.json: its masks take more than 700 pixels"):
+        strokes_of(*[full] * 7)
+
+
+def test_drawing_polygons_has_a_limit(monkeypatch):
+    monkeypatch.setattr(rle, "TOTAL_LIMIT", 1_600_000)
     assert len(strokes_of({"segmentation": MANY})) == 1
-    for annotations in ([full] * 7, [{"segmentation": MANY}] * 2):
-        with pytest.raises(BPGError, match=r"a.json: its masks take more than 700 pixels"):
-            strokes_of(*annotations)
+    with pytest.raises(BPGError, match=r"a.json: its masks take more than 1,600,000 pixels"):
+        strokes_of({"segmentation": MANY}, {"segmentation": MANY})
