@@ -1,6 +1,6 @@
 """Variants: what is trained with which supervision, starting from where, until when."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from math import floor
 from typing import Literal
@@ -54,6 +54,15 @@ class Variant(BaseModel):
 
 
 Variants = Mapping[str, Variant]
+
+# What the others are compared to: the first of these that was run.
+REFERENCES = ("bpg", "scribble")
+
+
+def reference_variant(names: Iterable[str]) -> str:
+    """Return which of some variants the others are compared to."""
+    names = list(names)
+    return next((name for name in REFERENCES if name in names), names[0])
 
 
 def lineage(name: str, variants: Variants) -> list[str]:

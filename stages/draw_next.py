@@ -11,8 +11,7 @@ from bpg.data.masks import image_path, read_image, write_grey
 from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.inference.multiscale import multiscale_probabilities
 from bpg.inference.uncertainty import uncertain_regions, uncertainty
-from bpg.report.draw_next import COLUMNS, LISTED, REGIONS
-from bpg.report.ranking import reference_variant
+from bpg.variants import reference_variant
 from pipeline.dataset import describe
 from pipeline.params import Parameters
 from pipeline.paths import DRAW_NEXT, data_layout
@@ -21,6 +20,9 @@ from pipeline.trained import load_trained
 
 LOOKED_AT = 100
 """The most images that the networks are run on: first those without strokes."""
+
+LISTED, REGIONS = 30, 3
+"""Images in the list, and regions of each."""
 
 
 def draw_next(parameters: Parameters) -> None:
@@ -74,7 +76,7 @@ def draw_next(parameters: Parameters) -> None:
         ]
         for _, name, _ in found[LISTED:]:
             (folder / f"{name}.png").unlink()
-        write_rows(folder / "draw_next.csv", COLUMNS, rows)
+        write_rows(folder / "draw_next.csv", list(rows[0]), rows)
 
 
 if __name__ == "__main__":

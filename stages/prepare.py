@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bpg.atomic import write_text
-from bpg.data.description import Description, default_colours, write_description
+from bpg.data.description import Description, write_description
 from bpg.data.findings import Finding
 from bpg.data.folder import read_folder
 from bpg.data.folder_checks import check_folder
 from bpg.data.folder_split import split_folder
+from bpg.data.masks import default_colours
 from bpg.data.options import FolderOptions
 from bpg.data.prepare_folder import describe_folder, ids, prepare_folder
 from bpg.data.shapes import CLASSES, prepare_shapes

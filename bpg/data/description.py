@@ -8,7 +8,6 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from bpg.atomic import write_json
-from bpg.data.masks import PALETTE
 from bpg.data.options import Colour
 from bpg.errors import BPGError
 from bpg.options import NO_EXTRA
@@ -39,11 +38,6 @@ class Description:
         if len(self.colours) != len(self.classes):
             raise ValueError("colours: must be one for each class")
         return self
-
-
-def default_colours(number: int) -> tuple[str, ...]:
-    """Return VOC's colours of the labels 0..`number` - 1, "#rrggbb"."""
-    return tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in PALETTE[:number].tolist())
 
 
 def write_description(path: Path, description: Description) -> None:

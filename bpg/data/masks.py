@@ -52,6 +52,11 @@ PALETTE = _voc_palette()
 """VOC's colour map, uint8 (256, 3), RGB by label; from VOC's development kit (VOClabelcolormap)."""
 
 
+def default_colours(number: int) -> tuple[str, ...]:
+    """Return VOC's colours of the labels 0..`number` - 1, "#rrggbb"."""
+    return tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in PALETTE[:number].tolist())
+
+
 def read_mask(path: Path) -> np.ndarray:
     """Read the labels of a palette PNG or an 8-bit greyscale PNG.
 

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bpg.constants import IGNORE
-from bpg.data.description import Description, default_colours
+from bpg.data.description import Description
 from bpg.data.folder import Folder, as_strokes
 from bpg.data.folder_checks import read_full_mask
 from bpg.data.folder_split import Split
 from bpg.data.formats.labelme import write_labelme
 from bpg.data.frames import shrink
-from bpg.data.masks import write_image, write_mask
+from bpg.data.masks import default_colours, write_image, write_mask
 from bpg.data.strokes import paint
 from bpg.resumable import Work
 

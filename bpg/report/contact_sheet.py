@@ -9,12 +9,12 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from numpy.typing import NDArray
 
 from bpg.atomic import write_text
-from bpg.data.description import default_colours
 from bpg.data.findings import Finding
 from bpg.data.folder import Folder
 from bpg.data.folder_split import Split
 from bpg.data.folder_summary import FolderSummary
 from bpg.data.frames import resized
+from bpg.data.masks import default_colours
 from bpg.data.strokes import covered
 from bpg.opencv import cv2
 

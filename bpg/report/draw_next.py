@@ -13,8 +13,8 @@ from bpg.report.columns import Column, Table, label, make_table
 from bpg.report.figures import draw_grid
 from bpg.report.setting import Setting
 
-LISTED, REGIONS, SHOWN = 30, 3, 6
-"""Images in the list, regions of each, and images in the figure."""
+SHOWN = 6
+"""Images in the figure."""
 
 COLUMNS = (
     *("rank", "image", "id", "strokes", "variant", "uncertainty"),

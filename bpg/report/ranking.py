@@ -1,6 +1,6 @@
 """All variants side by side, each with its difference to BPG."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -20,9 +20,7 @@ from bpg.report.columns import (
 )
 from bpg.report.runs import Runs, over_seeds
 from bpg.report.setting import Setting
-
-# What the others are compared to: the first of these that was run.
-REFERENCES = ("bpg", "scribble")
+from bpg.variants import reference_variant
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,6 @@ class Ranked:
     reference: str
     scores: Mapping[Kind, Score]
     differences: Mapping[Kind, Difference]
-
-
-def reference_variant(names: Iterable[str]) -> str:
-    """Return the variant that the others are compared to."""
-    names = list(names)
-    return next((name for name in REFERENCES if name in names), names[0])
 
 
 def rank(runs: Runs, counts: Counts) -> list[Ranked]:

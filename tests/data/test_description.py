@@ -4,10 +4,10 @@ import pytest
 
 from bpg.data.description import (
     Description,
-    default_colours,
     read_description,
     write_description,
 )
+from bpg.data.masks import default_colours
 from bpg.errors import BPGError
 
 SOUND = {"classes": ["ground", "größe 🐈"], "colours": ["#000000", "#800000"], "truth": "masks"}
