@@ -38,7 +38,7 @@ def prepare(parameters: Parameters) -> None:
             case VOCSource() as source:
                 found = _voc(work, parameters.dataset, source, data)
             case FolderOptions() as options:
-                found = _folder(work, parameters.dataset, options)
+                found = _folder(work, parameters.dataset, options, parameters.switches.recipe)
         description, train, val, pool = found
         check_masks(work, data.masks, description, train, val)
         work.publish({"images": data.images, "masks": data.masks, "strokes": data.strokes})
@@ -81,7 +81,7 @@ def _described(dataset: Dataset, train: list[str], val: list[str]) -> Prepared:
     return Description(tuple(dataset.classes), colours), train, val, []
 
 
-def _folder(work: Work, dataset: Dataset, options: FolderOptions) -> Prepared:
+def _folder(work: Work, dataset: Dataset, options: FolderOptions, recipe: str) -> Prepared:
     folder = read_folder(
         Path(dataset.root),
         options,
@@ -97,6 +97,8 @@ def _folder(work: Work, dataset: Dataset, options: FolderOptions) -> Prepared:
             print(f"{finding.level}: {finding.text}")
     refuse(findings, dataset.root)
     prepare_folder(work, folder, split)
+    if recipe == "tiny":
+        print("warning: recipe tiny is for the generated images; for photographs: recipe small")
     listed: Callable[[Sequence[str]], list[str]] = lambda names: ids(folder, names)  # noqa: E731
     print(f"scored on {split.truth}")
     return (

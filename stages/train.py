@@ -7,11 +7,13 @@ from bpg.constants import MEAN
 from bpg.data.dataset import TrainingImages
 from bpg.data.ids import read_ids
 from bpg.download.weights import BACKBONES
+from bpg.errors import BPGError
 from bpg.models.backbone import load_imagenet
 from bpg.models.network import Network, load_network, save_network
 from bpg.training.train import train
 from bpg.variants import Variant, epochs
 from pipeline.build import architecture, objective, start_execution
+from pipeline.dataset import describe
 from pipeline.params import Parameters
 from pipeline.paths import RunLayout, backbone_folder, data_layout, run_layout
 from pipeline.provenance import file_provenance, provenance, rounding
@@ -33,6 +35,11 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
     execution = start_execution(parameters, seed)
     made_with = provenance(execution.device, bf16=execution.bf16)
     made_on = rounding(execution.device, machine, bf16=execution.bf16, training=True)
+    if variant.supervision == "masks" and describe(parameters).truth != "masks":
+        raise BPGError(
+            f"{switches.dataset}: has strokes and no masks, so that {name} cannot be trained; "
+            "leave it out, as python -m pipeline.choose does"
+        )
     boundary_weight = switches.boundary_weight if variant.brn else 0.0
     with resumable("train", parameters, name, seed, rounding=made_on) as work:
         network = Network(architecture(parameters, variant))

@@ -1,0 +1,41 @@
+import pytest
+
+from bpg.errors import BPGError
+from pipeline.choose import choose
+from pipeline.params import read_parameters
+
+
+def test_rows_and_what_they_start_from_are_trained(parameter_files):
+    before = (parameter_files / "params.yaml").read_text(encoding="utf-8")
+    choose(parameter_files, ["bpg", "scribblesup", "bpg"], None, None)
+    found = read_parameters(parameter_files)
+    assert found.switches.variants.all == ["bpg", "scribblesup"]
+    assert set(found.switches.variants.trained()) == {"bpg", "warm", "scribblesup_1", "scribblesup"}
+    assert (found.switches.dataset, found.switches.recipe) == ("shapes", "tiny")
+    after = (parameter_files / "params.yaml").read_text(encoding="utf-8")
+    assert before.count("#") == after.count("#")  # comments stay
+
+
+def test_a_folder_becomes_the_data_set(parameter_files, tmp_path):
+    folder = tmp_path / "mes photos d'été"
+    folder.mkdir()
+    choose(parameter_files, ["scribble"], str(folder), None)
+    found = read_parameters(parameter_files)
+    assert (found.switches.dataset, found.switches.recipe) == ("folder", "small")
+    assert found.dataset.root == str(folder)
+    choose(parameter_files, ["scribble"], str(folder), "tiny")
+    assert read_parameters(parameter_files).switches.recipe == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("rows", "folder", "text"),
+    [
+        (["scrible"], None, "unknown variant 'scrible'; did you mean scribble"),
+        (["bpg"], "/nowhere", "/nowhere: no such folder"),
+    ],
+)
+def test_what_is_not_there_is_refused_and_nothing_is_written(parameter_files, rows, folder, text):
+    before = {path: path.read_bytes() for path in parameter_files.rglob("*.yaml")}
+    with pytest.raises(BPGError, match=text):
+        choose(parameter_files, rows, folder, None)
+    assert {path: path.read_bytes() for path in parameter_files.rglob("*.yaml")} == before
