@@ -13,10 +13,12 @@ from bpg.options import Share
 
 
 class Variant(BaseModel):
-    """One way to train the network.
+    """One way to train.
 
-    `supervision` names the labels that cross-entropy sees: full masks, strokes, or strokes that a
-    graph cut has propagated to all pixels. `prn` adds the Prediction Refinement Network; `brn` adds
+    `classifier` is the network, or a random forest on the features of single pixels; all that
+    follows but strokes as `supervision` is for networks alone. `supervision` names the labels that
+    cross-entropy sees: full masks, strokes, strokes that a graph cut has propagated to all pixels,
+    or GrabCut's labels. `prn` adds the Prediction Refinement Network; `brn` adds
     the Boundary Regression Network on foreground/background channels (C = 2) or on all class
     channels (C = K + 1). `regularisers` are further losses (`bpg.losses.regularisers`).
 
@@ -27,7 +29,8 @@ class Variant(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    supervision: Literal["masks", "scribbles", "propagated"]
+    supervision: Literal["masks", "scribbles", "propagated", "grabcut"]
+    classifier: Literal["network", "forest"] = "network"
     prn: bool = False
     brn: Literal["foreground", "all_channels"] | None = None
     regularisers: tuple[str, ...] = ()
@@ -50,6 +53,12 @@ class Variant(BaseModel):
             raise ValueError("supervision: masks excludes brn and init_from")
         if self.supervision == "propagated" and (self.brn or self.regularisers):
             raise ValueError("supervision: propagated excludes brn and regularisers")
+        if self.supervision == "grabcut" and (self.brn or self.init_from):
+            raise ValueError("supervision: grabcut excludes brn and init_from")
+        if self.classifier == "forest" and self != Variant.model_construct(
+            supervision="scribbles", classifier="forest"
+        ):
+            raise ValueError("classifier: forest takes supervision: scribbles and nothing else")
         return self
 
 
@@ -74,7 +83,8 @@ def lineage(name: str, variants: Variants) -> list[str]:
 
     Raises:
         BPGError: A variant is missing, leads back to itself, ends no later than its start, or
-            starts from full masks: then its supervision would be more than it says.
+            starts from a forest or from full masks: then its supervision would be more than it
+            says.
     """
     chain = [name]
     while (start := variants[chain[0]].init_from) is not None:
@@ -84,6 +94,8 @@ def lineage(name: str, variants: Variants) -> list[str]:
             )
         if start in chain:
             raise BPGError(f"{chain[0]}.init_from: {start!r} leads back to itself")
+        if variants[start].classifier == "forest":
+            raise BPGError(f"{chain[0]}.init_from: {start!r} is a forest; name a network")
         if variants[start].supervision == "masks":
             raise BPGError(f"{chain[0]}.init_from: {start!r} is trained on full masks")
         if variants[start].until >= variants[chain[0]].until:

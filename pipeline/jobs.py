@@ -31,7 +31,7 @@ from pipeline.paths import ROOT
 from pipeline.variants import stage_of
 
 DVC = (sys.executable, "-m", "dvc")
-BEFORE = ("fetch", "prepare", "scribbles", "edges")
+BEFORE = ("fetch", "prepare", "scribbles", "edges", "grabcut")
 TEST = ("predict", "crf", "evaluate")
 AFTER = ("cost", "samples", "draw_next", "tables", "report")
 SHOWN_EVERY = 20  # seconds between two looks at the progress bars
@@ -90,6 +90,8 @@ def stage_names(parameters: Parameters) -> set[str]:
 def _work(parameters: Parameters, name: str) -> int:
     """Count epochs, times one for the baseline's step and one for each further part or loss."""
     variant = parameters.variants[name]
+    if variant.classifier == "forest":
+        return 1  # a minute or so, on all cores
     own = epochs(name, parameters.variants, parameters.recipe.training.epochs)[-1]
     return own * (1 + variant.prn + (variant.brn is not None) + len(variant.regularisers))
 

@@ -22,11 +22,12 @@ from pydantic.dataclasses import dataclass
 from bpg.data.options import Augmentation, FolderOptions
 from bpg.download.weights import BACKBONES
 from bpg.errors import BPGError
+from bpg.forest.options import ForestOptions
 from bpg.inference.options import CRFOptions, InferenceOptions
 from bpg.losses.options import OPTIONS
 from bpg.models.options import AsppRate, BRNOptions, PRNOptions
 from bpg.options import NO_EXTRA, NUMBER, Count, NonNegative, Seed
-from bpg.propagation.options import PropagationOptions
+from bpg.propagation.options import GrabCutOptions, PropagationOptions
 from bpg.strict_yaml import first_error, read_as
 from bpg.training.options import OptimizerOptions
 from bpg.variants import Variant, epochs
@@ -210,6 +211,8 @@ class Recipe(Section):
     training: Training
     regularisers: Regularisers
     propagation: PropagationOptions
+    grabcut: GrabCutOptions
+    forest: ForestOptions
     inference: InferenceOptions
     crf: CRFOptions
     machine: Machine

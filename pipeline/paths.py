@@ -33,6 +33,7 @@ class DataLayout:
     strokes = property(lambda self: self.folder / "strokes")
     scribbles = property(lambda self: self.folder / "scribbles")
     edges = property(lambda self: self.folder / "edges")
+    grabcut = property(lambda self: self.folder / "grabcut")
     train = property(lambda self: self.folder / "train.txt")
     val = property(lambda self: self.folder / "val.txt")
     pool = property(lambda self: self.folder / "pool.txt")

@@ -13,7 +13,7 @@ from bpg.report.costs import read_costs
 from bpg.report.gains import Gain, gains_table, measure_gains
 from bpg.report.ranking import Ranked, rank, ranking_table
 from bpg.report.runs import Runs
-from bpg.report.setting import Setting
+from bpg.report.setting import NO_EPOCHS, Setting
 from bpg.report.tables import boundary_table, cost_table, table1, table2, table3
 from bpg.variants import epochs
 from pipeline.dataset import describe
@@ -40,6 +40,8 @@ def make_setting(parameters: Parameters) -> Setting:
 
 
 def _budget(parameters: Parameters, variant: str) -> str:
+    if parameters.variants[variant].classifier == "forest":
+        return NO_EPOCHS
     trained = epochs(variant, parameters.variants, parameters.recipe.training.epochs)
     return " + ".join(map(str, trained))
 

@@ -1,6 +1,6 @@
 """The variants in use: their files, and the lists in params.yaml of what is trained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,15 @@ from bpg.errors import BPGError
 from bpg.strict_yaml import read_as
 from bpg.variants import Variant, Variants, lineage
 
-Stage = Literal["train", "train_boundary", "fine_tune", "fine_tune_boundary", "train_propagated"]
+Stage = Literal[
+    "train",
+    "train_boundary",
+    "fine_tune",
+    "fine_tune_boundary",
+    "train_propagated",
+    "train_grabcut",
+    "forest",
+]
 """The stages of dvc.yaml that train; they differ in what DVC lets them read."""
 
 WARM = "warm"
@@ -42,11 +50,25 @@ def suggestion(name: str, variants: Variants) -> str:
 
 def stage_of(variant: Variant) -> Stage:
     """Return the stage that trains a variant."""
+    if variant.classifier == "forest":
+        return "forest"
+    if variant.supervision == "grabcut":
+        return "train_grabcut"
     if variant.supervision == "propagated":
         return "train_propagated"
     if variant.init_from is None:
         return "train" if variant.brn is None else "train_boundary"
     return "fine_tune" if variant.brn is None else "fine_tune_boundary"
+
+
+def networks(names: Iterable[str], variants: Variants) -> list[str]:
+    """Return those variants that are networks: only these have epochs and curves.
+
+    Args:
+        names: Of variants.
+        variants: All variants by name.
+    """
+    return [name for name in names if variants[name].classifier == "network"]
 
 
 def read_variants(path: Path) -> dict[str, Variant]:
@@ -114,6 +136,8 @@ class VariantLists(BaseModel):
     fine_tune: list[str]
     fine_tune_boundary: list[str]
     rounds: list[Round]
+    train_grabcut: list[str]
+    forest: list[str]
     all: Annotated[list[str], Field(min_length=1)]
 
     def by_stage(self) -> dict[Stage, list[str]]:
@@ -124,6 +148,8 @@ class VariantLists(BaseModel):
             "fine_tune": self.fine_tune,
             "fine_tune_boundary": self.fine_tune_boundary,
             "train_propagated": [one.name for one in self.rounds],
+            "train_grabcut": self.train_grabcut,
+            "forest": self.forest,
         }
 
     def trained(self) -> list[str]:
@@ -181,6 +207,8 @@ class VariantLists(BaseModel):
         for name in sorted(names - starts):
             if (until := variants[name].until) < 1:
                 yield f"{name!r} trains until {until:g}, and none is fine-tuned from it"
+        if not networks(self.all, variants):
+            yield "`all` has no network, which the tables are about; add one to it"
 
 
 def _list_of(stage: Stage) -> str:

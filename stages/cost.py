@@ -1,4 +1,4 @@
-"""Measure what each variant costs beside the scribble baseline."""
+"""Measure what each variant that is a network costs beside the scribble baseline."""
 
 import torch
 
@@ -11,6 +11,7 @@ from pipeline.params import Parameters
 from pipeline.paths import RESULTS
 from pipeline.provenance import hardware
 from pipeline.run_stage import run_stage
+from pipeline.variants import networks
 
 BASELINE = "scribble"
 ROUNDS = 5
@@ -18,8 +19,9 @@ LABELLED = 0.03  # share of the pixels that scribbles label, as on VOC
 
 
 def cost(parameters: Parameters) -> None:
-    """Write `results/cost.csv`: one row per variant, with the setting it was measured in."""
-    rows = measure_variants(parameters, parameters.switches.variants.all, ROUNDS)
+    """Write `results/cost.csv`: one row per network, with the setting it was measured in."""
+    names = networks(parameters.switches.variants.all, parameters.variants)
+    rows = measure_variants(parameters, names, ROUNDS)
     write_rows(RESULTS / "cost.csv", list(rows[0]), rows)
 
 

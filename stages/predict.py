@@ -1,20 +1,21 @@
-"""Segment the validation images, averaging over scales and flips."""
+"""Segment the validation images; a network averages over scales and flips."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
+from joblib import Parallel, delayed
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_mask
 from bpg.devices import choose_bf16, choose_device, set_up
-from bpg.inference.multiscale import multiscale_probabilities
 from bpg.inference.probabilities import SUFFIX, write_probabilities
+from bpg.models.network import Network
 from pipeline.params import Parameters
 from pipeline.paths import data_layout, run_layout
 from pipeline.provenance import rounding
 from pipeline.resume import images_left, resumable
 from pipeline.run_stage import run_stage
-from pipeline.trained import load_trained
+from pipeline.segment import load_model, segment
 
 
 def predict(parameters: Parameters, variant: str, seed: int) -> None:
@@ -28,14 +29,21 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
     bf16 = choose_bf16(machine.bf16, device)
     made_on = rounding(device, machine, bf16=bf16)
     with resumable("predict", parameters, variant, seed, rounding=made_on) as work:
-        network = load_trained(parameters, variant, seed).to(device)
+        model = load_model(parameters, variant, seed)
+        if isinstance(model, Network):
+            model.to(device)
+        inference = parameters.recipe.inference
 
         def segmented(left: Sequence[str]) -> Iterator[torch.Tensor]:
-            for name in left:
+            def of(name: str) -> torch.Tensor:
                 image = read_image(image_path(data.images, name))
-                yield multiscale_probabilities(
-                    network, image, parameters.recipe.inference, device=device, bf16=bf16
-                )
+                return segment(model, image, inference, device=device, bf16=bf16)
+
+            if isinstance(model, Network):
+                return map(of, left)
+            # Threads: NumPy, which does nearly all of a forest's work, releases the GIL.
+            parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
+            return parallel(delayed(of)(name) for name in left)
 
         files, title = ["masks/{}.png", f"probabilities/{{}}{SUFFIX}"], f"predict {variant} {seed}"
         for _, probabilities, paths in images_left(work, names, files, segmented, title):

@@ -1,14 +1,14 @@
 """Propagate the strokes with the network so far: the other half of a ScribbleSup round."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from bpg.constants import IGNORE
 from bpg.data.ids import read_ids
-from bpg.data.masks import image_path, read_image, read_mask, write_mask
+from bpg.data.masks import write_mask
+from bpg.data.scribbled import read_scribbled
 from bpg.devices import choose_bf16, choose_device, set_up
 from bpg.errors import BPGError
 from bpg.inference.multiscale import multiscale_probabilities
@@ -64,15 +64,14 @@ def _propagated(
     parameters: Parameters, data: DataLayout, network: Network, names: Sequence[str], bf16: bool
 ) -> Iterator[np.ndarray]:
     device = next(network.parameters()).device
+    classes = len(network.architecture.classes)
 
     def problems() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for name in names:
-            image = read_image(image_path(data.images, name))
-            path = data.scribbles / f"{name}.png"
-            scribble = read_mask(path)
-            if scribble.shape != image.shape[:2]:
-                raise BPGError(f"{path}: not of its image's size; run the stage scribbles again")
-            _check_labels(path, scribble, len(network.architecture.classes))
+            image, scribble = read_scribbled(data.images, data.scribbles, name, classes)
+            if (scribble == IGNORE).all():
+                path = data.scribbles / f"{name}.png"
+                raise BPGError(f"{path}: no pixel is labelled; run the stage scribbles again")
             probabilities = multiscale_probabilities(
                 network, image, PLAIN, device=device, bf16=bf16
             )
@@ -91,14 +90,6 @@ def _propagated(
     return parallel(
         delayed(solve)(name, *problem) for name, problem in zip(names, problems(), strict=True)
     )
-
-
-def _check_labels(path: Path, scribble: np.ndarray, classes: int) -> None:
-    drawn = scribble[scribble != IGNORE]
-    if not drawn.size:
-        raise BPGError(f"{path}: no pixel is labelled; run the stage scribbles again")
-    if drawn.max() >= classes:
-        raise BPGError(f"{path}: label {drawn.max()}; only 0..{classes - 1} and 255 are known")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from pipeline.paths import (
 )
 from pipeline.run_stage import run_stage
 from pipeline.tables import Comparisons, compare_runs, make_setting, make_tables
+from pipeline.variants import networks
 
 ROWS = 6  # of Figures 4 and 6
 
@@ -58,7 +59,7 @@ def _draw_next(folder: Path, parameters: Parameters, rows: list[Row]) -> Figure:
 
 
 def _grids(folder: Path, parameters: Parameters) -> list[Figure]:
-    """Draw the paper's Figures 1, 4, 5 and 6, and ScribbleSup's labels."""
+    """Draw the paper's Figures 1, 4, 5 and 6, and the labels that strokes were propagated to."""
     switches = parameters.switches
     data = data_layout(switches.dataset)
     common: dict[str, Any] = {
@@ -105,14 +106,15 @@ def _grids(folder: Path, parameters: Parameters) -> list[Figure]:
 
 
 def _propagated(folder: Path, parameters: Parameters, ids: list[str], caption: str) -> list[Figure]:
-    """Draw the labels that ScribbleSup's rounds are trained on, if there are any."""
+    """Draw the labels that GrabCut's and ScribbleSup's networks are trained on, if any."""
     switches = parameters.switches
     data = data_layout(switches.dataset)
     rounds = [
         (parameters.labels[one.name], run_layout(one.name, switches.seeds[0]).propagated)
         for one in switches.variants.rounds
     ]
-    if not rounds:
+    grabcut = [("GrabCut", data.grabcut)] if switches.variants.train_grabcut else []
+    if not rounds and not grabcut:
         return []
     propagated_figure(
         folder / "propagated.png",
@@ -120,11 +122,11 @@ def _propagated(folder: Path, parameters: Parameters, ids: list[str], caption: s
         images=data.images,
         masks=data.masks,
         scribbles=data.scribbles,
-        rounds=rounds,
+        propagated=[*grabcut, *rounds],
         classes=describe(parameters).classes,
     )
-    title = "ScribbleSup: strokes propagated to all pixels"
-    text = f"What each round's network is trained on. {caption}"
+    title = "Strokes propagated to all pixels"
+    text = f"What the networks of these rows are trained on. {caption}"
     return [Figure("propagated.png", title, text)]
 
 
@@ -168,7 +170,8 @@ def _charts(folder: Path, parameters: Parameters, runs: Runs, found: Comparisons
         trimap_chart(folder / "trimap.png", runs, labels)
         text = "Over the pixels within so many pixels of a true boundary."
         figures.append(Figure("trimap.png", "mIoU near the boundaries", text))
-    curves = gather_curves(RUNS, switches.variants.all, switches.seeds)
+    trained = networks(switches.variants.all, parameters.variants)
+    curves = gather_curves(RUNS, trained, switches.seeds)
     curve_chart(folder / "curves.png", curves, labels)
     return [
         *figures,

@@ -1,4 +1,4 @@
-"""Run the first seed's networks on a few training images, for Figures 1 and 5.
+"""Run the first seed's models on a few training images, for Figures 1 and 5.
 
 Only training images have strokes and edge maps to show beside the predictions.
 """
@@ -9,12 +9,13 @@ from bpg.atomic import whole_directory
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, read_image, write_grey, write_mask
 from bpg.devices import choose_bf16, choose_device, set_up
-from bpg.inference.multiscale import multiscale_probabilities, predict_edges
+from bpg.inference.multiscale import predict_edges
+from bpg.models.network import Network
 from bpg.report.examples import choose_images
 from pipeline.params import Parameters
 from pipeline.paths import SAMPLE_IMAGES, SAMPLES, data_layout
 from pipeline.run_stage import run_stage
-from pipeline.trained import load_trained
+from pipeline.segment import load_model, segment
 
 
 def samples(parameters: Parameters) -> None:
@@ -29,20 +30,23 @@ def samples(parameters: Parameters) -> None:
     chosen = choose_images(ids, data.masks, min(SAMPLE_IMAGES, len(ids)))
     with whole_directory(SAMPLES) as folder:
         (folder / "train.txt").write_text("".join(f"{name}\n" for name in chosen))
-        for variant in tqdm(switches.variants.all, unit="network", desc="samples"):
-            network = load_trained(parameters, variant, seed).to(device)
-            for kind in ("masks", "edges"):
-                if kind == "masks" or network.brn is not None:
-                    (folder / kind / variant).mkdir(parents=True)
+        for variant in tqdm(switches.variants.all, unit="model", desc="samples"):
+            model = load_model(parameters, variant, seed)
+            if isinstance(model, Network):
+                model.to(device)
+            (folder / "masks" / variant).mkdir(parents=True)
+            brn = model if isinstance(model, Network) and model.brn is not None else None
+            if brn is not None:
+                (folder / "edges" / variant).mkdir(parents=True)
             for name in chosen:
                 image = read_image(image_path(data.images, name))
-                probabilities = multiscale_probabilities(
-                    network, image, parameters.recipe.inference, device=device, bf16=bf16
+                probabilities = segment(
+                    model, image, parameters.recipe.inference, device=device, bf16=bf16
                 )
                 labels = probabilities.argmax(0).byte().cpu().numpy()
                 write_mask(folder / "masks" / variant / f"{name}.png", labels)
-                if network.brn is not None:
-                    edge = predict_edges(network, image, device=device, bf16=bf16)
+                if brn is not None:
+                    edge = predict_edges(brn, image, device=device, bf16=bf16)
                     write_grey(folder / "edges" / variant / f"{name}.png", edge)
 
 

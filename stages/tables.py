@@ -16,6 +16,7 @@ from pipeline.params import Parameters
 from pipeline.paths import COSTS, PROVENANCE, RESULTS, RUNS, models
 from pipeline.run_stage import run_stage
 from pipeline.tables import compare_runs, make_setting, make_tables
+from pipeline.variants import networks
 
 
 def tables(parameters: Parameters) -> None:
@@ -23,7 +24,8 @@ def tables(parameters: Parameters) -> None:
     switches = parameters.switches
     runs = read_runs(RUNS, switches.variants.all, switches.seeds)
     records = read_records(PROVENANCE, models(switches.variants.all, switches.seeds))
-    curves = mean_curves(gather_curves(RUNS, switches.variants.all, switches.seeds))
+    trained = networks(switches.variants.all, parameters.variants)
+    curves = mean_curves(gather_curves(RUNS, trained, switches.seeds))
     found = compare_runs(parameters, runs)
     made = make_tables(parameters, runs, found)
     # All input has been read: from here on, only the disk can fail.

@@ -15,7 +15,7 @@ from bpg.variants import Variant, epochs
 from pipeline.build import architecture, objective, start_execution
 from pipeline.dataset import describe
 from pipeline.params import Parameters
-from pipeline.paths import RunLayout, backbone_folder, data_layout, run_layout
+from pipeline.paths import DataLayout, RunLayout, backbone_folder, data_layout, run_layout
 from pipeline.provenance import file_provenance, provenance, rounding
 from pipeline.resume import resumable
 from pipeline.run_stage import run_stage
@@ -25,8 +25,18 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
     """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`.
 
     Only a variant with a BRN reads the edge maps and lambda.
+
+    Args:
+        parameters: Have the data set and the recipe.
+        name: A variant that is a network.
+        seed: Of the training.
+
+    Raises:
+        BPGError: The variant is a forest, or a file is missing or broken.
     """
     variant = parameters.variants[name]
+    if variant.classifier == "forest":
+        raise BPGError(f"{name} is not a network; run python -m stages.forest {name} {seed}")
     data = data_layout(parameters.switches.dataset)
     run = run_layout(name, seed)
     switches = parameters.switches
@@ -53,7 +63,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
         images = TrainingImages(
             read_ids(data.train),
             data.images,
-            _labels(variant, data.masks, data.scribbles, run),
+            _labels(variant, data, run),
             data.edges if variant.brn else None,
             recipe.training.augmentation,
             classes=len(network.architecture.classes),
@@ -83,12 +93,14 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
         file_provenance(run.model, made_with | {"seconds": seconds})
 
 
-def _labels(variant: Variant, masks: Path, scribbles: Path, run: RunLayout) -> Path:
+def _labels(variant: Variant, data: DataLayout, run: RunLayout) -> Path:
     match variant.supervision:
         case "masks":
-            return masks
+            return data.masks
         case "scribbles":
-            return scribbles
+            return data.scribbles
+        case "grabcut":
+            return data.grabcut
         case "propagated":
             return run.propagated
 

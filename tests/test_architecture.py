@@ -15,6 +15,7 @@ ROOMS = {
     "losses": set(),
     "edges": {"data", "download"},
     "propagation": {"data"},
+    "forest": {"data"},
     "evaluation": {"data"},
     "inference": {"data", "models"},
     "training": {"data", "models", "losses"},

@@ -52,7 +52,8 @@ DELETE = object()
 
 # These stages of dvc.yaml have one script.
 SCRIPTS = dict.fromkeys(
-    ("train_boundary", "fine_tune", "fine_tune_boundary", "train_propagated"), "train"
+    ("train_boundary", "fine_tune", "fine_tune_boundary", "train_propagated", "train_grabcut"),
+    "train",
 )
 
 
@@ -93,7 +94,10 @@ def _copy(target: Path, parts: tuple[str, ...]) -> Path:
     return target
 
 
-TRAINED = ("train", "train_boundary", "fine_tune", "fine_tune_boundary", "rounds")
+TRAINED = (
+    *("train", "train_boundary", "fine_tune", "fine_tune_boundary", "rounds"),
+    *("train_grabcut", "forest"),
+)
 
 
 def _variants(rows: list[str], **trained: list) -> dict[str, list]:

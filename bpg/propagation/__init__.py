@@ -1,1 +1,1 @@
-"""ScribbleSup (Lin et al., CVPR 2016): superpixels, graph cuts, labels propagated from strokes."""
+"""Strokes propagated to all pixels: ScribbleSup (Lin et al., CVPR 2016), and GrabCut."""

@@ -1,8 +1,11 @@
-"""Options of the propagation of strokes."""
+"""Options of the propagation of strokes, by graph cuts and by GrabCut."""
 
+from typing import Annotated
+
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from bpg.options import NO_EXTRA, Count, NonNegative, Positive
+from bpg.options import NO_EXTRA, NUMBER, Count, NonNegative, Positive
 
 
 @dataclass(frozen=True, config=NO_EXTRA)
@@ -21,3 +24,14 @@ class PropagationOptions:
     smoothness: NonNegative
     colour: Positive
     texture: Positive
+
+
+@dataclass(frozen=True, config=NO_EXTRA)
+class GrabCutOptions:
+    """Options of GrabCut.
+
+    `iterations` is the number of cuts; after each but the last, the mixtures of colours are fitted
+    again to what it has cut out.
+    """
+
+    iterations: Annotated[int, Field(ge=1, le=100), NUMBER]

@@ -1,4 +1,4 @@
-"""The paper's Figures 1, 4, 5 and 6, and ScribbleSup's labels; equal files give equal bytes.
+"""The paper's Figures 1, 4, 5 and 6, and propagated labels; equal files give equal bytes.
 
 A system that is not in `variants` is not read: its tiles say "not run". BPGError names an image
 that is read but missing or broken. The folders, as the arguments name them:
@@ -184,13 +184,13 @@ def propagated_figure(
     images: Path,
     masks: Path,
     scribbles: Path,
-    rounds: Sequence[tuple[str, Path]],
+    propagated: Sequence[tuple[str, Path]],
     classes: Sequence[str],
 ) -> None:
-    """Draw what ScribbleSup trains on.
+    """Draw what GrabCut's and ScribbleSup's networks are trained on.
 
-    Image, strokes, the propagated labels of each round, and the ground truth, which propagation
-    does not see.
+    Image, strokes, each kind of propagated labels, and the ground truth, which propagation does
+    not see.
 
     Args:
         path: PNG file to write.
@@ -198,13 +198,13 @@ def propagated_figure(
         images: Folder of images.
         masks: Folder of ground-truth label maps.
         scribbles: Folder of scribbles drawn as label maps.
-        rounds: (name, folder of its propagated labels) of each round.
+        propagated: (name, folder of its labels) of each kind.
         classes: Names of the labels, for the legend.
     """
     columns = [
         ("image", _photograph(images)),
         ("scribbles", _strokes(images, scribbles)),
-        *((name, _labels(folder)) for name, folder in rounds),
+        *((name, _labels(folder)) for name, folder in propagated),
         ("ground truth", _labels(masks)),
     ]
     _draw_columns(path, ids, columns, classes)

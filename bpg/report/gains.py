@@ -32,9 +32,10 @@ class Gain:
 def pairs(names: Iterable[str], variants: Variants) -> list[tuple[str, str, str]]:
     """Find all pairs of variants that differ in one thing.
 
-    The schedule: the baseline and its fine-tuned twin. The loss or the labels: a fine-tuned variant
-    and the one of the same network without regularisers. The parts: a variant with PRN or BRN and
-    the one with the same regularisers and neither.
+    The schedule: the baseline and its fine-tuned twin. The labels: the baseline and the same
+    network on GrabCut's. The classifier: the baseline and a forest. The loss or the labels:
+    a fine-tuned variant and the one of the same network without regularisers. The parts: a variant
+    with PRN or BRN and the one with the same regularisers and neither.
 
     Args:
         names: The variants that were run.
@@ -48,6 +49,8 @@ def pairs(names: Iterable[str], variants: Variants) -> list[tuple[str, str, str]
     for name in names:
         one = variants[name]
         if one.init_from is None:
+            if BASELINE in names and (what := _beside_baseline(one)):
+                found.append((BASELINE, name, what))
             continue
         if _plain(one) and not (one.prn or one.brn) and BASELINE in names:
             found.append((BASELINE, name, "schedule"))
@@ -61,8 +64,15 @@ def pairs(names: Iterable[str], variants: Variants) -> list[tuple[str, str, str]
                 found.append((other_name, name, what))
             elif other.regularisers == one.regularisers and not (other.prn or other.brn):
                 found.append((other_name, name, _parts(one)))
-    order = ("schedule", "loss", "labels")
+    order = ("schedule", "classifier", "loss", "labels")
     return sorted(found, key=lambda pair: order.index(pair[2]) if pair[2] in order else len(order))
+
+
+def _beside_baseline(variant: Variant) -> str:
+    """Say in what a variant that is trained in one part differs from the baseline, if in this."""
+    if variant.classifier == "forest":
+        return "classifier"
+    return "labels" if variant.supervision == "grabcut" and not variant.prn else ""
 
 
 def _parts(variant: Variant) -> str:
@@ -123,8 +133,10 @@ def gains_table(gains: Sequence[Gain], setting: Setting) -> Table:
         (
             setting.intervals(),
             "schedule: all epochs at once, or a warm start and then the rest, the same loss. "
-            "labels: ScribbleSup's, whose rounds divide the rest once more. PRN and BRN start from "
-            "nothing after the warm start. No interval is corrected for the number of comparisons.",
+            "labels: GrabCut's; or ScribbleSup's, whose rounds divide the rest once more. "
+            "classifier: a random forest on the same strokes instead of a network. PRN and BRN "
+            "start from nothing after the warm start. No interval is corrected for the number of "
+            "comparisons.",
         ),
         setting.columns(),
     )

@@ -100,14 +100,15 @@ def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Tab
     return make_table(
         "ranking",
         "All variants, by mIoU without CRF, in %",
-        f"Ours: {setting}. Same images, backbone, optimizer, testing and CRF for every row.",
+        f"Ours: {setting}. Same images and CRF for every row, same backbone, optimizer "
+        "and testing for every network.",
         columns,
         ranked,
         (
-            "epochs: those of each training in turn, the same sum for every row but those that "
-            "others are fine-tuned from; the first part is the shared warm start by partial "
-            "cross-entropy. A schedule in parts is another training than one in a whole: see the "
-            "table of gains.",
+            "epochs: those of each training in turn, the same sum for every network but those that "
+            "others are fine-tuned from; none for a forest. The first part is the shared warm "
+            "start by partial cross-entropy. A schedule in parts is another training than one in a "
+            "whole: see the table of gains.",
             setting.intervals(),
             "No interval is corrected for the number of rows: of twenty true ties, one would come "
             "out as higher or lower.",

@@ -8,6 +8,9 @@ from bpg.data.description import Truth
 from bpg.evaluation.bootstrap import SAMPLES
 from bpg.evaluation.comparison import System
 
+NO_EPOCHS = "–"
+"""The budget of what is fitted at once."""
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -27,7 +27,7 @@ from bpg.report.columns import (
 )
 from bpg.report.runs import NOT_AVAILABLE, Metrics, Runs, Value, over_seeds, spread
 from bpg.report.setting import Setting
-from bpg.variants import Variants
+from bpg.variants import Variant, Variants
 
 ABSENT = "absent"
 SHOWN_RADII = (1, 3, 5, 10, 20, 40)  # pixels; of the curve's 1..40
@@ -170,7 +170,8 @@ def table2(runs: Runs, setting: Setting) -> Table:
 def table3(runs: Runs, setting: Setting, variants: Variants) -> Table:
     """Return Table 3: mIoU of the method and its peers without and with CRF, in percent.
 
-    The paper's rows, then the further variants that are fine-tuned from the shared warm start.
+    The paper's rows, then the further methods: the variants that are fine-tuned from the shared
+    warm start, GrabCut and the random forest.
 
     Args:
         runs: What `bpg.report.runs.read_runs` returns.
@@ -180,8 +181,8 @@ def table3(runs: Runs, setting: Setting, variants: Variants) -> Table:
     in_paper = {line.variant for line in paper.TABLE_3}
     further = [
         paper.PeerRow("scribbles", setting.label(name), name, None, None)
-        for name in runs  # what is fine-tuned has seen only strokes
-        if name not in in_paper and variants[name].init_from is not None
+        for name in runs  # all of these have seen only strokes
+        if name not in in_paper and _is_another_method(variants[name])
     ]
     columns: list[Column[paper.PeerRow]] = [
         label("method", "system", lambda line: line.label),
@@ -200,12 +201,21 @@ def table3(runs: Runs, setting: Setting, variants: Variants) -> Table:
         columns,
         (*paper.TABLE_3, *further),
         (
-            "All of ours: the same images, backbone, optimizer, testing and CRF. epochs: those of "
-            "each training in turn, first those of the shared warm start; the same sum in all.",
+            "All of ours: the same images and CRF; all networks: the same backbone, optimizer and "
+            "testing. epochs: those of each training in turn, first those of the shared warm "
+            "start; the same sum in all. A forest has none.",
             "The paper quotes its peers from their own papers, with other backbones (ScribbleSup: "
             "VGG16) and initial weights.",
         ),
         setting.columns(),
+    )
+
+
+def _is_another_method(variant: Variant) -> bool:
+    return (
+        variant.init_from is not None
+        or variant.supervision == "grabcut"
+        or variant.classifier == "forest"
     )
 
 
@@ -255,7 +265,7 @@ def boundary_table(runs: Runs, setting: Setting) -> Table:
 
 
 def cost_table(costs: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
-    """Return the parameters, MACs, and memory and time of a training step of each variant.
+    """Return the parameters, MACs, and memory and time of a training step of each network.
 
     Args:
         costs: What `bpg.report.costs.read_costs` returns.
@@ -293,7 +303,9 @@ def cost_table(costs: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
             "convolutions and matrix products, forward pass of one image. Peak memory: tensors "
             "during a training step. Time is the one number here that differs from run to run. A "
             "step of tree energy or of ScribbleSup does work outside of it, too: SciPy's memory, "
-            "and the propagation of the labels before each round (docs/peers.md).",
+            "and the propagation of the labels before each round (docs/peers.md). A random forest "
+            "has no steps and no row; the seconds of its fit are in provenance.json, beside those "
+            "of every training.",
         ),
     )
 

@@ -28,7 +28,7 @@ from pipeline.variants import WARM, Stage
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
-ROWS = ("scribble", "bpg", "kernelcut", "bpg_kernelcut", "scribblesup")
+ROWS = ("scribble", "bpg", "kernelcut", "bpg_kernelcut", "scribblesup", "grabcut", "forest")
 ROUNDS = [
     {"name": "scribblesup_1", "init_from": "warm"},
     {"name": "scribblesup", "init_from": "scribblesup_1"},
@@ -45,6 +45,8 @@ def repository(checkout, tools, run, tmp_path_factory):
         fine_tune=["kernelcut"],
         fine_tune_boundary=["bpg_kernelcut"],
         rounds=ROUNDS,
+        train_grabcut=["grabcut"],
+        forest=["forest"],
     )
     tools.edit(folder / "params.yaml", {"variants": lists, "seeds": [3, 4]})
     run(folder, "git", "init", "--quiet")
@@ -56,7 +58,7 @@ PLUMBING = {
     *("bpg/atomic.py", "bpg/errors.py", "bpg/resumable.py", "bpg/strict_yaml.py"),
     *("bpg/options.py", "bpg/variants.py", "bpg/data/ids.py"),
     *("bpg/data/description.py", "pipeline/dataset.py"),  # what they read is an input
-    *(f"bpg/{room}/options.py" for room in ("data", "inference", "losses", "models")),
+    *(f"bpg/{room}/options.py" for room in ("data", "forest", "inference", "losses", "models")),
     *(f"bpg/{room}/options.py" for room in ("propagation", "training")),
     *(f"pipeline/{name}.py" for name in ("early", "run_stage", "params", "paths", "resume")),
     *(
@@ -199,6 +201,7 @@ def test_a_stage_that_is_started_with_other_inputs_starts_over_and_says_so(works
 # What dvc.yaml says, by itself
 
 TRAINING = get_args(Stage)
+FOREST = "forest"  # the one that trains no network
 OF_A_ROUND = ("propagate", "train_propagated")
 OF_ONE_RUN = {*TRAINING, "propagate", "predict", "crf", "evaluate"}
 VARIANTS, LABELS = "params/variants.yaml", "params/labels.yaml"
@@ -207,8 +210,8 @@ RECIPES = sorted(path.stem for path in (ROOT / "params/recipe").glob("*.yaml"))
 
 
 def script(name: str) -> str:
-    """The script of a stage; the training stages have one."""
-    return "train" if name in TRAINING else name
+    """The script of a stage; the stages that train networks have one."""
+    return "train" if name in TRAINING and name != FOREST else name
 
 
 def entries(name: str, kind: str) -> list[str]:
@@ -294,7 +297,8 @@ def test_only_the_boundary_stages_know_lambda_and_the_edge_maps():
 
 def test_full_masks_are_for_the_stage_of_the_upper_bound_alone():
     readers = {name for name in STAGES if "data/${dataset}/masks" in entries(name, "deps")}
-    assert readers == {"train", "edges", "evaluate", "samples", "report"}  # no `propagate`
+    # No `propagate`, no `grabcut`, no `forest`.
+    assert readers == {"train", "edges", "evaluate", "samples", "report"}
 
 
 def test_a_new_label_retrains_nothing():
@@ -311,10 +315,11 @@ def test_a_training_tracks_the_entry_of_its_variant_alone(name):
 
 def test_every_place_of_the_layout_is_written_by_one_stage():
     written = [path for name in STAGES for path in entries(name, "outs")]
-    # The training stages write the same files, of other variants.
+    # The training stages write the same files, of other variants; a forest has no curves.
     twice = {path for path in written if written.count(path) > 1}
+    curves = run_layout("${item.variant}", "${item.seed}").curves.as_posix()
     for name in TRAINING:
-        assert set(entries(name, "outs")) == twice
+        assert set(entries(name, "outs")) == twice - ({curves} if name == FOREST else set())
     known = {HED_WEIGHTS.as_posix(), backbone_folder("${recipe}").as_posix()}
     layouts = (
         (data_layout("${dataset}"), DataLayout),
@@ -366,10 +371,13 @@ RUNS = {
     # In the state of the fixture `finished_run`: (stage, its arguments)
     "prepare": (),
     "scribbles": (),
+    "grabcut": (),
     "train": ("scribble", "0"),
     "train_boundary": ("bpg", "0"),
     "propagate": ("scribblesup_1", "0"),
     "train_propagated": ("scribblesup_1", "0"),
+    "train_grabcut": ("grabcut", "0"),
+    "forest": ("forest", "0"),
     "fine_tune": ("kernelcut", "0"),
     "fine_tune_boundary": ("bpg_kernelcut", "0"),
     "predict": ("bpg", "0"),
@@ -430,6 +438,8 @@ def test_a_stage_declares_what_it_reads_and_writes(
     shutil.rmtree(folder / "unfinished", ignore_errors=True)
     if name == "train_propagated":
         assert tools.call(folder, "propagate", *RUNS[name]).code == 0
+    if name == "train_grabcut":
+        assert tools.call(folder, "grabcut").code == 0
     tools.edit(folder / "params/recipe/tiny.yaml", {"machine.cache": False})
     plain = read_parameters
 
@@ -487,4 +497,6 @@ OF_OTHER_VARIANTS = {
     "fine_tune": {"switches.lambda", "recipe.model.weights"},
     "fine_tune_boundary": {"recipe.model.weights"},
     "train_propagated": {"switches.lambda", "recipe.regularisers", "recipe.model.weights"},
+    "train_grabcut": {"switches.lambda", "recipe.regularisers"},
+    "forest": set(),
 }

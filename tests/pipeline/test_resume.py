@@ -78,6 +78,7 @@ UNSEEN = {
     ("fine_tune", "kernelcut"): ["data/shapes/masks", "data/shapes/edges"],
     ("fine_tune_boundary", "bpg_kernelcut"): ["data/shapes/masks"],
     ("propagate", "scribblesup_1"): ["data/shapes/masks", "data/shapes/edges"],
+    ("forest", "forest"): ["data/shapes/masks", "data/shapes/edges", "runs"],
     ("train_propagated", "scribblesup_1"): [
         *("data/shapes/masks", "data/shapes/edges", "data/shapes/scribbles"),
     ],

@@ -1,4 +1,4 @@
-"""A network's labels mean what the parameters say, and edge maps hold edges."""
+"""A model's labels mean what the parameters say, and edge maps hold edges."""
 
 import numpy as np
 

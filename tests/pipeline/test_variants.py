@@ -8,6 +8,7 @@ from bpg.variants import Variant
 from pipeline.variants import (
     VariantLists,
     make_lists,
+    networks,
     read_labels,
     read_variants,
     stage_of,
@@ -76,6 +77,8 @@ def test_a_stage_trains_what_reads_the_same(shipped):
         ],
         "fine_tune_boundary": ["bpg_kernelcut"],
         "train_propagated": ["scribblesup_1", "scribblesup"],
+        "train_grabcut": ["grabcut"],
+        "forest": ["forest"],
     }
 
 
@@ -91,6 +94,9 @@ WRONG = {
         {"train": ["warm"], "fine_tune": ["scribblesup_1"]},
         ["'scribblesup_1'", "rounds"],
     ),
+    "grabcut under train": (["grabcut"], {"train": ["grabcut"]}, ["'grabcut'", "train_grabcut"]),
+    "a forest under train": (["forest"], {"train": ["forest"]}, ["'forest'", "under forest"]),
+    "nothing but a forest": (["forest"], {"forest": ["forest"]}, ["`all`", "no network"]),
     "no warm start": (["kernelcut"], {"fine_tune": ["kernelcut"]}, ["'warm'", "train"]),
     "no first round": (
         ["scribblesup"],
@@ -138,8 +144,13 @@ def test_what_others_start_from_may_be_a_row_or_not(tools, shipped, rows):
     VariantLists(**tools.lists(rows, train=["warm"], rounds=[FIRST, SECOND])).check(shipped)
 
 
+def test_networks_are_what_has_epochs_and_curves(shipped):
+    assert networks(["forest", "bpg", "grabcut"], shipped) == ["bpg", "grabcut"]
+
+
 def test_lists_are_made_with_what_the_rows_start_from(shipped):
     rows = ["scribblesup", "bpg", "bpg_kernelcut", "gatedcrf", "scribble", "kernelcut"]
+    rows += ["forest", "grabcut"]
     made = make_lists(rows, shipped)
     assert made == {
         "train": ["warm", "scribble"],
@@ -147,8 +158,10 @@ def test_lists_are_made_with_what_the_rows_start_from(shipped):
         "fine_tune": ["gatedcrf", "kernelcut"],
         "fine_tune_boundary": ["bpg_kernelcut"],
         "rounds": [FIRST, SECOND],
+        "train_grabcut": ["grabcut"],
+        "forest": ["forest"],
         "all": rows,
     }
     for row in shipped:
-        if shipped[row].until == 1:
+        if shipped[row].until == 1 and row != "forest":
             VariantLists(**make_lists([row], shipped)).check(shipped)

@@ -214,9 +214,10 @@ def draw_propagated(data):
         for image_id in IDS:
             _mask(folder / f"{image_id}.png", label)
 
-    def draw(rounds=rounds, file="figure.png"):
+    def draw(propagated=rounds, file="figure.png"):
         folders = {name: data / name for name in ("images", "masks", "scribbles")}
-        figures.propagated_figure(data / file, IDS, **folders, rounds=rounds, classes=CLASSES)
+        kinds = {"propagated": propagated, "classes": CLASSES}
+        figures.propagated_figure(data / file, IDS, **folders, **kinds)
         return np.asarray(Image.open(data / file))
 
     return draw

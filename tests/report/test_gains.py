@@ -27,12 +27,15 @@ def test_every_pair_differs_in_one_thing(shipped):
     assert ("fine_tuned", "kernelcut", "loss") in found
     assert ("fine_tuned", "scribblesup", "labels") in found
     assert ("kernelcut", "bpg_kernelcut", "PRN and BRN with its loss") in found
+    assert ("scribble", "grabcut", "labels") in found
+    assert ("scribble", "forest", "classifier") in found
     for first, second, what in found:
         one, other = shipped[first], shipped[second]
         differ = {
             "schedule": one.init_from != other.init_from,
             "loss": one.regularisers != other.regularisers,
             "labels": one.supervision != other.supervision,
+            "classifier": one.classifier != other.classifier,
             "PRN and BRN with its loss": (one.prn, one.brn) != (other.prn, other.brn),
         }
         differ["schedule"] &= what != "labels"  # its rounds belong to the labels
@@ -50,6 +53,7 @@ def test_a_pair_of_which_one_was_not_run_is_left_out(shipped):
         ("kernelcut", "bpg_kernelcut", "PRN and BRN with its loss")
     ]
     assert pairs(["mask", "scribble", "bpg"], shipped) == []
+    assert pairs(["mask", "grabcut", "forest"], shipped) == []
 
 
 def test_the_gain_is_second_minus_first_in_each_measure(shipped):

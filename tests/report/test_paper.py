@@ -50,6 +50,8 @@ def test_single_numbers_of_table_1():
 
 def test_every_system_of_tables_1_and_2_can_be_trained(shipped):
     from_scratch = {n for n, one in shipped.items() if one.init_from is None and one.until == 1}
+    # What one would do instead is not the paper's.
+    from_scratch -= {"grabcut", "forest"}
     assert {row.variant for row in (*paper.TABLE_1, *paper.TABLE_2)} == from_scratch
 
 

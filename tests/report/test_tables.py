@@ -7,6 +7,7 @@ import pytest
 from bpg.report import paper
 from bpg.report.columns import markdown, write_table
 from bpg.report.runs import read_runs
+from bpg.report.setting import NO_EPOCHS
 from bpg.report.tables import SHOWN_RADII, boundary_table, cost_table, table1, table2, table3
 
 ALL = {"mask": 66.0, "scribble": 51.0, "prn": 53.0, "brn": 52.0, "bpg": 54.0}
@@ -109,6 +110,7 @@ def test_table2(all_runs, setting):
 def budgeted(setting):
     budgets = dict.fromkeys([*ALL, "bpg_all_channels"], "16") | {"kernelcut": "8 + 8"}
     budgets |= {"gatedcrf": "8 + 8", "fine_tuned": "8 + 8", "scribblesup": "8 + 4 + 4"}
+    budgets |= {"grabcut": "16", "forest": NO_EPOCHS}
     return dataclasses.replace(setting, budgets=budgets)
 
 
@@ -127,6 +129,7 @@ def test_table3_has_the_further_variants_that_go_on_from_another(
     runs_folder, write_run, budgeted, shipped
 ):
     mious = ALL | {"fine_tuned": 52.0, "scribblesup": 55.0, "kernelcut": 56.0, "gatedcrf": 57.0}
+    mious |= {"grabcut": 58.0, "forest": 31.0}
     for variant, miou in mious.items():
         write_run(variant, 0, miou)
     table = table3(read_runs(runs_folder, list(mious), [0]), budgeted, shipped)
@@ -140,12 +143,15 @@ def test_table3_has_the_further_variants_that_go_on_from_another(
         # Neither the baseline nor its parts: these have tables of their own.
         "Fine-tuned": ["scribbles", "8 + 8", "52.0", "57.0", "n/a", "n/a"],
         "Gated CRF": ["scribbles", "8 + 8", "57.0", "62.0", "n/a", "n/a"],
+        "GrabCut": ["scribbles", "16", "58.0", "63.0", "n/a", "n/a"],
+        "Random forest": ["scribbles", "–", "31.0", "36.0", "n/a", "n/a"],
     }
-    assert [row[0].text for row in table.rows][5:] == ["Fine-tuned", "Gated CRF"]
+    further = ["Fine-tuned", "Gated CRF", "GrabCut", "Random forest"]
+    assert [row[0].text for row in table.rows][5:] == further
     found = {row["variant"]: row for row in table.records}
     assert (found["gatedcrf"]["epochs"], found["gatedcrf"]["miou"]) == ("8 + 8", "57.00")
     assert (found["gatedcrf"]["paper_miou"], found["gatedcrf"]["paper_miou_crf"]) == ("n/a", "n/a")
-    assert any("same images, backbone, optimizer" in note for note in table.notes)
+    assert any("same backbone, optimizer" in note for note in table.notes)
 
 
 def test_a_peer_that_was_run_is_filled_in(runs_folder, write_run, setting, shipped):

@@ -46,7 +46,7 @@ TRAINED += [["fine_tune", "kernelcut", "0"], ["fine_tune_boundary", "bpg_kernelc
 TRAINED += [["propagate", "scribblesup", "0"], ["train_propagated", "scribblesup", "0"]]
 TESTED = [[stage, v, "0"] for v in ROWS for stage in ("predict", "crf", "evaluate")]
 # In an order that DVC may take; it takes its own.
-STAGES = [["fetch"], ["prepare"], ["scribbles"], ["edges"], *TRAINED, *TESTED]
+STAGES = [["fetch"], ["prepare"], ["scribbles"], ["edges"], ["grabcut"], *TRAINED, *TESTED]
 STAGES += [["cost"], ["samples"], ["tables"], ["report"]]
 # They hold times, commits or process numbers.
 KINDS = {words[0] for words in STAGES}

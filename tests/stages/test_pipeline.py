@@ -59,7 +59,7 @@ def test_every_stage_ran_once_and_none_complained(pipeline):
     assert alone == ["cost", "samples", "tables", "report"]
     assert re.findall(r"^(\w+): done in [\d.]+ s$", said, re.MULTILINE) == alone
     before = re.findall(r"^data: (\w+): done in [\d.]+ s$", said, re.MULTILINE)
-    assert before == ["fetch", "prepare", "scribbles", "edges"]
+    assert before == ["fetch", "prepare", "scribbles", "edges", "grabcut"]
     each = ["predict", "crf", "evaluate"]
     for variant in ("scribble", "bpg", "kernelcut"):
         done = re.findall(rf"^{variant} 0: (\w+): done in [\d.]+ s$", said, re.MULTILINE)
@@ -315,6 +315,8 @@ CHANGES = {
     "crf": (TINY, {"crf.bilateral_rgb": 9}, {f"crf{run}" for run in BOTH}),
     "edges": (SHAPES, {"edges.upscale": 1}, {"edges", "tables", "report"}),
     "true edges": (SHAPES, {"edges.source": "truth"}, {"edges", "tables", "report"}),
+    "grabcut": (TINY, {"grabcut.iterations": 2}, {"grabcut"}),
+    "forest": (TINY, {"forest.trees": 5}, set()),  # none is a row here
     "strokes": (SHAPES, {"scribbles.line_width": 2}, {"scribbles"}),
     "another draw": (SHAPES, {"source.seed": 1}, {"fetch", "prepare"}),
     "threads": (TINY, {"machine.threads": 2}, set()),
@@ -685,7 +687,7 @@ def test_another_run_from_nothing_gives_the_same_bytes(repository, checkout, too
     folder = checkout(tmp_path / "again")
     (folder / "data").mkdir()
     (folder / "data/weights").symlink_to(repository / "data/weights")
-    once = [["prepare"], ["scribbles"], ["edges"]]
+    once = [["prepare"], ["scribbles"], ["edges"], ["grabcut"]]
     # In another order than DVC's, to show that no run leans on one before it.
     each = [["train", "warm", "0"], ["fine_tune", "kernelcut", "0"]]
     each += [["train_boundary", "bpg", "0"], ["train", "scribble", "0"]]

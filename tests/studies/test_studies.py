@@ -74,7 +74,10 @@ def test_a_setting_becomes_arguments_of_dvc(tmp_path, switches, shipped):
     lists = [
         "variants.train=[prn]",
         "variants.train_boundary=[bpg]",
-        *(f"variants.{key}=[]" for key in ("fine_tune", "fine_tune_boundary", "rounds")),
+        *(
+            f"variants.{key}=[]"
+            for key in ("fine_tune", "fine_tune_boundary", "rounds", "train_grabcut", "forest")
+        ),
         "variants.all=[prn,bpg]",
     ]
     assert overrides(study, "a", switches, shipped) == [

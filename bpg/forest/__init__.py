@@ -1,0 +1,1 @@
+"""A pixel classifier without a network: features at several scales and a random forest."""
