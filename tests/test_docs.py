@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *("docs/method.md", "docs/peers.md", "docs/troubleshooting.md"),
+    *("docs/method.md", "docs/peers.md", "docs/scribble.md", "docs/troubleshooting.md"),
 )
 MADE_BY_RUNS = ("results", "runs", "data", "dvc_plots")
 # A path, and after a colon names in that file; no placeholders such as <dataset>, NAME or {a,b}.
