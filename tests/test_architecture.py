@@ -25,7 +25,9 @@ ROOMS = {
 TOP = {"variants": {"losses"}, "cost": {"losses", "models", "training"}}
 COMMON = {
     *(
+        "__main__",
         "atomic",
+        "cli",
         "cost",
         "compiled",
         "constants",
