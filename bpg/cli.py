@@ -1,4 +1,4 @@
-"""The command `bpg`. Commands import what they need when they run, so that `--help` loads nothing."""
+"""The command `bpg`. Commands import what they need only when they run: `--help` loads nothing."""
 
 import functools
 import os

@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass
 from bpg.data.options import Augmentation
 from bpg.download.weights import BACKBONES
 from bpg.errors import BPGError
+from bpg.inference.card import LongestSide
 from bpg.inference.options import CRFOptions, InferenceOptions
 from bpg.losses.options import OPTIONS
 from bpg.models.options import AsppRate, BRNOptions, PRNOptions
@@ -105,6 +106,7 @@ class Dataset(Section):
 
     kind: Literal["shapes", "voc"]
     classes: Annotated[list[str], Field(min_length=2, max_length=255)]
+    longest_side: LongestSide | None
     source: ShapesSource | VOCSource
     scribbles: Scribbles
     edges: Edges
