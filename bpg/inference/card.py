@@ -67,6 +67,7 @@ class Card:
         seed: Of the training.
         scores: On images that it was not trained on.
         commit: Of the code that trained it.
+        parameters: How many numbers were trained; of an exported file.
         model: SHA-256 of the file `model.safetensors` that an exported file was made from.
     """
 
@@ -83,6 +84,7 @@ class Card:
     seed: Seed | None = None
     scores: Scores | None = None
     commit: Text | None = None
+    parameters: Count | None = None
     model: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     format: Literal[1] = 1
 
@@ -144,12 +146,13 @@ def read_card(path: Path) -> Card:
     return parse_card(data, str(path))
 
 
-def with_origin(card: Card, *, commit: str | None, model: str) -> Card:
+def with_origin(card: Card, *, commit: str | None, parameters: int, model: str) -> Card:
     """Return the card of an exported file.
 
     Args:
         card: The run's.
         commit: Of the code that trained the network, if known.
+        parameters: How many numbers were trained.
         model: SHA-256 of the network's file.
     """
-    return replace(card, commit=commit, model=model)
+    return replace(card, commit=commit, parameters=parameters, model=model)

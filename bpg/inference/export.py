@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import skimage
 import torch
 
 from bpg.atomic import whole_file
+from bpg.data.photographs import read_photograph
+from bpg.data.shapes import PHOTOGRAPHS, draw_sample
 from bpg.errors import BPGError
-from bpg.inference.card import FILE, Card, with_origin
+from bpg.inference.card import FILE, Card, read_card, with_origin
+from bpg.inference.inputs import find_inputs
 from bpg.inference.model import CARD_KEY, ONNX, TORCH, NetworkModel, open_model
 from bpg.inference.portable import Portable
 from bpg.inference.provenance import training_commit
+from bpg.resize import shrink, shrunk_size
 from bpg.resumable import file_digest
 
 Format = Literal["onnx", "torch"]
@@ -27,6 +32,9 @@ SUFFIXES: dict[Format, str] = {"onnx": ONNX, "torch": TORCH}
 
 ODD_SIZES = ((1, 1), (2, 9), (7, 300), (8, 8), (65, 33))
 """Heights and widths that an exporter can get wrong: below, at and beside 8n+1."""
+
+IMAGES, SIDE = 50, 512
+"""A file is verified on at most so many images, of at most so many pixels."""
 
 TIE = {"fp32": 1e-3, "fp16": 2e-2}
 """Where the two best probabilities of the network are nearer than this, the file may choose the
@@ -93,7 +101,12 @@ def export_model(
     if not isinstance(opened, NetworkModel):
         raise BPGError(f"{model}: is exported already; give a run such as runs/bpg/0")
     digest = file_digest(opened.path)
-    card = with_origin(opened.card, commit=training_commit(opened.path, digest), model=digest)
+    card = with_origin(
+        opened.card,
+        commit=training_commit(opened.path, digest),
+        parameters=sum(one.numel() for one in opened.network.parameters()),
+        model=digest,
+    )
     with _quiet():
         program = _program(opened)
         if kind == "onnx":
@@ -244,27 +257,37 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def example_images(longest_side: int | None) -> list[np.ndarray]:
-    """Return the photographs inside scikit-image's package, to verify on without others.
+def example_images(model: Path) -> list[np.ndarray]:
+    """Return the photographs inside scikit-image's package and generated images.
 
     Args:
-        longest_side: What they are shrunk to; None: 320 pixels.
+        model: Its card has the size to shrink them to.
 
     Raises:
-        BPGError: scikit-image is not installed.
+        BPGError: The model cannot be read.
     """
-    try:
-        from bpg.data.shapes import PHOTOGRAPHS, draw_sample  # noqa: PLC0415
-    except ImportError as error:
-        raise BPGError("give images to verify the file on: --images FOLDER") from error
-    import skimage  # noqa: PLC0415
+    folder = Path(skimage.__file__).parent / "data"
+    photographs = [read_photograph(folder / name).pixels for name in PHOTOGRAPHS[:4]]
+    generated = [draw_sample([0, 0, number], 96).image for number in range(8)]
+    return generated + _at_size(model, photographs)
 
-    from bpg.data.photographs import read_photograph  # noqa: PLC0415
-    from bpg.resize import shrink, shrunk_size  # noqa: PLC0415
 
-    side = min(longest_side or 320, 320)
-    found = [draw_sample([0, 0, number], 96).image for number in range(8)]
-    for name in PHOTOGRAPHS[:4]:
-        image = read_photograph(Path(skimage.__file__).parent / "data" / name).pixels
-        found.append(shrink(image, shrunk_size(image.shape[:2], side)))
-    return found
+def real_images(model: Path, given: Sequence[str], out: Path) -> list[np.ndarray]:
+    """Read the first `IMAGES` of some images.
+
+    Args:
+        model: Its card has the size to shrink them to.
+        given: Files, folders or patterns.
+        out: The file that is exported; what lies beside it is not left out.
+
+    Raises:
+        BPGError: There is none, or one cannot be read.
+    """
+    inputs = find_inputs(given, out)[:IMAGES]
+    return _at_size(model, [read_photograph(one.path).pixels for one in inputs])
+
+
+def _at_size(model: Path, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    card = (model if model.is_dir() else model.parent) / FILE
+    side = min(read_card(card).longest_side or SIDE if card.is_file() else SIDE, SIDE)
+    return [shrink(image, shrunk_size(image.shape[:2], side)) for image in images]

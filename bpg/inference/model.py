@@ -6,6 +6,8 @@ model.probabilities(image)
 
 import io
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,7 +107,7 @@ class OnnxModel(Model):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors are raised anyhow
         # From bytes: a file's name could bring other files with it, as external data.
-        data = _read(path)
+        data = read_file(path)
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=providers)
             text = self._session.get_modelmeta().custom_metadata_map[CARD_KEY]
@@ -178,7 +180,7 @@ class ProgramModel(Model):
         from bpg.devices import choose_device  # noqa: PLC0415
         from bpg.inference.pt2 import check_program, read_program_card  # noqa: PLC0415
 
-        data = _read(path)
+        data = read_file(path)
         card = read_program_card(data, str(path))
         check_program(data, str(path))
         self._device = choose_device(device)
@@ -196,6 +198,25 @@ class ProgramModel(Model):
         with torch.inference_mode():
             pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
             return self._module(pixels)[0].float().cpu().numpy()
+
+
+@contextmanager
+def needs_torch(what: str) -> Iterator[None]:
+    """Say what to do where PyTorch is missing.
+
+    Args:
+        what: What needs it.
+
+    Raises:
+        BPGError: A package that the block imports is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise BPGError(
+            f"{what}: needs PyTorch (no module {error.name}): pip install 'bpg[train]', or export "
+            "the network to ONNX where it is installed"
+        ) from error
 
 
 def open_model(path: Path, device: Device = "auto") -> Model:
@@ -221,18 +242,18 @@ def open_model(path: Path, device: Device = "auto") -> Model:
         return OnnxModel(path, device)
     if path.suffix not in (".safetensors", TORCH):
         raise BPGError(f"{path}: not a model: must be a run, or end in .safetensors, .onnx or .pt2")
-    try:
+    with needs_torch(str(path)):
         if path.suffix == TORCH:
             return ProgramModel(path, device)
         return NetworkModel(path, path.with_name(FILE), device)
-    except ImportError as error:
-        raise BPGError(
-            f"{path}: needs PyTorch (no module {error.name}): pip install 'bpg[train]', or export "
-            "the network to ONNX where it is installed"
-        ) from error
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Read a model file.
+
+    Raises:
+        BPGError: It cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

@@ -28,6 +28,9 @@ class Portable(nn.Module):
         network: In evaluation mode; is copied.
     """
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, network: Network):
         super().__init__()
         source = deepcopy(network).cpu().eval().requires_grad_(False)
