@@ -5,9 +5,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -22,6 +23,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class Device(StrEnum):
+    """Where a network runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Kind(StrEnum):
+    """What is exported."""
+
+    ONNX = "onnx"
+    TORCH = "torch"
+
+
+class PrecisionName(StrEnum):
+    """Of an exported file."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -148,6 +171,116 @@ def check(
     )
     if not sound:
         raise typer.Exit(1)
+
+
+def predict(
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Images, folders, or quoted patterns such as 'photos/**/*.jpg'."),
+    ],
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="A run such as runs/bpg/0, or an exported file.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the results; made if missing.")
+    ],
+    crf: Annotated[bool, typer.Option("--crf", help="Refine the labels with the CRF.")] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Write NAME.overlay.jpg: image and labels.")
+    ] = False,
+    device: Annotated[Device, typer.Option(help="Where to run; auto: a GPU if there is one.")] = (
+        Device.AUTO
+    ),
+    tile: Annotated[
+        Optional[int],  # noqa: UP045 Typer's own form
+        typer.Option(help="Side of a tile, in pixels; larger images are done in tiles."),
+    ] = None,
+    overlap: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Pixels on each side of a tile that its neighbours see, too."),
+    ] = None,
+    longest_side: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Shrink images whose longer side has more pixels; 0: none. "
+            "By default as the network was trained."
+        ),
+    ] = None,
+) -> None:
+    """Segment images.
+
+    Writes a palette PNG of the labels for each image, under its own name, and areas.csv with the
+    pixels of each class. JPEG, PNG, TIFF and WebP are read; an exported .onnx needs no PyTorch.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from bpg.inference.inputs import find_inputs  # noqa: PLC0415
+    from bpg.inference.model import open_model  # noqa: PLC0415
+    from bpg.inference.predict import predict_files  # noqa: PLC0415
+    from bpg.inference.segment import OVERLAP, TILE, SegmentOptions  # noqa: PLC0415
+    from bpg.strict_yaml import first_error  # noqa: PLC0415
+
+    try:
+        options = SegmentOptions(
+            crf=crf,
+            tile=TILE if tile is None else tile,
+            overlap=OVERLAP if overlap is None else overlap,
+            longest_side=longest_side,
+        )
+    except ValidationError as error:
+        raise BPGError(f"--{first_error(error).replace('longest_side', 'longest-side')}") from error
+    inputs = find_inputs(images, out)
+    opened = open_model(model, device.value)
+    wrong = predict_files(opened, inputs, out, options, overlay=overlay)
+    done = len(inputs) - len(wrong)
+    typer.echo(f"{done} of {len(inputs)} images segmented into {out}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@command
+def export(
+    model: Annotated[Path, typer.Option("--model", "-m", help="A run such as runs/bpg/0.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file: .onnx, or .pt2 for torch.")],
+    kind: Annotated[Kind, typer.Option("--format", "-f", help="What to write.")] = Kind.ONNX,
+    images: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Images or a folder to verify on; else some photographs of ours."),
+    ] = None,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="fp16 halves an ONNX file.")
+    ] = PrecisionName.FP32,
+) -> None:
+    """Write a trained network as one file for other programs.
+
+    Images of any size go in, RGB from 0 to 255; class names, colours, normalisation and scores are
+    inside. The file appears only if it gives the network's labels.
+    """
+    from bpg.inference.model import needs_torch  # noqa: PLC0415
+
+    with needs_torch("exporting"):
+        from bpg.inference.export import (  # noqa: PLC0415
+            example_images,
+            export_model,
+            real_images,
+        )
+
+        chosen = real_images(model, images, out) if images else example_images(model)
+        verified = export_model(model, out, kind.value, chosen, precision=precision.value)
+    typer.echo(f"{out}: {verified.size / 1e6:.1f} MB; {verified}")
+
+
+@command
+def info(
+    model: Annotated[Path, typer.Argument(help="A run such as runs/bpg/0, or an exported file.")],
+) -> None:
+    """Say what a trained network is: classes, data set, scores, commit."""
+    from bpg.inference.info import describe  # noqa: PLC0415
+
+    lines = describe(model)
+    width = max(len(what) for what, _ in lines)
+    for what, value in lines:
+        typer.echo(f"{what:<{width}}  {value}")
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from bpg.forest.options import ForestOptions
 from bpg.inference.options import CRFOptions, InferenceOptions
 from bpg.losses.options import OPTIONS
 from bpg.models.options import AsppRate, BRNOptions, PRNOptions
-from bpg.options import NO_EXTRA, NUMBER, Count, NonNegative, Seed
+from bpg.options import NO_EXTRA, NUMBER, Count, LongestSide, NonNegative, Seed
 from bpg.propagation.options import GrabCutOptions, PropagationOptions
 from bpg.strict_yaml import first_error, read_as
 from bpg.training.options import OptimizerOptions
@@ -107,7 +107,7 @@ class Dataset(Section):
 
     kind: Literal["shapes", "voc", "folder"]
     classes: Annotated[list[str], Field(max_length=255)]
-    longest_side: Annotated[int, Field(ge=32), NUMBER] | None
+    longest_side: LongestSide | None
     source: ShapesSource | VOCSource | FolderOptions
     scribbles: Scribbles
     edges: Edges

@@ -54,6 +54,7 @@ class RunLayout:
     masks_crf = property(lambda self: self.folder / "masks_crf")
     metrics = property(lambda self: self.folder / "metrics.json")
     counts = property(lambda self: self.folder / "counts.npy")
+    card = property(lambda self: self.folder / "card.json")
 
 
 def data_layout(dataset: str) -> DataLayout:

@@ -25,7 +25,7 @@ ROOMS = {
 # `cost` measures the training's own step, for which no room is the right one: it is in none.
 TOP = {"variants": {"losses"}, "cost": {"losses", "models", "training"}}
 # Where users come in: these import any room, and no room imports them.
-ENTRANCES = {"__main__", "check", "cli"}
+ENTRANCES = {"__main__", "api", "check", "cli"}
 COMMON = {
     *(
         "atomic",
@@ -37,6 +37,7 @@ COMMON = {
         "grid",
         "opencv",
         "options",
+        "resize",
         "resumable",
     ),
     *("strict_yaml", "variants"),

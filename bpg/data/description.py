@@ -31,6 +31,10 @@ class Description:
     colours: tuple[Colour, ...]
     truth: Truth = "masks"
 
+    def rgb(self) -> tuple[tuple[int, int, int], ...]:
+        """Return the colours as red, green and blue in 0..255."""
+        return tuple((c[0], c[1], c[2]) for c in (bytes.fromhex(c[1:]) for c in self.colours))
+
     @model_validator(mode="after")
     def _agree(self) -> "Description":
         if len(set(self.classes)) < len(self.classes):
