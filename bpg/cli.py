@@ -173,6 +173,68 @@ def check(
         raise typer.Exit(1)
 
 
+@command
+def scribble(
+    masks: Annotated[
+        list[Path],
+        typer.Argument(help="Masks, or folders of masks: PNGs of the labels 0..K, 255 unknown."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the strokes; a new one.")],
+    formats: Annotated[
+        str, typer.Option("--format", "-f", help="png, scribblesup, labelme, coco; with commas.")
+    ] = "png",
+    classes: Annotated[
+        str, typer.Option(help="Class names by label with commas, or a text file of them.")
+    ] = "",
+    length: Annotated[
+        float, typer.Option(help="Share of the way through a region that a stroke runs along.")
+    ] = 0.7,
+    width: Annotated[float, typer.Option(help="Width of a stroke, in pixels.")] = 3.0,
+    share: Annotated[float, typer.Option(help="Share of the regions that get strokes.")] = 1.0,
+    jitter: Annotated[
+        float, typer.Option(help="How far the hand strays from the middle, from 0 to 1.")
+    ] = 0.2,
+    min_size: Annotated[
+        float, typer.Option(help="Smallest region with strokes, as a share of the image.")
+    ] = 0.002,
+    background: Annotated[bool, typer.Option(help="Whether label 0 gets strokes, too.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another draw.")] = 0,
+) -> None:
+    """Draw strokes on masks as a person might: would scribbles have been enough?"""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from bpg.data.human_strokes import HandOptions  # noqa: PLC0415
+    from bpg.data.scribble_masks import class_names, scribble_masks  # noqa: PLC0415
+    from bpg.strict_yaml import first_error  # noqa: PLC0415
+
+    try:
+        options = HandOptions(
+            length=length,
+            width=width,
+            share=share,
+            jitter=jitter,
+            min_size=min_size,
+            background=background,
+        )
+    except ValidationError as error:
+        raise BPGError(f"--{first_error(error).replace('min_size', 'min-size')}") from error
+    found = scribble_masks(
+        masks,
+        out,
+        formats=[one.strip() for one in formats.split(",")],
+        classes=class_names(classes) if classes else (),
+        options=options,
+        seed=seed,
+    )
+    typer.echo(
+        f"{found.strokes:,} strokes on {found.images - found.without:,} of {found.images:,} "
+        f"images, {found.labelled:.1f} % of the pixels, in {out}"
+    )
+    if found.narrow and "scribblesup" in formats:
+        typer.echo(f"{found.narrow:,} strokes in thin regions are not in ScribbleSup's files")
+
+
+@command
 def predict(
     images: Annotated[
         list[str],
