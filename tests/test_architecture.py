@@ -17,7 +17,7 @@ ROOMS = {
     "propagation": {"data"},
     "forest": {"data"},
     "evaluation": {"data"},
-    "inference": {"data", "models"},
+    "inference": {"data", "forest", "models"},
     "training": {"data", "models", "losses"},
     "report": {"data", "evaluation"},
 }

@@ -20,7 +20,7 @@ from bpg.data.shapes import PHOTOGRAPHS, draw_sample
 from bpg.errors import BPGError
 from bpg.inference.card import FILE, Card, read_card, with_origin
 from bpg.inference.inputs import find_inputs
-from bpg.inference.model import CARD_KEY, ONNX, TORCH, NetworkModel, open_model
+from bpg.inference.model import CARD_KEY, ONNX, TORCH, ForestModel, NetworkModel, open_model
 from bpg.inference.portable import Portable
 from bpg.inference.provenance import training_commit
 from bpg.resize import shrink, shrunk_size
@@ -98,6 +98,8 @@ def export_model(
     if kind == "torch" and precision != "fp32":
         raise BPGError("--precision: a PyTorch file is fp32; convert it with .half(), or take onnx")
     opened = open_model(model, "cpu")
+    if isinstance(opened, ForestModel):
+        raise BPGError(f"{model}: a random forest, which has no export; give a network's run")
     if not isinstance(opened, NetworkModel):
         raise BPGError(f"{model}: is exported already; give a run such as runs/bpg/0")
     digest = file_digest(opened.path)

@@ -66,8 +66,9 @@ def describe(path: Path) -> list[tuple[str, str]]:
 def _of_run(path: Path) -> tuple[Card, int]:
     try:
         with safe_open(path, framework="numpy") as file:
-            architecture = json.loads((file.metadata() or {})["architecture"])
-            classes = tuple(map(str, architecture["classes"]))
+            metadata = file.metadata() or {}
+            note = json.loads(metadata.get("forest") or metadata["architecture"])
+            classes = tuple(map(str, note["classes"]))
             # Their sizes are in the header: no weight is read.
             shapes = [
                 file.get_slice(name).get_shape()

@@ -22,6 +22,7 @@ CARD_KEY = "card"
 """The metadata key of an exported file's card."""
 RUN_FILE = "model.safetensors"
 ONNX, TORCH = ".onnx", ".pt2"
+_SMALLEST = 1e-6  # probability, before a logarithm
 
 
 class Model(ABC):
@@ -141,11 +142,7 @@ class NetworkModel(Model):
         self._device = choose_device(device)
         self._bf16 = choose_bf16("auto", self._device)
         self.network = load_network(path).to(self._device)
-        classes = self.network.architecture.classes
-        found = read_card(card) if card.is_file() else Card(classes=classes)
-        if found.classes != classes:
-            raise BPGError(f"{card}: has other classes than {path}; run its evaluate stage again")
-        super().__init__(path, found)
+        super().__init__(path, _run_card(card, path, self.network.architecture.classes))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Run the network once."""
@@ -169,6 +166,39 @@ class NetworkModel(Model):
             .cpu()
             .numpy()
         )
+
+
+class ForestModel(Model):
+    """A run's `model.safetensors` that holds a forest, by NumPy."""
+
+    def __init__(self, path: Path, card: Path):
+        from bpg.forest.forest import load_forest  # noqa: PLC0415
+
+        self._forest = load_forest(path)
+        super().__init__(path, _run_card(card, path, self._forest.classes))
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Return the logarithms of the probabilities."""
+        pixels = np.clip(np.rint(images), 0, 255).astype(np.uint8)
+        found = np.stack([self._forest.probabilities(one) for one in pixels])
+        return np.log(np.maximum(found, _SMALLEST))
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Predict class probabilities at the image's own size, as the stage `predict` does."""
+        return self._forest.probabilities(image)
+
+    def region(self, image: np.ndarray, rows: Part, columns: Part, *, overlap: int) -> np.ndarray:
+        """Do what `probabilities` does for a part of an image."""
+        seen = rows.widened(overlap, image.shape[0]), columns.widened(overlap, image.shape[1])
+        found = self._forest.probabilities(image[seen[0].slice, seen[1].slice])
+        return found[:, rows.within(seen[0]), columns.within(seen[1])]
+
+
+def _run_card(card: Path, path: Path, classes: tuple[str, ...]) -> Card:
+    found = read_card(card) if card.is_file() else Card(classes=classes)
+    if found.classes != classes:
+        raise BPGError(f"{card}: has other classes than {path}; run its evaluate stage again")
+    return found
 
 
 class ProgramModel(Model):
@@ -245,6 +275,10 @@ def open_model(path: Path, device: Device = "auto") -> Model:
     with needs_torch(str(path)):
         if path.suffix == TORCH:
             return ProgramModel(path, device)
+        from bpg.forest.forest import is_forest  # noqa: PLC0415 scikit-image takes a while
+
+        if is_forest(path):
+            return ForestModel(path, path.with_name(FILE))
         return NetworkModel(path, path.with_name(FILE), device)
 
 
