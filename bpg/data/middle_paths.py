@@ -45,9 +45,10 @@ class Grid:
     inside: NDArray[np.bool_]
 
     def centres(self) -> NDArray[np.float64]:
-        """Return x and y of the nodes in pixels, (n, 2)."""
+        """Return x and y of the nodes, (n, 2): the centre of a pixel amid each block."""
         rows, columns = np.nonzero(self.inside)
-        return np.array(np.stack([columns, rows], 1) + 0.5, np.float64) * self.factor
+        first = np.stack([columns, rows], 1) * self.factor
+        return np.array(first + self.factor // 2 + 0.5, np.float64)
 
     @property
     def extent(self) -> int:

@@ -87,6 +87,14 @@ def test_every_region_has_strokes_and_no_stroke_leaves_its_region(mask, options,
     assert with_strokes == {name for name, region in regions.items() if region.sum() >= least}
 
 
+@pytest.mark.parametrize("side", range(62, 140, 7))
+def test_the_shortest_stroke_of_one_pixel_is_a_pixel(side):
+    """Also where the region is shrunk, so that paths lead through blocks of several pixels."""
+    mask = canvas(side, side, label=1)
+    for stroke in strokes_of(mask, length=0.001, width=1):
+        assert drawn(stroke, mask.shape, 1).sum() >= 1
+
+
 @settings(max_examples=20, deadline=None)
 @given(masks(), options)
 def test_strokes_follow_from_mask_options_and_seed(mask, options):
