@@ -21,8 +21,7 @@ from pydantic.dataclasses import dataclass
 from bpg.data.options import Augmentation
 from bpg.download.weights import BACKBONES
 from bpg.errors import BPGError
-from bpg.inference.card import LongestSide
-from bpg.inference.options import CRFOptions, InferenceOptions
+from bpg.inference.options import CRFOptions, InferenceOptions, LongestSide
 from bpg.losses.options import OPTIONS
 from bpg.models.options import AsppRate, BRNOptions, PRNOptions
 from bpg.options import NO_EXTRA, NUMBER, Count, NonNegative, Seed

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from bpg.constants import DEVIATION, MEAN
 from bpg.data.masks import PALETTE
 from bpg.errors import BPGError
-from bpg.inference.options import CRFOptions, InferenceOptions
+from bpg.inference.options import CRFOptions, InferenceOptions, LongestSide
 from bpg.options import NO_EXTRA, NUMBER, Count, Seed
 from bpg.strict_yaml import first_error
 
@@ -24,7 +24,6 @@ FILE_LIMIT = 2**20
 
 Percent = Annotated[float, Field(ge=0, le=100), NUMBER]
 Byte = Annotated[int, Field(ge=0, le=255), NUMBER]
-LongestSide = Annotated[int, Field(ge=16, le=16384), NUMBER]
 Mean = Annotated[float, Field(ge=0, le=1), NUMBER]
 Deviation = Annotated[float, Field(ge=1e-3, le=1), NUMBER]
 Text = Annotated[str, Field(max_length=1000)]

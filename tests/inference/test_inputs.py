@@ -1,6 +1,5 @@
 """Which images a command line means."""
 
-
 import pytest
 
 from bpg.errors import BPGError
