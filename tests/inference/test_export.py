@@ -44,8 +44,8 @@ def shaken(network):
     with torch.no_grad():
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
-                noise = 0.3 * torch.randn(tensor.shape)
-                tensor.copy_(tensor + noise.abs() if tensor.ndim == 1 else tensor + noise)
+                noise = torch.randn(tensor.shape)
+                tensor += 0.3 * noise.abs() if tensor.ndim == 1 else 0.05 * noise
     return network.eval()
 
 
@@ -153,16 +153,16 @@ def test_the_plain_operations_are_the_networks(steps, frozen, backbone):
     prn = PRNOptions(steps=steps, width=4, low_width=3, mixing="shared") if steps else None
     options = TINY if backbone == "resnet18" else {}
     network = Network(Architecture(CLASSES, backbone, options, frozen_norm=frozen, prn=prn))
-    shaken(network)
+    shaken(network).double()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     plain = Portable(network)
     for size in ((9, 9), (1, 1), (23, 40)):
-        images = torch.rand(2, *size, 3) * 255
+        images = torch.rand(2, *size, 3, dtype=torch.float64) * 255
         with torch.inference_mode():
             expected = network(images.permute(0, 3, 1, 2)).logits
             logits, probabilities = plain(images)
         scale = expected.abs().max()
-        torch.testing.assert_close(logits / scale, expected / scale, atol=2e-5, rtol=0)
+        torch.testing.assert_close(logits / scale, expected / scale, atol=1e-12, rtol=0)
         torch.testing.assert_close(probabilities, logits.softmax(1))
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
@@ -178,7 +178,7 @@ def test_a_file_that_gives_other_labels_is_not_written(
         for branch in network.head.branches:
             branch.weight.neg_()
     save_network(network, other / "model.safetensors")
-    with pytest.raises(BPGError, match=r"^x\.onnx: not written: .* % of the labels of an image"):
+    with pytest.raises(BPGError, match=r"x\.onnx: not written: .* % of the labels of an image"):
         verify(open_model(other, "cpu"), exported["onnx"], tmp_path / "x.onnx", images, "fp32")
     monkeypatch.setattr(module, "_onnx", lambda *_: exported["onnx"].read_bytes())
     with pytest.raises(BPGError, match="not written"):
@@ -253,7 +253,7 @@ def test_damage_is_refused_in_one_line_or_does_no_harm(exported, tmp_path, kind,
     rng = np.random.default_rng(0)
     path = tmp_path / exported[kind].name
     spoilt = [data[:size] for size in (0, 1, 100, len(data) // 2, len(data) - 1)]
-    for _ in range(6):
+    for _ in range(6 if kind == "onnx" else 2):
         copy = bytearray(data)
         copy[int(rng.integers(len(data)))] ^= 0xFF
         spoilt.append(bytes(copy))
