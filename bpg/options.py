@@ -26,6 +26,4 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER]
 Share = Annotated[float, Field(gt=0, le=1), NUMBER]
 Count = Annotated[int, Field(ge=1), NUMBER]
-LongestSide = Annotated[int, Field(ge=16, le=16384), NUMBER]
-"""Pixels to which the longer side of images is shrunk."""
 Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER]

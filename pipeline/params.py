@@ -23,10 +23,10 @@ from bpg.data.options import Augmentation, FolderOptions
 from bpg.download.weights import BACKBONES
 from bpg.errors import BPGError
 from bpg.forest.options import ForestOptions
-from bpg.inference.options import CRFOptions, InferenceOptions
+from bpg.inference.options import CRFOptions, InferenceOptions, LongestSide
 from bpg.losses.options import OPTIONS
 from bpg.models.options import AsppRate, BRNOptions, PRNOptions
-from bpg.options import NO_EXTRA, NUMBER, Count, LongestSide, NonNegative, Seed
+from bpg.options import NO_EXTRA, NUMBER, Count, NonNegative, Seed
 from bpg.propagation.options import GrabCutOptions, PropagationOptions
 from bpg.strict_yaml import first_error, read_as
 from bpg.training.options import OptimizerOptions

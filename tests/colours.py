@@ -16,8 +16,8 @@ WEIGHTS = np.array([[0, 0, 0], [1, 0, -1], [-1, 0, 1]], np.float32)
 """Logits of a pixel: 0, red less blue less 64, blue less red less 64."""
 
 
-def write_colours(path: Path, card: Card | None = CARD, **extra: str) -> Path:
-    """Write it as ONNX, with a card."""
+def write_colours(path: Path, card: Card | str | None = CARD) -> Path:
+    """Write it as ONNX, with a card, or any text in its place."""
     from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
 
     shapes = {"images": ["n", "h", "w", 3], "logits": ["n", 3, "h", "w"]}
@@ -43,8 +43,9 @@ def write_colours(path: Path, card: Card | None = CARD, **extra: str) -> Path:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    entries = extra if card is None else {"card": card.to_json(), **extra}
-    helper.set_model_props(model, entries)
+    if card is not None:
+        text = card if isinstance(card, str) else card.to_json()
+        helper.set_model_props(model, {"card": text})
     path.write_bytes(model.SerializeToString())
     return path
 

@@ -14,8 +14,8 @@ from pydantic.dataclasses import dataclass
 from bpg.constants import DEVIATION, MEAN
 from bpg.data.masks import PALETTE
 from bpg.errors import BPGError
-from bpg.inference.options import CRFOptions, InferenceOptions
-from bpg.options import NO_EXTRA, NUMBER, Count, LongestSide, Seed
+from bpg.inference.options import CRFOptions, InferenceOptions, LongestSide
+from bpg.options import NO_EXTRA, NUMBER, Count, Seed
 from bpg.strict_yaml import first_error
 
 FILE = "card.json"

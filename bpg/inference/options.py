@@ -8,6 +8,8 @@ from pydantic.dataclasses import dataclass
 from bpg.options import NO_EXTRA, NUMBER, NonNegative
 
 Scale = Annotated[float, Field(ge=0.05, le=8), NUMBER]
+LongestSide = Annotated[int, Field(ge=16, le=16384), NUMBER]
+"""Pixels of an image's longer side."""
 Deviation = Annotated[float, Field(ge=1e-3, le=1e6), NUMBER]
 """Smaller ones vanish in single precision, and the compiled code does not check them."""
 

@@ -45,7 +45,7 @@ class Portable(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (logits, probabilities)."""
         height, width = images.shape[1:3]
-        pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
+        pixels = (images.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.deviation
         # 8n+1 in positive numbers: ONNX's division rounds towards zero, Python's down.
         rows, columns = ((size + 6) // 8 * 8 + 1 for size in (height, width))
         pixels = F.pad(pixels, (0, columns - width, 0, rows - height))

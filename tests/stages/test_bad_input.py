@@ -71,7 +71,7 @@ def ran_before(folder: Path, stage: str) -> None:
         "edges": [DATA / "edges"],
         "predict": [RUN / "probabilities", RUN / "masks"],
         "crf": [RUN / "masks_crf"],
-        "evaluate": [RUN / "metrics.json", RUN / "counts.npy"],
+        "evaluate": [RUN / "metrics.json", RUN / "counts.npy", RUN / "card.json"],
         "cost": [Path("results/cost.csv")],
         "samples": [Path("results/samples")],
         "tables": [
