@@ -146,11 +146,11 @@ def test_what_needs_pytorch_says_so(tmp_path, patches):
     done = without_training("predict", tmp_path / "photo.png", "-m", run, "-o", tmp_path / "out")
     assert done.returncode == 1
     assert done.stderr.startswith("bpg predict: error: ")
-    assert "needs PyTorch (no module torch): pip install 'bpg[train]'" in done.stderr
+    assert "needs the packages for training (no module skimage): pip install" in done.stderr
     assert done.stderr.count("\n") == 1
     done = without_training("export", "-m", run, "-o", tmp_path / "x.onnx")
     assert done.returncode == 1
-    assert done.stderr.startswith("bpg export: error: exporting: needs PyTorch")
+    assert done.stderr.startswith("bpg export: error: exporting: needs the packages for training")
 
 
 def test_one_bad_image_is_status_1_and_the_others_are_done(colours, patches, tmp_path):

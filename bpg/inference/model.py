@@ -244,8 +244,8 @@ def needs_torch(what: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise BPGError(
-            f"{what}: needs PyTorch (no module {error.name}): pip install 'bpg[train]', or export "
-            "the network to ONNX where it is installed"
+            f"{what}: needs the packages for training (no module {error.name}): pip install "
+            "'bpg[train]', or export the network to ONNX where they are installed"
         ) from error
 
 
