@@ -45,7 +45,7 @@ def shaken(network):
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
                 noise = torch.randn(tensor.shape)
-                tensor += 0.3 * noise.abs() if tensor.ndim == 1 else 0.05 * noise
+                tensor.add_(0.3 * noise.abs() if tensor.ndim == 1 else 0.05 * noise)
     return network.eval()
 
 
