@@ -79,7 +79,10 @@ def train(
     """
     steps = len(images) // batch_size
     if steps == 0:
-        raise BPGError(f"{len(images)} training images do not fill one batch of {batch_size}")
+        raise BPGError(
+            f"{len(images)} training images do not fill one batch of {batch_size}; lower "
+            "training.batch_size in the recipe, or add images"
+        )
     total = epochs * steps
 
     # The stub has no overload for both at once.
