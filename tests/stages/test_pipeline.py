@@ -56,7 +56,7 @@ def repository(pipeline) -> Path:
 def test_every_stage_ran_once_and_none_complained(pipeline):
     _, said = pipeline
     alone = re.findall(r"^Running stage '(.*)'", said, re.MULTILINE)
-    assert alone == ["cost", "samples", "tables", "report"]
+    assert alone == ["cost", "samples", "draw_next", "tables", "report"]
     assert re.findall(r"^(\w+): done in [\d.]+ s$", said, re.MULTILINE) == alone
     before = re.findall(r"^data: (\w+): done in [\d.]+ s$", said, re.MULTILINE)
     assert before == ["fetch", "prepare", "scribbles", "edges", "grabcut"]
@@ -236,7 +236,7 @@ def test_the_page_shows_the_tables_and_pictures_that_are_there(repository):
     page = repository / "results/report/index.html"
     text = page.read_text(encoding="utf-8")
     assert text.lstrip().lower().startswith("<!doctype html>")
-    assert text.count("<table") == 8
+    assert text.count("<table") == 9
     assert "not run" in text
     shown = re.findall(r'src="([^"]+)"', text)
     figures = {f"figure{number}.png" for number in (1, 4, 5, 6)}
@@ -297,7 +297,7 @@ def changed(repository: Path, tools, file: str, changes: dict) -> Iterator[None]
         path.write_bytes(before)
 
 
-AFTER = {"samples", "tables", "report"}
+AFTER = {"samples", "draw_next", "tables", "report"}
 BOTH = {f"@{variant}-0" for variant in VARIANTS}
 TRAINED = {"train@scribble-0", "train_boundary@bpg-0", "train@warm-0", "fine_tune@kernelcut-0"}
 CHANGES = {
@@ -310,14 +310,19 @@ CHANGES = {
     "scales": (
         TINY,
         {"inference.scales": [1.0, 1.25]},
-        {f"predict{run}" for run in BOTH} | {"samples"},
+        {f"{stage}{run}" for stage in ("predict", "evaluate") for run in BOTH}
+        | {"samples", "draw_next"},
     ),
-    "crf": (TINY, {"crf.bilateral_rgb": 9}, {f"crf{run}" for run in BOTH}),
+    "crf": (
+        TINY,
+        {"crf.bilateral_rgb": 9},
+        {f"{stage}{run}" for stage in ("crf", "evaluate") for run in BOTH},
+    ),
     "edges": (SHAPES, {"edges.upscale": 1}, {"edges", "tables", "report"}),
     "true edges": (SHAPES, {"edges.source": "truth"}, {"edges", "tables", "report"}),
     "grabcut": (TINY, {"grabcut.iterations": 2}, {"grabcut"}),
     "forest": (TINY, {"forest.trees": 5}, set()),  # none is a row here
-    "strokes": (SHAPES, {"scribbles.line_width": 2}, {"scribbles"}),
+    "strokes": (SHAPES, {"scribbles.line_width": 2}, {"prepare", "scribbles"}),
     "another draw": (SHAPES, {"source.seed": 1}, {"fetch", "prepare"}),
     "threads": (TINY, {"machine.threads": 2}, set()),
     "num_workers": (TINY, {"machine.num_workers": 1, "machine.cache": False}, set()),
@@ -352,6 +357,7 @@ def test_another_lambda_redoes_the_boundary_variants_and_what_follows(repository
         "crf@bpg-0",
         "evaluate@bpg-0",
         "samples",
+        "draw_next",
         "tables",
         "report",
     ]
@@ -410,7 +416,7 @@ def peers(repository, run, tools, tmp_path_factory) -> Path:
     for name in ("scribblesup_1", "scribblesup"):
         stages += [["propagate", name, "0"], ["train_propagated", name, "0"]]
     stages += [[stage, v, "0"] for v in PEERS for stage in ("predict", "crf", "evaluate")]
-    stages += [["cost"], ["samples"], ["tables"], ["report"]]
+    stages += [["cost"], ["samples"], ["draw_next"], ["tables"], ["report"]]
     tools.in_one_process(run, folder, stages)
     run(folder, "dvc", "commit", "--force", "--quiet")
     return folder
