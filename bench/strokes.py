@@ -1,7 +1,7 @@
 """Strokes to labels, beside OpenCV's thick lines: `python -m bench.strokes`.
 
-OpenCV is faster and not used: it draws wider lines than asked for. How far either is from the
-pixels whose centre lies within half the width of the line is in the row.
+OpenCV is faster and not used: it draws wider lines than asked for. The row says which share of the
+pixels either labels, and how many have a centre within half the width of a line.
 """
 
 import tempfile
@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.measure import CLASSES, HEIGHT, WIDTH, Row, in_turns, show
-from bpg.data.scribbles import Stroke, Strokes, rasterise, read_strokes, write_strokes
+from bpg.data.formats.scribblesup import write_scribblesup
+from bpg.data.scribbles import read_strokes
+from bpg.data.strokes import Line, Stroke, Strokes, rasterise
 from bpg.opencv import cv2
 
 NAMES = [f"class{number}" for number in range(CLASSES)]
@@ -24,24 +26,25 @@ def strokes(seed: int) -> Strokes:
     found = []
     for _ in range(3):
         steps = np.cumsum(rng.normal(0, 6, (23, 2)), 0) + rng.uniform(0.2, 0.8, 2) * (WIDTH, HEIGHT)
-        points = np.clip(steps, 0, (WIDTH - 1, HEIGHT - 1)).round().astype(int)
-        found.append(Stroke(NAMES[rng.integers(CLASSES)], tuple(map(tuple, points.tolist()))))
+        points = np.clip(steps, 0, (WIDTH - 1, HEIGHT - 1)).round() + 0.5
+        line = Line(tuple(map(tuple, points.tolist())))
+        found.append(Stroke(NAMES[rng.integers(CLASSES)], line))
     return Strokes(WIDTH, HEIGHT, tuple(found))
 
 
 def by_opencv(given: Strokes) -> np.ndarray:
     labels = np.full((given.height, given.width), 255, np.uint8)
     for stroke in given.strokes:
-        points = np.array(stroke.points, np.int32)
+        points = (np.array(stroke.shape.points) - 0.5).astype(np.int32)
         cv2.polylines(labels, [points], False, NAMES.index(stroke.tag), LINE)
     return labels
 
 
 def exactly(given: Strokes) -> np.ndarray:
     labels = np.full((given.height, given.width), 255, np.uint8)
-    y, x = np.mgrid[: given.height, : given.width]
+    y, x = np.mgrid[: given.height, : given.width] + 0.5
     for stroke in given.strokes:
-        points = np.array(stroke.points, float)
+        points = np.array(stroke.shape.points)
         for (x0, y0), (x1, y1) in pairwise(points):
             length = (x1 - x0) ** 2 + (y1 - y0) ** 2
             along = ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / max(length, 1e-9)
@@ -68,7 +71,7 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.xml" for number in range(COUNT)]
         for path, one in zip(paths, given, strict=True):
-            write_strokes(path, one)
+            write_scribblesup(path, one)
         reading, _ = in_turns(lambda: [read_strokes(path) for path in paths], lambda: None)
     return [
         Row(

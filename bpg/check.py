@@ -51,7 +51,7 @@ def check(
         print(f"\nimages and strokes: {sheet.resolve()}")
     errors = sum(finding.level == "error" for finding in findings)
     if errors:
-        print(f"\n{errors} error{'s' if errors > 1 else ''}: mend before training")
+        print(f"\n{errors} error{'s' if errors > 1 else ''}: fix before training")
     return not errors
 
 

@@ -97,7 +97,9 @@ def _print_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -123,6 +125,13 @@ def check(
     truth: Annotated[
         str, typer.Option(help="Score on masks or strokes; auto: on masks where there are any.")
     ] = "auto",
+    hold_out: Annotated[
+        float, typer.Option(help="Share of the strokes, or of the images with masks, to score on.")
+    ] = 0.2,
+    hold_out_by: Annotated[
+        str, typer.Option(help="Hold out single strokes (stroke), or all of an image (image).")
+    ] = "stroke",
+    seed: Annotated[int, typer.Option(min=0, help="Of what is held out.")] = 0,
     line_width: Annotated[
         int, typer.Option(min=1, max=99, help="Width of lines, in pixels of the shrunk image.")
     ] = 5,
@@ -156,6 +165,9 @@ def check(
         "unknown_tags": unknown_tags,
         "truth": truth,
         "tolerance": tolerance,
+        "hold_out": hold_out,
+        "hold_out_by": hold_out_by,
+        "seed": seed,
     }
     try:
         options = TypeAdapter(FolderOptions).validate_python(given)

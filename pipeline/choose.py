@@ -1,9 +1,11 @@
 """Choose what to train, and on whose images: writes it into the parameter files."""
 
 import argparse
+import shutil
 import sys
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -35,17 +37,29 @@ def choose(root: Path, rows: list[str], folder: str | None, recipe: str | None) 
     for name in rows:
         if name not in variants:
             raise BPGError(f"unknown variant {name!r}; {suggestion(name, variants)}")
+    files: dict[Path, dict[str, Any]] = {}
     changes: dict[str, Any] = {"variants": make_lists(list(dict.fromkeys(rows)), variants)}
     if folder is not None:
-        place = Path(folder).expanduser().resolve()
-        if not place.is_dir():
-            raise BPGError(f"{place}: no such folder")
-        _edit(root / FOLDER, {"root": str(place)})
+        images = Path(folder).expanduser().resolve()
+        if not images.is_dir():
+            raise BPGError(f"{images}: no such folder")
+        files[FOLDER] = {"root": str(images)}
         changes |= {"dataset": "folder", "recipe": recipe or "small"}
     elif recipe is not None:
         changes["recipe"] = recipe
-    _edit(root / "params.yaml", changes)
-    read_parameters(root)
+    files[Path("params.yaml")] = changes
+    with TemporaryDirectory() as place:
+        trial = Path(place)
+        shutil.copytree(root / "params", trial / "params")
+        shutil.copy(root / "params.yaml", trial / "params.yaml")
+        for path, values in files.items():
+            _edit(trial / path, values)
+        try:
+            read_parameters(trial)
+        except BPGError as error:
+            raise BPGError(str(error).replace(f"{trial}/", "")) from error
+    for path, values in files.items():
+        _edit(root / path, values)
 
 
 def _edit(path: Path, changes: dict[str, Any]) -> None:

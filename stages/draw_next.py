@@ -17,6 +17,7 @@ from pipeline.params import Parameters
 from pipeline.paths import DRAW_NEXT, data_layout
 from pipeline.run_stage import run_stage
 from pipeline.trained import load_trained
+from pipeline.variants import networks
 
 LOOKED_AT = 100
 """The most images that the networks are run on: first those without strokes."""
@@ -33,11 +34,11 @@ def draw_next(parameters: Parameters) -> None:
     """
     switches = parameters.switches
     data = data_layout(switches.dataset)
-    variant = reference_variant(switches.variants.all)
+    variant = reference_variant(networks(switches.variants.all, parameters.variants))
     device = choose_device(switches.device)
     set_up(device, threads=parameters.recipe.machine.threads, seed=0)
     bf16 = choose_bf16(parameters.recipe.machine.bf16, device)
-    networks = [load_trained(parameters, variant, seed).to(device) for seed in switches.seeds]
+    trained = [load_trained(parameters, variant, seed).to(device) for seed in switches.seeds]
     classes = describe(parameters).classes
     pool = read_ids(data.pool, empty=True)
     names = [*pool, *(name for name in read_ids(data.train) if name not in set(pool))]
@@ -49,7 +50,7 @@ def draw_next(parameters: Parameters) -> None:
                 multiscale_probabilities(
                     network, image, parameters.recipe.inference, device=device, bf16=bf16
                 )
-                for network in networks
+                for network in trained
             ]
             probabilities = torch.stack(each).mean(0).float().cpu().numpy()
             unsure = uncertainty(probabilities)

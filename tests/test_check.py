@@ -63,7 +63,7 @@ def test_every_planted_fault_is_named_in_text_and_on_the_page(tmp_path, checked)
     for text in faults:
         assert text in out
         assert text in page
-    assert out.endswith("2 errors: mend before training\n")
+    assert out.endswith("2 errors: fix before training\n")
     # The worst first, and those images first.
     assert out.index("error:") < out.index("warning:") < out.index("note:")
     assert page.index("<strong>b.jpg") < page.index("<strong>a.jpg")

@@ -16,17 +16,24 @@ from tqdm import tqdm
 
 from bpg.constants import IGNORE
 from bpg.data.findings import Finding, counted, listed
-from bpg.data.formats.annotations import ImageStrokes, check_inside, parse_json, read_bytes
+from bpg.data.formats.annotations import (
+    ImageStrokes,
+    check_inside,
+    parse_json,
+    reaches_beyond,
+    read_bytes,
+)
 from bpg.data.formats.label_maps import strokes_of_class, strokes_of_map
 from bpg.data.formats.label_studio import TOOL as LABEL_STUDIO
 from bpg.data.formats.label_studio import PngRegion, png_key, png_names
 from bpg.data.formats.read import read_annotations
-from bpg.data.frames import SIDEWAYS, resized, shrink, shrunk_size, turned
+from bpg.data.frames import SIDEWAYS, resized, small_copy, turned
 from bpg.data.matching import Images, normalised
 from bpg.data.options import FolderOptions
 from bpg.data.photographs import SUFFIXES, Photograph, decode_photograph, read_photograph
 from bpg.data.strokes import Pixels, Stroke, Strokes, covered, paint
 from bpg.errors import BPGError
+from bpg.resize import shrunk_size
 
 THUMBNAIL = 240
 """Longer side of the small copies, in pixels."""
@@ -36,9 +43,13 @@ _CALLED_BACKGROUND = {"background", "_background_", "__background__", "bg"}
 _NAME_LIMIT = 240
 """Bytes of a file's name, with room for a suffix: file systems have 255."""
 _SAME = 0.8
-"""Two strokes of a class from two files are one if this share of their pixels is common to both:
-tools round differently."""
+"""Two strokes of a class are one if this share of their pixels is common to both: tools round
+differently, and two annotators draw the same."""
 _SEPARATORS = ("__", "_", "-", ".", " ")
+_MOST_CLASSES = 254
+_CLASS_LIST = "classes.txt"
+_NO_ANNOTATIONS = (_CLASS_LIST, "val.txt", "scribble.json")
+"""Lists of ours, and what `bpg scribble` writes beside its strokes."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class Folder:
     def size(self, name: str) -> tuple[int, int]:
         """Return (width, height) of the shrunk image."""
         photo = self.photos[name]
-        return shrunk_size(photo.width, photo.height, self.longest_side)
+        return shrunk_size((photo.width, photo.height), self.longest_side)
 
     def pixels(self, name: str) -> list[Pixels]:
         """Return the pixels that each stroke of an image covers on the shrunk image."""
@@ -134,7 +145,7 @@ def image_id(name: str) -> str:
     return "".join(
         character
         if character.isprintable() and not character.isspace() and character not in "%/\\\0"
-        else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+        else "".join(f"%{byte:02X}" for byte in character.encode())
         for character in name
     )
 
@@ -180,24 +191,31 @@ class _Reader:
         self.root, self.line_width, self.longest_side = root, line_width, longest_side
         self.findings: list[Finding] = []
         self.options = self._layout(options)
-        self.classes = tuple(classes) or self._listed_classes()
+        self.classes = self._checked(classes, "classes") or self._listed_classes()
         self.photos: dict[str, Photo] = {}
         # By image: (strokes in the frame of the full image, the files that they come from).
         self.found: dict[str, list[tuple[Stroke, str]]] = defaultdict(list)
         self.declared: dict[str, None] = {}
         self.left_out: Counter[str] = Counter()
-        self.index_maps: list[tuple[str, Path, list[tuple[int, Pixels]]]] = []
+        self.index_maps: list[tuple[str, Path, list[tuple[int, Stroke]]]] = []
         self.exported: dict[str, PngRegion] = {}  # Label Studio's PNGs
+        self.by_bare_name: dict[str, list[str]] = defaultdict(list)
+        self.class_folders: set[str] = set()
         self.unjoined = 0
+        self.linked: set[str] = set()  # folders that are not gone into
 
     def say(self, level: str, text: str, images: Iterable[str] = ()) -> None:
-        self.findings.append(Finding(level, text, tuple(images)))  # type: ignore[arg-type]
+        # Names may hold control characters, which would make lines of their own.
+        shown = "".join(one if one.isprintable() else "?" for one in text)
+        self.findings.append(Finding(level, shown, tuple(images)))  # type: ignore[arg-type]
 
     def read(self) -> Folder:
         self._read_photos()
         self._read_annotations()
         self._name_index_maps()
         classes, unused = self._resolve_classes()
+        if strange := sorted(self.options.colours.keys() - set(classes)):
+            self.say("warning", f"source.colours: there is no class {listed(strange)}")
         self._drop_unknown(classes)
         strokes = {name: self._finish(name) for name in sorted(self.found)}
         masks = self._find_masks()
@@ -263,6 +281,9 @@ class _Reader:
             for one in (self.options.images, self.options.strokes, self.options.masks)
         } - {top.resolve()}
         for parent, folders, files in os.walk(top):
+            for one in folders:
+                if Path(parent, one).is_symlink():
+                    self.linked.add(str(Path(parent, one)))
             folders[:] = sorted(
                 one
                 for one in folders
@@ -270,8 +291,9 @@ class _Reader:
                 and Path(parent, one).resolve() not in others
             )
             for file in sorted(files):
-                if not file.startswith(".") and file.casefold() not in ("thumbs.db", "desktop.ini"):
-                    path = Path(parent, file)
+                path = Path(parent, file)
+                hidden = file.startswith(".") or file.casefold() in ("thumbs.db", "desktop.ini")
+                if not hidden and path.is_file():  # a pipe would never end
                     yield path.relative_to(top).as_posix(), path
 
     # Images
@@ -314,11 +336,23 @@ class _Reader:
 
     def _read_annotations(self) -> None:
         images = Images(self.photos)
+        for one in self.photos:
+            for key in {_bare(one), normalised(one)}:
+                self.by_bare_name[key].append(one)
         together = self._same(self.options.images, self.options.strokes)
         unread: list[str] = []
         files = list(self._files(self.options.strokes))
         if together:  # PNGs are images there
             files = [(name, path) for name, path in files if name not in self.photos]
+            self._warn_of_drawn_images()
+        else:  # tools save beside the image, too
+            beside = (".json", ".xml")
+            files += [
+                (name, path)
+                for name, path in self._files(self.options.images)
+                if path.suffix.casefold() in beside
+            ]
+        self.class_folders = self._class_folders([name for name, _ in files])
         # PNGs last: the JSON of their export says what Label Studio's are about.
         for name, path in sorted(files, key=lambda file: file[1].suffix.casefold() == ".png"):
             try:
@@ -328,17 +362,31 @@ class _Reader:
                     self._read_file(name, path, images, unread)
             except BPGError as error:
                 self.say("error", str(error))
+        self._say_what_was_left(unread)
+
+    def _say_what_was_left(self, unread: Sequence[str]) -> None:
         if self.unjoined:
             self.say(
                 "warning",
-                f"{counted(self.unjoined, 'PNG')} of Label Studio's export not used: their names "
-                "do not say of which image; put the JSON export of the project beside them",
+                f"{counted(self.unjoined, 'PNG')} of Label Studio's export not used: "
+                + (
+                    "the JSON beside them has no such regions on images that are here"
+                    if self.exported
+                    else "their names do not say of which image; put the JSON export of the "
+                    "project beside them"
+                ),
             )
+        for folder in sorted(self.linked):
+            self.say("warning", f"{folder}: a link to a folder, which is not read")
         if unread:
-            self.say("note", f"no annotations, not read: {listed(unread)}")
+            self.say(
+                "warning",
+                f"no annotations that are read: {listed(unread)}; unpack archives, and save what "
+                "was painted as PNG",
+            )
         if self.left_out:
             kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(self.left_out.items()))
-            self.say("warning", f"left out, because they are no strokes: {kinds}")
+            self.say("warning", f"not used as strokes: {kinds}")
         failed = any(finding.level == "error" for finding in self.findings)
         if not (failed or self.found or self.index_maps):
             self.say(
@@ -347,7 +395,41 @@ class _Reader:
                 "Label Studio or a paint program",
             )
 
+    def _warn_of_drawn_images(self) -> None:
+        """Say which PNGs look like strokes on another image, but are taken for images."""
+        drawn = [
+            one
+            for one in self.photos
+            if one.casefold().endswith(".png")
+            and any(
+                _bare(one) == stem or _bare(one).startswith(tuple(f"{stem}{s}" for s in "_-"))
+                for stem, names in self.by_bare_name.items()
+                if names != [one] and not stem.casefold().endswith(SUFFIXES)
+            )
+        ]
+        if drawn:
+            self.say(
+                "warning",
+                f"taken for images: {listed(drawn)}; if they are strokes, move them to strokes/",
+                drawn,
+            )
+
+    def _class_folders(self, names: Sequence[str]) -> set[str]:
+        """Return which folders of PNGs are classes: known ones, or several beside each other."""
+        tops = {
+            name.partition("/")[0]
+            for name in names
+            if name.casefold().endswith(".png")
+            and _bare(name).partition("/")[2] in self.by_bare_name
+        }
+        if (self.root / self.options.strokes / "scribble.json").is_file():
+            return set()  # of bpg scribble: a folder for each format
+        known = {*self.classes, BACKGROUND}
+        return tops if len(tops) > 1 else tops & known
+
     def _read_file(self, name: str, path: Path, images: Images, unread: list[str]) -> None:
+        if path.name in _NO_ANNOTATIONS:
+            return
         annotations = read_annotations(path)
         if annotations is None:
             unread.append(name)
@@ -358,6 +440,7 @@ class _Reader:
         self.left_out.update(annotations.left_out)
         folder = name.rpartition("/")[0]
         lost = []
+        taken: dict[str, str] = {}
         for image in annotations.images:
             beside = [f"{folder}/{one}" for one in image.names] if folder else []
             meant = images.find([*beside, *image.names])
@@ -368,6 +451,13 @@ class _Reader:
                     "error",
                     f"{image.place}: {image.names[0]!r} may be {listed(meant)}; give the images "
                     "different names",
+                    meant,
+                )
+            elif meant and taken.setdefault(meant[0], image.names[0]) != image.names[0]:
+                self.say(
+                    "error",
+                    f"{image.place}: {taken[meant[0]]!r} and {image.names[0]!r} would both be "
+                    f"{meant[0]}; put all images into the folder, with their sub-folders",
                     meant,
                 )
             elif meant:
@@ -385,6 +475,11 @@ class _Reader:
         return [name]
 
     def _add(self, name: str, image: ImageStrokes, path: Path) -> None:
+        file = self._shown(path)
+        self.found[name] += [(stroke, file) for stroke in self._placed(name, image)]
+
+    def _placed(self, name: str, image: ImageStrokes) -> tuple[Stroke, ...]:
+        """Return an image's strokes in the frame of the image as shown."""
         photo = self.photos[name]
         strokes = image.strokes
         size = (photo.width, photo.height)
@@ -402,11 +497,23 @@ class _Reader:
                 "note", f"{image.place}: drawn on the image as stored; turned as EXIF says", [name]
             )
         check_inside(strokes, *size, image.place)
-        file = path.relative_to(self.root).as_posix()
-        self.found[name] += [(stroke, file) for stroke in strokes]
+        beyond = sum(reaches_beyond(stroke.shape, *size) for stroke in strokes)
+        if beyond:
+            self.say(
+                "warning",
+                f"{image.place}: {counted(beyond, 'stroke')} of {name} run far over the image's "
+                "border; were they drawn on another image, or another size?",
+                [name],
+            )
+        return strokes
+
+    def _shown(self, path: Path) -> str:
+        """Return how messages call a file: without the address in the names of an export."""
+        key = png_key(path.name)
+        return (path.with_name(f"{key}.png") if key else path).relative_to(self.root).as_posix()
 
     def _read_png(self, name: str, path: Path, images: Images) -> None:
-        place = str(path)
+        place = str(self.root / self._shown(path))
         meant, tag = self._meaning(name, images)
         if len(meant) != 1 and png_key(name) is not None:
             # The names of this export hold an annotator's address: it is not repeated.
@@ -416,11 +523,15 @@ class _Reader:
             self.say("warning", f"{place}: {said}: not used; name it after the image", meant)
         elif tag is None:
             size, found = strokes_of_map(read_bytes(path), place, self.options.unlabelled)
-            self._add(meant[0], ImageStrokes((name,), size, (), place), path)
-            self.index_maps.append((meant[0], path, found))
+            # Their classes get names when all files are read.
+            strokes = tuple(Stroke(None, pixels) for _, pixels in found)
+            placed = self._placed(meant[0], ImageStrokes((name,), size, strokes, place))
+            indices = [index for index, _ in found]
+            self.index_maps.append((meant[0], path, [*zip(indices, placed, strict=True)]))
         else:
-            size, strokes = strokes_of_class(read_bytes(path), place, tag)
-            self._add(meant[0], ImageStrokes((name,), size, tuple(strokes), place), path)
+            whole = png_key(name) is not None  # a region may have several parts
+            size, drawn = strokes_of_class(read_bytes(path), place, tag, whole=whole)
+            self._add(meant[0], ImageStrokes((name,), size, tuple(drawn), place), path)
 
     def _meaning(self, name: str, images: Images) -> tuple[list[str], str | None]:
         """Return the images that a PNG may be of, and its class if it is of one class alone."""
@@ -428,37 +539,43 @@ class _Reader:
         if key is not None and key in self.exported:
             region = self.exported[key]
             return (images.find(region.names), region.label) if region.label else ([], None)
-        bare = {_bare(one): one for one in self.photos}
-        bare |= {normalised(one): one for one in self.photos}
+        bare = self.by_bare_name
         stem = _bare(name)
         if stem in bare:
-            return [bare[stem]], None
+            return bare[stem], None
         folder, _, last = stem.rpartition("/")
         if folder in bare:  # IMAGE/CLASS.png
-            return [bare[folder]], last
+            return bare[folder], last
         top, _, rest = stem.partition("/")
-        if rest in bare:  # CLASS/IMAGE.png
-            return [bare[rest]], top
+        if rest in bare and top in self.class_folders:  # CLASS/IMAGE.png
+            return bare[rest], top
         for length in range(len(stem) - 1, 0, -1):  # IMAGE_CLASS.png
             separator = next((s for s in _SEPARATORS if stem.startswith(s, length)), None)
             if separator and stem[:length] in bare and stem[length + len(separator) :]:
-                return [bare[stem[:length]]], stem[length + len(separator) :]
+                return bare[stem[:length]], stem[length + len(separator) :]
         return images.find([name]), None
 
     # Classes
 
     def _listed_classes(self) -> tuple[str, ...]:
-        path = self.root / "classes.txt"
-        if not path.is_file():
+        places = (self.root, self.root / self.options.strokes)
+        path = next((p for one in places if (p := one / _CLASS_LIST).is_file()), None)
+        if path is None:
             return ()
         try:
             lines = read_bytes(path).decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             raise BPGError(f"{path}: not UTF-8 text; write one class name a line") from error
-        names = tuple(unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip())
-        if len(set(names)) < len(names) or len(names) < 2:
-            raise BPGError(f"{path}: must have two different class names or more, background first")
-        return names
+        names = [unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip()]
+        # labelme's own list of labels begins with it.
+        return self._checked([name for name in names if name != "__ignore__"], str(path))
+
+    def _checked(self, names: Sequence[str], place: str) -> tuple[str, ...]:
+        if names and (len(set(names)) < len(names) or not 2 <= len(names) <= _MOST_CLASSES):
+            raise BPGError(
+                f"{place}: must have 2 to {_MOST_CLASSES} different class names, background first"
+            )
+        return tuple(names)
 
     def _name_index_maps(self) -> None:
         """Turn indices into class names."""
@@ -477,9 +594,9 @@ class _Reader:
                     [name],
                 )
                 continue
-            file = path.relative_to(self.root).as_posix()
+            file = self._shown(path)
             self.found[name] += [
-                (Stroke(self.classes[index], pixels), file) for index, pixels in found
+                (replace(stroke, tag=self.classes[index]), file) for index, stroke in found
             ]
         if self.index_maps and not self.classes:
             self.say(
@@ -512,6 +629,9 @@ class _Reader:
                 f"{', '.join(classes[:5])}; draw what is none of them, or list the class of the "
                 "ground first in classes",
             )
+        folded = Counter(name.casefold() for name in (BACKGROUND, *classes))
+        if alike := [name for name in classes if folded[name.casefold()] > 1]:
+            self.say("warning", f"classes that differ in case alone: {', '.join(alike)}")
         if used and BACKGROUND in present and not classes:
             self.say("error", "all strokes are background; draw your objects, too")
         self.found = defaultdict(
@@ -521,17 +641,25 @@ class _Reader:
                 for name, found in self.found.items()
             },
         )
+        if len(classes) >= _MOST_CLASSES:
+            self.say(
+                "error",
+                f"{len(classes) + 1:,} classes; at most {_MOST_CLASSES} can be learnt: list those "
+                "to be learnt in classes, and set source.unknown_tags to unlabelled",
+            )
+            classes = classes[: _MOST_CLASSES - 1]
         return (BACKGROUND, *classes), unused
 
     def _drop_unknown(self, classes: Sequence[str]) -> None:
         unknown: Counter[str] = Counter()
         images: set[str] = set()
+        known = {_canonical(name): name for name in classes}
         for name, found in self.found.items():
             kept = []
             for stroke, place in found:
                 tag = stroke.tag
-                if tag is not None and tag not in classes and _canonical(tag) in classes:
-                    tag = _canonical(tag)
+                if tag is not None and tag not in classes:
+                    tag = known.get(_canonical(tag), tag)
                 if tag is None or tag in classes:
                     kept.append((replace(stroke, tag=tag), place))
                 else:
@@ -553,7 +681,7 @@ class _Reader:
         """Shrink an image's strokes with it, and count what two files have in common once."""
         photo = self.photos[name]
         before = (photo.width, photo.height)
-        after = shrunk_size(*before, self.longest_side)
+        after = shrunk_size(before, self.longest_side)
         kept: list[tuple[Stroke, str, Pixels]] = []
         twice, empty = 0, 0
         for stroke, place in self.found[name]:
@@ -562,8 +690,7 @@ class _Reader:
             if not pixels.mask.any():
                 empty += 1
             elif any(
-                place != other and stroke.tag == one.tag and _overlap(pixels, there) >= _SAME
-                for one, other, there in kept
+                stroke.tag == one.tag and _overlap(pixels, there) >= _SAME for one, _, there in kept
             ):
                 twice += 1
             else:
@@ -572,7 +699,7 @@ class _Reader:
             places = sorted({place for _, place in self.found[name]})
             self.say(
                 "note",
-                f"{name}: {counted(twice, 'stroke')} in several files ({listed(places)}), "
+                f"{name}: {counted(twice, 'stroke')} drawn twice (in {listed(places)}), "
                 "counted once",
                 [name],
             )
@@ -593,7 +720,7 @@ class _Reader:
                 lost.append(name)
                 continue
             meant = images.find([name])
-            if len(meant) != 1:
+            if len(meant) != 1 or not _same_folder(name, meant[0]):
                 lost.append(name)
             elif meant[0] in found:
                 self.say("error", f"{path}: {meant[0]} has another mask, too", meant)
@@ -631,6 +758,12 @@ def _bare(name: str) -> str:
     return folder + slash + (last.rpartition(".")[0] or last)
 
 
+def _same_folder(mask: str, image: str) -> bool:
+    """Say whether the folder of a mask can be that of its image: equal, or one is not given."""
+    folders = [normalised(one).rpartition("/")[0] for one in (mask, image)]
+    return not all(folders) or folders[0] == folders[1]
+
+
 def _canonical(tag: str) -> str:
     tag = unicodedata.normalize("NFC", tag)
     return BACKGROUND if tag.casefold() in _CALLED_BACKGROUND else tag
@@ -660,12 +793,16 @@ def _photo_or_error(name: str, path: Path) -> Photo | str:
 
 
 def _photo(name: str, source: Path | bytes) -> Photo:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise BPGError(f"{name!r}: a name that is not UTF-8; rename it") from error
     identity = image_id(name)
-    if len(identity.encode("utf-8", "surrogateescape")) > _NAME_LIMIT:
+    if len(identity.encode()) > _NAME_LIMIT:
         raise BPGError(f"{name[:60]}…: a name of more than {_NAME_LIMIT} bytes; shorten it")
     decoded = _decode(source, name)
     height, width = decoded.pixels.shape[:2]
-    small = shrink(decoded.pixels, shrunk_size(width, height, THUMBNAIL))
+    small = small_copy(decoded.pixels, THUMBNAIL)
     data = source if isinstance(source, bytes) else source.read_bytes()
     digest = hashlib.sha256(data).digest()
     return Photo(name, identity, source, width, height, decoded.orientation, small, digest)

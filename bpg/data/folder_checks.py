@@ -11,7 +11,7 @@ from bpg.data.findings import Finding, counted, listed
 from bpg.data.folder import Folder
 from bpg.data.folder_split import Split
 from bpg.data.frames import SIDEWAYS
-from bpg.data.masks import decode_label_values
+from bpg.data.masks import decode_mask
 from bpg.data.photographs import upright
 from bpg.data.strokes import Pixels
 from bpg.errors import BPGError
@@ -36,7 +36,44 @@ def check_folder(folder: Folder, split: Split | None) -> list[Finding]:
     findings += _duplicates(folder)
     if split is not None:
         findings += _across_the_split(folder, split)
+        if not any(finding.level == "error" for finding in findings):
+            findings += _too_few_classes(folder, split)
     return findings
+
+
+def _too_few_classes(folder: Folder, split: Split) -> Iterator[Finding]:
+    """Say if one class alone is trained on, or scored on."""
+    learnt = {
+        tag
+        for name in split.train
+        for place in split.kept(folder, name)
+        if (tag := folder.strokes[name][place].tag) is not None
+    }
+    if len(learnt) == 1:
+        yield Finding("error", f"all strokes to learn from are {min(learnt)}; draw other classes")
+    if split.truth == "masks":
+        labels = [np.unique(read_full_mask(folder, name)) for name in split.val]
+        values = np.unique(np.concatenate(labels))
+        scored = {folder.classes[label] for label in values[values != IGNORE]}
+        text = (
+            f"the masks to score on are all {listed(sorted(scored)) or '255, unlabelled'}. Masks "
+            "of 0 and 255? Give each object its class's number, from 1"
+        )
+    else:
+        scored = {
+            tag
+            for name, out in split.held_out.items()
+            for place in out
+            if (tag := folder.strokes[name][place].tag) is not None
+        }
+        text = (
+            f"the strokes to score on are all {listed(sorted(scored))}; draw a second stroke of "
+            "other classes"
+        )
+    if len(scored) < 2:
+        yield Finding("error", text)
+    elif missing := [name for name in folder.classes if name in learnt - scored]:
+        yield Finding("warning", f"learnt, but not scored on: {', '.join(missing)}")
 
 
 def _by_image(folder: Folder) -> Iterator[Finding]:
@@ -153,7 +190,7 @@ def read_full_mask(folder: Folder, name: str) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
-    mask = decode_label_values(data, str(path))
+    mask = decode_mask(data, str(path))
     size = (mask.shape[1], mask.shape[0])
     shown = (photo.width, photo.height)
     if size != shown and photo.orientation in SIDEWAYS and size == shown[::-1]:

@@ -57,13 +57,18 @@ def split_folder(folder: Folder) -> Split:
     if truth == "masks":
         val = _with_masks(folder)
         train = [name for name in folder.drawn_on if name not in val]
+        train = [n for n in train if any(s.tag is not None for s in folder.strokes[n])]
     else:
         held_out = _held_out(folder)
         val = set(held_out)
         train = [
             name
             for name in folder.drawn_on
-            if len(held_out.get(name, ())) < len(folder.strokes[name])
+            # A stroke without a class takes labels away: nothing is learnt from it.
+            if any(
+                stroke.tag is not None and place not in held_out.get(name, ())
+                for place, stroke in enumerate(folder.strokes[name])
+            )
         ]
     if not train:
         raise BPGError(f"{folder.root}: no image with strokes is left to learn from; draw more")
@@ -100,6 +105,9 @@ def _held_out(folder: Folder) -> dict[str, frozenset[int]]:
     whole = set(folder.held_out)
     if not whole and options.hold_out_by == "image":
         whole = draw(folder.drawn_on, options.hold_out, options.seed)
+    undrawn = sorted(folder.held_out - set(folder.drawn_on))
+    if undrawn:
+        raise BPGError(f"{folder.root / 'val.txt'}: {undrawn[0]} has no strokes to score on")
     if whole:
         found = {
             name: frozenset(range(len(folder.strokes[name])))

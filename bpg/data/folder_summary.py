@@ -56,9 +56,11 @@ class FolderSummary:
         lines.append(
             "images: {:,} with strokes, {:,} with masks, {:,} with neither".format(*images)
         )
-        lines.append(
-            f"strokes cover {100 * self.labelled:.1f} % of the pixels of the images that have any"
-        )
+        if self.with_strokes:
+            lines.append(
+                f"strokes cover {100 * self.labelled:.1f} % of the pixels of the images that have "
+                "any"
+            )
         return "\n".join([*lines, *filter(None, [self.use])])
 
 

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from bpg.data.strokes import Area, Line, Pixels, Point, Shape
 from bpg.opencv import cv2
+from bpg.resize import shrunk_size
 
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
@@ -106,21 +107,14 @@ def _shares(
     return np.maximum(high - low, 0).astype(np.float32)
 
 
-def shrunk_size(width: int, height: int, longest: int | None) -> tuple[int, int]:
-    """Return (width, height) with the longer side at most `longest`; None: as they are."""
-    if longest is None or max(width, height) <= longest:
-        return width, height
-    factor = longest / max(width, height)
-    return max(1, round(width * factor)), max(1, round(height * factor))
-
-
-def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Shrink an image by averaging.
+def small_copy(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Return a small copy of an image to look at; `bpg.resize` makes those that networks see.
 
     Args:
-        image: uint8 (H, W, 3) or (H, W).
-        size: (width, height), none larger than the image's.
+        image: uint8 (H, W, 3).
+        longest: Longer side of the copy, in pixels; smaller images stay as they are.
     """
-    if size == image.shape[1::-1]:
+    height, width = shrunk_size(image.shape[:2], longest)
+    if (height, width) == image.shape[:2]:
         return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]

@@ -135,28 +135,11 @@ def decode_labels(data: bytes, name: str) -> tuple[np.ndarray, bool]:
     return labels[mask], True
 
 
-def decode_label_values(data: bytes, name: str) -> np.ndarray:
-    """Decode the values in a PNG that someone has drawn labels into.
-
-    Args:
-        data: Content of the PNG file, of palette or 8-bit grey type.
-        name: What errors call the file.
-
-    Returns:
-        uint8 (H, W): palette indices or grey values. If the colours of all indices in use are VOC's
-        and the indices are not, a PNG optimiser has renumbered them: then VOC's labels.
-
-    Raises:
-        BPGError: As for `decode_mask`.
-    """
-    try:
-        return decode_labels(data, name)[0]
-    except BPGError:
-        return decode_mask(data, name)  # a palette of the tool's own, or broken
-
-
 def decode_painted(data: bytes, name: str) -> np.ndarray:
-    """Decode which pixels of a PNG of any type are painted: opaque, and not black.
+    """Decode which pixels of a PNG of any type are painted.
+
+    With a layer that is transparent in places, those that are opaque, in whatever colour; without
+    one, those that are not black.
 
     Args:
         data: Content of the PNG file.
@@ -175,7 +158,8 @@ def decode_painted(data: bytes, name: str) -> np.ndarray:
             layers = np.array(opened.convert("RGBA"))
         except _BROKEN as error:
             raise BPGError(f"{name}: broken or cut off ({error})") from error
-    return (layers[..., 3] >= 128) & (layers[..., :3].max(2) > 0)
+    opaque = layers[..., 3] >= 128
+    return opaque if not opaque.all() else layers[..., :3].max(2) > 0
 
 
 def read_grey(path: Path) -> np.ndarray:

@@ -12,9 +12,9 @@ from bpg.data.folder import Folder, as_strokes
 from bpg.data.folder_checks import read_full_mask
 from bpg.data.folder_split import Split
 from bpg.data.formats.labelme import write_labelme
-from bpg.data.frames import shrink
 from bpg.data.masks import default_colours, write_image, write_mask
 from bpg.data.strokes import paint
+from bpg.resize import shrink
 from bpg.resumable import Work
 
 
@@ -44,7 +44,8 @@ def prepare_folder(work: Work, folder: Folder, split: Split) -> None:
         for file, path in paths.items():
             match file.partition("/")[0]:
                 case "images":
-                    write_image(path, shrink(folder.photos[name].read(), folder.size(name)))
+                    width, height = folder.size(name)
+                    write_image(path, shrink(folder.photos[name].read(), (height, width)))
                 case "masks":
                     write_mask(path, _mask(folder, split, name))
                 case "strokes":

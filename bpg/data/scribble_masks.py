@@ -19,7 +19,7 @@ from bpg.data.formats.coco_writer import write_coco
 from bpg.data.formats.labelme import write_labelme
 from bpg.data.formats.scribblesup import write_scribblesup
 from bpg.data.human_strokes import HandOptions, draw_strokes
-from bpg.data.masks import decode_label_values, write_mask
+from bpg.data.masks import decode_mask, write_mask
 from bpg.data.strokes import Line, Strokes, rasterise
 from bpg.errors import BPGError
 
@@ -173,7 +173,7 @@ def _draw(
     path: Path,
 ) -> _Drawn:
     """Draw the strokes of one image and write all formats but COCO's, which is one file for all."""
-    mask = decode_label_values(read_bytes(path), str(path))
+    mask = decode_mask(read_bytes(path), str(path))
     stem = PurePosixPath(name).with_suffix("").as_posix()
     names = classes or _DEFAULT_NAMES
     try:

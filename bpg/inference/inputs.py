@@ -57,7 +57,11 @@ def find_inputs(given: Sequence[str], out: Path) -> list[Input]:
                 f"{other} and {image.path}: their results would both be called {image.name}.png; "
                 "rename one, or run twice with another --out"
             )
-    results = {out.resolve() / f"{one.name}.png" for one in found.values()}
+    results = {
+        out.resolve() / f"{one.name}{suffix}"
+        for one in found.values()
+        for suffix in (".png", ".overlay.jpg")
+    }
     if overwritten := next((path for path in found if path in results), None):
         raise BPGError(f"{overwritten}: its result would overwrite it; give another --out")
     return list(found.values())

@@ -26,7 +26,7 @@ _WIDTH = 3
 
 
 @dataclass(frozen=True)
-class Card:
+class Tile:
     """A small image on the page: `data` is base64 JPEG, `use` what the image is for."""
 
     name: str
@@ -58,7 +58,7 @@ def write_contact_sheet(
     names = list(dict.fromkeys([*sorted(worth), *folder.drawn_on, *folder.photos]))
     names = [name for name in names if name in folder.photos]
     cards = [
-        Card(
+        Tile(
             name,
             f"{folder.photos[name].width}×{folder.photos[name].height}",
             _small_image(folder, split, name, colours),

@@ -1,3 +1,6 @@
+import json
+import os
+import re
 import unicodedata
 from urllib.parse import unquote
 
@@ -8,16 +11,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bpg.data.folder import image_id, read_folder
+from bpg.data.formats.label_studio import png_names
 from bpg.data.formats.scribblesup import write_scribblesup
 from bpg.data.masks import write_mask
 from bpg.data.options import FolderOptions
-from bpg.data.strokes import Area, Line, Stroke, Strokes, rasterise
+from bpg.data.scribble_masks import scribble_masks
+from bpg.data.strokes import Area, Line, Pixels, Stroke, Strokes, rasterise
 from bpg.errors import BPGError
 from tests.data.folders import ALL, CAT, DOG, GROUND, HEIGHT, SKY, WIDTH, draw, found, line, read
 from tests.data.formats import fixtures
 
 
-@given(st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=30))
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
 def test_an_id_is_a_file_name_that_gives_the_path_back(name):
     identity = image_id(name)
     assert "/" not in identity
@@ -72,7 +77,7 @@ def test_every_tools_file_is_found_and_means_the_same(tmp_path, files):
     folder = read(tmp_path)
     assert not found(folder)
     (left_out,) = found(folder, "warning")
-    assert left_out.startswith("left out, because they are no strokes: ")
+    assert left_out.startswith("not used as strokes: ")
     assert {"background", "cat", "größe-2", "0"} == set(folder.classes)
     assert folder.classes[0] == "background"
     for name, strokes in fixtures.IMAGES.items():
@@ -90,14 +95,9 @@ def test_the_same_strokes_in_two_exports_count_once(tmp_path):
     folder = read(tmp_path)
     assert len(folder.strokes["café 1.jpg"]) == len(fixtures.FIRST.strokes)
     assert any(
-        "4 strokes in several files (strokes/a.xml, strokes/b.json)" in text
+        "4 strokes drawn twice (in strokes/a.xml, strokes/b.json)" in text
         for text in found(folder, "note")
     )
-
-
-def test_two_equal_strokes_in_one_file_are_two(tmp_path):
-    draw(tmp_path, "a.jpg", (GROUND, CAT, CAT))
-    assert len(read(tmp_path).strokes["a.jpg"]) == 3
 
 
 # PNG strokes
@@ -216,8 +216,11 @@ def test_every_broken_file_is_named(tmp_path):
     assert len(errors) == 2
     assert any("broken.jpg: no JPEG" in text for text in errors)
     assert any("cut.json: no valid JSON" in text for text in errors)
-    assert found(folder, "warning") == ["1 file .heic not read; save as JPEG, PNG, TIFF or WebP"]
-    assert any("no annotations, not read: notes.txt" in text for text in found(folder, "note"))
+    assert found(folder, "warning") == [
+        "1 file .heic not read; save as JPEG, PNG, TIFF or WebP",
+        "no annotations that are read: notes.txt; unpack archives, and save what was painted "
+        "as PNG",
+    ]
 
 
 def test_another_size_than_the_images_is_refused(tmp_path):
@@ -378,10 +381,186 @@ def test_masks_are_found_by_name(tmp_path):
     assert any("match no image: other.png" in text for text in found(folder, "warning"))
 
 
-def test_the_result_is_the_same_in_any_order_of_files(tmp_path):
+def test_the_result_is_the_same_in_any_order_of_files(tmp_path, monkeypatch):
     draw(tmp_path, "b.jpg")
     draw(tmp_path, "a.jpg", (GROUND, DOG, CAT))
     first = read_folder(tmp_path, FolderOptions())
+    walk = os.walk
+
+    def backwards(top):
+        for parent, folders, files in walk(top):
+            yield parent, folders[::-1], files[::-1]
+
+    monkeypatch.setattr(os, "walk", backwards)
     again = read_folder(tmp_path, FolderOptions())
+    assert list(first.photos) == list(again.photos)
     assert first.classes == again.classes == ("background", "cat", "dog")
     assert first.strokes == again.strokes
+
+
+def test_maps_of_values_turn_with_the_image(tmp_path):
+    stored(draw(tmp_path, "a.jpg", ()), 6)
+    labels = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    labels[5:8, 10:30] = 1
+    labels[20:22, 3:9] = 0
+    painted(tmp_path, "a.png", labels)
+    folder = read(tmp_path, classes=["ground", "cat"])
+    assert not found(folder)
+    # Shown, it is turned clockwise.
+    np.testing.assert_array_equal(folder.label_map("a.jpg"), np.rot90(labels, -1))
+
+
+def test_what_a_tool_saved_beside_the_image_is_read_too(tmp_path):
+    draw(tmp_path)
+    draw(tmp_path, "b.jpg")
+    (tmp_path / "strokes/b.json").rename(tmp_path / "images/b.json")
+    assert read(tmp_path).drawn_on == ["a.jpg", "b.jpg"]
+
+
+def test_in_one_folder_drawn_pngs_are_pointed_out(tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "b.jpg")
+    painted(tmp_path, "../b.png", label_map())
+    painted(tmp_path, "../b_cat.png", label_map())
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "other.png")
+    (tmp_path / "strokes").rmdir()
+    texts = found(read(tmp_path), "warning")
+    assert "taken for images: b.png, b_cat.png; if they are strokes, move them to strokes/" in texts
+
+
+def test_a_stroke_twice_in_one_file_counts_once(tmp_path):
+    draw(tmp_path, "a.jpg", (GROUND, CAT, CAT))
+    folder = read(tmp_path)
+    assert len(folder.strokes["a.jpg"]) == 2
+    assert any("1 stroke drawn twice" in text for text in found(folder, "note"))
+
+
+def test_a_region_of_two_parts_in_label_studios_png_is_one_stroke(tmp_path):
+    blobs = np.zeros((30, 40), bool)
+    blobs[15:20, 5:10] = blobs[15:20, 20:25] = True
+    strokes = Strokes(40, 30, (Stroke("cat", Pixels(0, 0, blobs)), *fixtures.FIRST.strokes[:1]))
+    draw(tmp_path, "café 1.jpg", (), size=(40, 30))
+    (tmp_path / "strokes").mkdir()
+    data = fixtures.label_studio({"café 1.jpg": strokes})
+    (tmp_path / "strokes/p.json").write_bytes(data)
+    (key,) = [key for key in png_names(json.loads(data), "p.json") if "-cat-" in key]
+    png = re.sub("(annotation-[^-]*)", rf"\1-by-{fixtures.EMAIL}", key) + ".png"
+    Image.fromarray(blobs).save(tmp_path / "strokes" / png)
+    folder = read(tmp_path)
+    assert [stroke.tag for stroke in folder.strokes["café 1.jpg"]].count("cat") == 1
+    said = "".join(finding.text for finding in folder.findings)
+    assert "drawn twice" in said
+    assert fixtures.EMAIL not in said
+
+
+def test_two_names_for_one_image_are_refused(tmp_path):
+    draw(tmp_path, "train/1.jpg", (), size=(40, 30))
+    (tmp_path / "strokes").mkdir()
+    files = {"train/1.jpg": fixtures.FIRST, "val/1.jpg": fixtures.FIRST}
+    (tmp_path / "strokes/c.json").write_bytes(fixtures.coco(files))
+    (text,) = found(read(tmp_path))
+    assert "'train/1.jpg' and 'val/1.jpg' would both be train/1.jpg" in text
+
+
+def test_a_mask_in_another_folder_is_of_another_image(tmp_path):
+    draw(tmp_path, "a/1.jpg")
+    for name in ("b/1.png", "2.png"):
+        (tmp_path / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_mask(tmp_path / "masks" / name, np.zeros((HEIGHT, WIDTH), np.uint8))
+    folder = read(tmp_path)
+    assert not folder.masks
+    assert any("match no image: 2.png, b/1.png" in text for text in found(folder, "warning"))
+
+
+def test_a_folder_of_maps_is_no_class(tmp_path):
+    draw(tmp_path, "a.jpg", ())
+    painted(tmp_path, "exported/a.png", label_map())
+    folder = read(tmp_path, classes=["ground", "cat"])
+    assert not found(folder)
+    np.testing.assert_array_equal(folder.label_map("a.jpg"), label_map())
+
+
+def test_strokes_drawn_on_masks_by_program_are_read_as_they_are(tmp_path):
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[8:22, 5:30] = 1
+    (tmp_path / "masks").mkdir()
+    write_mask(tmp_path / "masks/a.png", labels)
+    draw(tmp_path, "a.jpg", ())
+    for kind in ("png", "labelme", "coco", "scribblesup"):
+        scribble_masks(
+            [tmp_path / "masks"], tmp_path / kind, formats=[kind], classes=["ground", "cat"]
+        )
+        folder = read(tmp_path, strokes=kind, truth="strokes", line_width=3)
+        assert folder.classes == ("ground", "cat"), kind
+        assert not found(folder), kind
+        drawn = folder.label_map("a.jpg")
+        assert set(np.unique(drawn)) == {0, 1, 255}
+        assert (drawn == labels)[drawn != 255].all()
+
+
+def test_a_palette_of_any_colours_means_its_indices(tmp_path):
+    draw(tmp_path, "a.jpg", ())
+    image = Image.fromarray(label_map())
+    image.putpalette([0, 0, 0, 0, 128, 0, 128, 0, 0] + [0] * 759)  # VGA's: label 1 is green
+    (tmp_path / "strokes").mkdir()
+    image.save(tmp_path / "strokes/a.png")
+    folder = read(tmp_path, classes=["ground", "cat", "dog"])
+    np.testing.assert_array_equal(folder.label_map("a.jpg"), label_map())
+
+
+@pytest.mark.parametrize("classes", [["cat"], ["cat", "cat"], [str(n) for n in range(300)]])
+def test_impossible_classes_are_refused(tmp_path, classes):
+    draw(tmp_path)
+    with pytest.raises(BPGError, match="2 to 254 different class names"):
+        read(tmp_path, classes=classes)
+
+
+def test_labelmes_own_list_of_labels_is_a_list_of_classes(tmp_path):
+    draw(tmp_path)
+    text = "__ignore__\n_background_\ncat\ndog\n"
+    (tmp_path / "classes.txt").write_text(text, encoding="utf-8")
+    folder = read(tmp_path)
+    assert folder.classes == ("_background_", "cat", "dog")
+    assert not found(folder)
+
+
+def test_a_png_of_two_images_is_not_used(tmp_path):
+    draw(tmp_path, "a.jpg", ())
+    draw(tmp_path, "a.webp", ())
+    painted(tmp_path, "a.png", label_map())
+    texts = found(read(tmp_path, classes=["ground", "cat"]), "warning")
+    assert any("a.png: may be of a.jpg, a.webp: not used" in text for text in texts)
+
+
+def test_links_and_colours_of_no_class_are_named(tmp_path):
+    draw(tmp_path)
+    (tmp_path / "images/more").symlink_to(tmp_path / "strokes")
+    texts = found(read(tmp_path, colours={"cow": "#ffffff"}), "warning")
+    assert any(
+        text.endswith("images/more: a link to a folder, which is not read") for text in texts
+    )
+    assert "source.colours: there is no class cow" in texts
+
+
+def test_strokes_far_over_the_border_are_pointed_out(tmp_path):
+    draw(tmp_path, "a.jpg", (*ALL, line("cat", (30, 15), (60, 15))))
+    (text,) = found(read(tmp_path), "warning")
+    assert "1 stroke of a.jpg run far over the image's border" in text
+    draw(tmp_path, "a.jpg", (*ALL, line("cat", (30, 15), (43, 15))))  # a slip
+    assert not found(read(tmp_path), "warning")
+
+
+def test_names_make_no_lines_of_their_own(tmp_path):
+    draw(tmp_path, "a.jpg", (GROUND, CAT, line("cat\x1b[31m\nerror: fake", (3, 3), (9, 3))))
+    folder = read(tmp_path, classes=["background", "cat"])
+    assert all(finding.text.isprintable() for finding in folder.findings)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    draw(tmp_path)
+    os.mkfifo(tmp_path / "strokes/pipe.json")
+    assert read(tmp_path).drawn_on == ["a.jpg"]
+
+
+def test_classes_that_differ_in_case_are_pointed_out(tmp_path):
+    draw(tmp_path, "a.jpg", (*ALL, line("Cat", (3, 9), (9, 9))))
+    assert "classes that differ in case alone: Cat, cat" in found(read(tmp_path), "warning")

@@ -144,3 +144,27 @@ def test_held_out_strokes_do_not_divide_the_images(sound):
     split = split_folder(folder)
     assert set(split.val) <= set(split.train)
     assert not [f for f in check_folder(folder, split) if "nearly" in f.text]
+
+
+def errors(folder):
+    findings = check_folder(folder, split_folder(folder))
+    return [finding.text for finding in findings if finding.level == "error"]
+
+
+def test_one_class_alone_cannot_be_scored_or_learnt(tmp_path):
+    draw(tmp_path, "a.jpg", (GROUND, SKY, line("background", (3, 9), (30, 9)), CAT))
+    assert errors(read(tmp_path)) == [
+        "the strokes to score on are all background; draw a second stroke of other classes"
+    ]
+    draw(tmp_path, "b.jpg", ())
+    mask(tmp_path, "b.jpg", np.full((HEIGHT, WIDTH), 255, np.uint8))
+    (text,) = errors(read(tmp_path))
+    assert text.startswith("the masks to score on are all 255, unlabelled. Masks of 0 and 255?")
+    draw(tmp_path, "a.jpg", (CAT,))
+    (first, _) = errors(read(tmp_path, classes=["ground", "cat"]))
+    assert first == "all strokes to learn from are cat; draw other classes"
+
+
+def test_classes_that_are_not_scored_are_named(sound):
+    draw(sound, "bird.jpg", (GROUND, SKY, line("bird", (3, 9), (30, 9))))
+    assert suspicious(read(sound)) == ["learnt, but not scored on: bird"]

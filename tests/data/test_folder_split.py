@@ -4,7 +4,7 @@ import pytest
 from bpg.data.folder_split import split_folder
 from bpg.data.masks import write_mask
 from bpg.errors import BPGError
-from tests.data.folders import ALL, CAT, DOG, GROUND, HEIGHT, SKY, WIDTH, draw, read
+from tests.data.folders import ALL, CAT, DOG, GROUND, HEIGHT, SKY, WIDTH, draw, line, read
 
 
 def mask(root, name):
@@ -101,3 +101,21 @@ def test_the_pool_is_limited(tmp_path):
         draw(tmp_path, f"{number}.jpg", ())
     assert len(split_folder(read(tmp_path, pool=5)).pool) == 5
     assert split_folder(read(tmp_path, pool=0)).pool == ()
+
+
+def test_where_only_ignored_pixels_are_drawn_nothing_is_learnt(tmp_path):
+    for number in range(4):
+        draw(tmp_path, f"{number}.jpg")
+    draw(tmp_path, "ignored.jpg", (line(None, (3, 3), (9, 3)),))
+    split = split_folder(read(tmp_path))
+    assert "ignored.jpg" not in split.train
+    assert "ignored.jpg" not in split.val
+
+
+def test_listed_images_without_strokes_are_named(tmp_path):
+    draw(tmp_path, "a.jpg")
+    draw(tmp_path, "b.jpg")
+    draw(tmp_path, "c.jpg", ())
+    (tmp_path / "val.txt").write_text("a.jpg\nc.jpg\n", encoding="utf-8")
+    with pytest.raises(BPGError, match=r"val\.txt: c\.jpg has no strokes to score on"):
+        split_folder(read(tmp_path))

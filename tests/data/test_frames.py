@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from bpg.data.frames import resized, shrink, shrunk_size, turned
+from bpg.data.frames import resized, small_copy, turned
 from bpg.data.strokes import Area, Line, Pixels, covered, paint
 
 
@@ -82,16 +82,8 @@ def test_a_thin_stroke_stays_connected():
     assert found.any(1)[:38].all()
 
 
-def test_sizes_keep_their_proportions():
-    assert shrunk_size(4000, 3000, 640) == (640, 480)
-    assert shrunk_size(3000, 4000, 640) == (480, 640)
-    assert shrunk_size(600, 20, 640) == (600, 20)
-    assert shrunk_size(4000, 3, 640) == (640, 1)
-    assert shrunk_size(4000, 3000, None) == (4000, 3000)
-
-
-def test_images_shrink_by_averaging():
+def test_small_copies_are_averages():
     image = np.zeros((4, 4, 3), np.uint8)
     image[:2, :2] = 100
-    np.testing.assert_array_equal(shrink(image, (2, 2))[..., 0], [[100, 0], [0, 0]])
-    assert shrink(image, (4, 4)) is image
+    np.testing.assert_array_equal(small_copy(image, 2)[..., 0], [[100, 0], [0, 0]])
+    assert small_copy(image, 4) is image

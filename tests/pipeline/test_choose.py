@@ -28,14 +28,18 @@ def test_a_folder_becomes_the_data_set(parameter_files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "folder", "text"),
+    ("rows", "folder", "recipe", "text"),
     [
-        (["scrible"], None, "unknown variant 'scrible'; did you mean scribble"),
-        (["bpg"], "/nowhere", "/nowhere: no such folder"),
+        (["scrible"], None, None, "unknown variant 'scrible'; did you mean scribble"),
+        (["bpg"], "/nowhere", None, "/nowhere: no such folder"),
+        (["bpg"], "/tmp", "nonsense", "^params/recipe/nonsense.yaml: no such parameter file"),
+        (["forest"], None, None, "^params.yaml: variants: "),
     ],
 )
-def test_what_is_not_there_is_refused_and_nothing_is_written(parameter_files, rows, folder, text):
+def test_what_is_wrong_is_refused_and_nothing_is_written(
+    parameter_files, rows, folder, recipe, text
+):
     before = {path: path.read_bytes() for path in parameter_files.rglob("*.yaml")}
     with pytest.raises(BPGError, match=text):
-        choose(parameter_files, rows, folder, None)
+        choose(parameter_files, rows, folder, recipe)
     assert {path: path.read_bytes() for path in parameter_files.rglob("*.yaml")} == before

