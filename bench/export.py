@@ -68,7 +68,7 @@ def measure(model: Model, images: list[np.ndarray]) -> tuple[list[np.ndarray], f
 def main() -> None:
     """Print a row for each format."""
     run, data = map(Path, sys.argv[1:])
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     val = read_ids(data / "val.txt")
     images = [read_image(image_path(data / "images", name)) for name in val]
     truth = [read_mask(data / f"masks/{name}.png") for name in val]

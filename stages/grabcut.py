@@ -17,8 +17,12 @@ from pipeline.run_stage import run_stage
 
 
 def grabcut(parameters: Parameters) -> None:
-    """Write `data/<dataset>/grabcut`: labels of the training images, 255 where none is known."""
+    """Write `data/<dataset>/grabcut`: labels of the training images, 255 where none is known.
+
+    Where no variant is trained on them, the folder is empty: DVC cannot leave a stage out.
+    """
     data = data_layout(parameters.switches.dataset)
+    names = read_ids(data.train) if parameters.switches.variants.train_grabcut else []
     classes, options = len(describe(parameters).classes), parameters.recipe.grabcut
     with resumable("grabcut", parameters) as work:
 
@@ -32,7 +36,7 @@ def grabcut(parameters: Parameters) -> None:
             return parallel(delayed(label)(name) for name in left)
 
         files, title = ["grabcut/{}.png"], "grabcut"
-        for _, labels, (path,) in images_left(work, read_ids(data.train), files, labelled, title):
+        for _, labels, (path,) in images_left(work, names, files, labelled, title):
             write_mask(path, labels)
         work.publish({"grabcut": data.grabcut})
 

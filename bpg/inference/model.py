@@ -107,6 +107,8 @@ class OnnxModel(Model):
             providers.insert(0, "CUDAExecutionProvider")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors are raised anyhow
+        # Threads that wait busily for each other are many times slower beside other programs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # From bytes: a file's name could bring other files with it, as external data.
         data = read_file(path)
         try:

@@ -5,6 +5,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import nn
 
 from bpg.grid import halve
@@ -60,25 +61,43 @@ class Portable(nn.Module):
 
 
 def _with_plain_convolutions(network: nn.Module) -> None:
-    """Replace our own convolutions, in place."""
+    """Replace our own convolutions and those of timm that pad by the image's size, in place.
+
+    On the grid of 8n+1, TensorFlow's "same" padding of an odd kernel is the same on all sides and
+    for all sizes: with it as a function of the size, an export takes minutes to hours.
+    """
     for parent in list(network.modules()):
         for name, module in list(parent.named_children()):
             if isinstance(module, FoldedConv2d):
-                weight, bias = module.weight_and_bias()
-                plain = nn.Conv2d(
-                    module.in_channels,
-                    module.out_channels,
-                    cast(tuple[int, int], module.kernel_size),
-                    cast(tuple[int, int], module.stride),
-                    cast(tuple[int, int], module.padding),
-                    cast(tuple[int, int], module.dilation),
-                    module.groups,
-                    bias=bias is not None,
-                )
-                plain.weight = nn.Parameter(weight.clone(), requires_grad=False)
-                if bias is not None:
-                    plain.bias = nn.Parameter(bias.clone(), requires_grad=False)
-                setattr(parent, name, plain)
+                padding = cast(tuple[int, int], module.padding)
+                setattr(parent, name, _plain(module, *module.weight_and_bias(), padding))
+            elif isinstance(module, Conv2dSame) and all(k % 2 for k in module.kernel_size):
+                sizes = zip(module.kernel_size, module.dilation, strict=True)
+                around = tuple(size // 2 * dilation for size, dilation in sizes)
+                padding = cast(tuple[int, int], around)
+                setattr(parent, name, _plain(module, module.weight, module.bias, padding))
+
+
+def _plain(
+    module: nn.Conv2d,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    padding: tuple[int, int],
+) -> nn.Conv2d:
+    plain = nn.Conv2d(
+        module.in_channels,
+        module.out_channels,
+        cast(tuple[int, int], module.kernel_size),
+        cast(tuple[int, int], module.stride),
+        padding,
+        cast(tuple[int, int], module.dilation),
+        module.groups,
+        bias=bias is not None,
+    )
+    plain.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    if bias is not None:
+        plain.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return plain
 
 
 def _plain_head(head: ASPP) -> nn.ModuleList:

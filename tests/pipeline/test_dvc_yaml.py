@@ -438,6 +438,10 @@ def test_a_stage_declares_what_it_reads_and_writes(
     shutil.rmtree(folder / "unfinished", ignore_errors=True)
     if name == "train_propagated":
         assert tools.call(folder, "propagate", *RUNS[name]).code == 0
+    if name in ("grabcut", "train_grabcut"):
+        rows = ["scribble", "bpg", "grabcut"]
+        lists = {"train": ["scribble"], "train_boundary": ["bpg"], "train_grabcut": ["grabcut"]}
+        tools.edit(folder / "params.yaml", {"variants": tools.lists(rows, **lists)})
     if name == "train_grabcut":
         assert tools.call(folder, "grabcut").code == 0
     tools.edit(folder / "params/recipe/tiny.yaml", {"machine.cache": False})

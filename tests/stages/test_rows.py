@@ -183,3 +183,9 @@ def test_strokes_that_are_no_labels_are_refused(copy, tools):
         outcome = tools.call(copy, *stage)
         assert outcome.code == 1
         assert f"scribbles/{name}.png: label 9; only 0..6 and 255 are known" in outcome.error
+
+
+def test_without_a_row_that_needs_them_no_labels_are_cut(workspace, tools):
+    outcome = tools.call(workspace, "grabcut")
+    assert outcome.code == 0
+    assert list((workspace / "data/shapes/grabcut").iterdir()) == []
