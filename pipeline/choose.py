@@ -97,7 +97,8 @@ def main() -> None:
         choose(ROOT, given.rows or ROWS, given.folder, given.recipe)
     except BPGError as error:
         sys.exit(f"choose: error: {error}")
-    print("params.yaml is changed; now: make repro, or dvc exp run")
+    print("params.yaml is changed" + (f", and {FOLDER}" if given.folder else ""))
+    print("now: make repro, or dvc exp run")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def prepare(parameters: Parameters) -> None:
         # Last, so that a list never names an image that is not there.
         for path, names in ((data.pool, pool), (data.train, train), (data.val, val)):
             write_text(path, "".join(f"{name}\n" for name in names))
-    print(f"{len(train):,} training and {len(val):,} validation images")
+    print(f"{len(train):,} images to train on, {len(val):,} to score on")
 
 
 Prepared = tuple[Description, list[str], list[str], list[str]]
@@ -145,9 +145,9 @@ def check_masks(
         BPGError: The validation masks, or the training masks, hold one class alone. Training masks
             may all be 255: a data set of strokes.
     """
-    kinds = {"validation masks": val}
+    kinds: dict[str, Sequence[str]] = {description.truth: val}
     if description.truth == "masks":
-        kinds = {"training masks": train, **kinds}
+        kinds = {"training masks": train, "validation masks": val}
     found = {
         kind: survey((work.path(f"masks/{name}.png") for name in ids), description.classes)
         for kind, ids in kinds.items()

@@ -20,6 +20,9 @@ from pipeline.provenance import file_provenance, provenance, rounding
 from pipeline.resume import resumable
 from pipeline.run_stage import run_stage
 
+FEW_STEPS = 200
+"""Of the optimizer: below, a network has hardly begun to learn."""
+
 
 def train_variant(parameters: Parameters, name: str, seed: int) -> None:
     """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`.
@@ -71,6 +74,12 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             fill=(red, green, blue),
             cache=machine.cache,
         )
+        steps = own * (len(images) // recipe.training.batch_size)
+        if steps < FEW_STEPS:
+            print(
+                f"train: warning: {own} epochs of {len(images)} images are {steps} steps, which is "
+                "little; more epochs: -S params/recipe/RECIPE.yaml:training.epochs=…"
+            )
         summary = train(
             network,
             images,

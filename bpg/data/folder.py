@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -632,6 +633,11 @@ class _Reader:
         folded = Counter(name.casefold() for name in (BACKGROUND, *classes))
         if alike := [name for name in classes if folded[name.casefold()] > 1]:
             self.say("warning", f"classes that differ in case alone: {', '.join(alike)}")
+        drawn = Counter(_canonical(tag) for tag in used.elements())
+        for name in classes:
+            meant = _meant(name, [one for one in canonical if one != name])
+            if drawn[name] == 1 and meant:
+                self.say("warning", f"the class {name} has a single stroke{meant}")
         if used and BACKGROUND in present and not classes:
             self.say("error", "all strokes are background; draw your objects, too")
         self.found = defaultdict(
@@ -668,10 +674,16 @@ class _Reader:
             found[:] = kept
         if not unknown:
             return
-        which = ", ".join(f"{tag[:40]} {n:,}" for tag, n in unknown.most_common(50))
+        which = ", ".join(
+            f"{tag[:40]} ({counted(n, 'stroke')}{_meant(tag, classes)})"
+            for tag, n in unknown.most_common(50)
+        )
         if self.options.unknown_tags == "refuse":
-            text = f"strokes of unknown classes: {which}; add them to classes, or set "
-            self.say("error", text + "source.unknown_tags: unlabelled", sorted(images))
+            text = (
+                f"strokes of unknown classes: {which}, on {listed(sorted(images))}; add them to "
+                "classes, or set source.unknown_tags: unlabelled"
+            )
+            self.say("error", text, sorted(images))
         else:
             self.say("warning", f"strokes of unknown classes, left unlabelled: {which}")
 
@@ -756,6 +768,11 @@ def _bare(name: str) -> str:
     """Return a normalised path without its suffix."""
     folder, slash, last = normalised(name).rpartition("/")
     return folder + slash + (last.rpartition(".")[0] or last)
+
+
+def _meant(tag: str, classes: Sequence[str]) -> str:
+    close = get_close_matches(tag, classes, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _same_folder(mask: str, image: str) -> bool:

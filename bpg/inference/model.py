@@ -247,7 +247,7 @@ def needs_torch(what: str) -> Iterator[None]:
     except ImportError as error:
         raise BPGError(
             f"{what}: needs the packages for training (no module {error.name}): pip install "
-            "'bpg[train]', or export the network to ONNX where they are installed"
+            "'.[train]' in a checkout of BPG, or export the network to ONNX where they are"
         ) from error
 
 

@@ -250,10 +250,10 @@ def test_unknown_tags_are_counted_and_refused_or_left_out(tmp_path):
     draw(tmp_path, "a.jpg", ALL)
     draw(tmp_path, "b.jpg", (GROUND, DOG, CAT, DOG))
     (text,) = found(read(tmp_path, classes=["background", "cat"]))
-    assert text.startswith("strokes of unknown classes: dog 3; add them to classes, or set")
+    assert text.startswith("strokes of unknown classes: dog (3 strokes), on a.jpg, b.jpg; add them")
     folder = read(tmp_path, classes=["background", "cat"], unknown_tags="unlabelled")
     assert not found(folder)
-    assert any("dog 3" in text for text in found(folder, "warning"))
+    assert any("dog (3 strokes)" in text for text in found(folder, "warning"))
     assert [stroke.tag for stroke in folder.strokes["b.jpg"]] == ["background", "cat"]
 
 
@@ -564,3 +564,12 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 def test_classes_that_differ_in_case_are_pointed_out(tmp_path):
     draw(tmp_path, "a.jpg", (*ALL, line("Cat", (3, 9), (9, 9))))
     assert "classes that differ in case alone: Cat, cat" in found(read(tmp_path), "warning")
+
+
+def test_a_slip_of_the_pen_in_a_class_is_pointed_out(tmp_path):
+    draw(tmp_path, "a.jpg", ALL)
+    draw(tmp_path, "b.jpg", (GROUND, DOG, CAT, line("dgo", (3, 9), (9, 9))))
+    texts = found(read(tmp_path), "warning")
+    assert "the class dgo has a single stroke; did you mean dog?" in texts
+    (text,) = found(read(tmp_path, classes=["background", "cat", "dog"]))
+    assert "dgo (1 stroke; did you mean dog?), on b.jpg" in text
