@@ -4,7 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -536,10 +536,8 @@ class _Reader:
 
     def _meaning(self, name: str, images: Images) -> tuple[list[str], str | None]:
         """Return the images that a PNG may be of, and its class if it is of one class alone."""
-        key = png_key(name)
-        if key is not None and key in self.exported:
-            region = self.exported[key]
-            return (images.find(region.names), region.label) if region.label else ([], None)
+        if region := self.exported.get(png_key(name) or ""):
+            return (images.find(region.names) if region.label else [], region.label or None)
         bare = self.by_bare_name
         stem = _bare(name)
         if stem in bare:
@@ -550,11 +548,28 @@ class _Reader:
         top, _, rest = stem.partition("/")
         if rest in bare and top in self.class_folders:  # CLASS/IMAGE.png
             return bare[rest], top
-        for length in range(len(stem) - 1, 0, -1):  # IMAGE_CLASS.png
+        return (
+            self._split(stem, lambda start: bare.get(start, []))  # IMAGE_CLASS.png
+            or self._elsewhere(name, images)
+            or self._split(stem, lambda start: images.find([start]))
+            or ([], None)
+        )
+
+    @staticmethod
+    def _elsewhere(name: str, images: Images) -> tuple[list[str], None] | None:
+        """Return the images of this name in another folder than the PNG's."""
+        meant = images.find([name])
+        return (meant, None) if meant else None
+
+    @staticmethod
+    def _split(stem: str, find: Callable[[str], list[str]]) -> tuple[list[str], str] | None:
+        """Cut a name into that of an image, as long as possible, and that of a class."""
+        for length in range(len(stem) - 1, 0, -1):
             separator = next((s for s in _SEPARATORS if stem.startswith(s, length)), None)
-            if separator and stem[:length] in bare and stem[length + len(separator) :]:
-                return bare[stem[:length]], stem[length + len(separator) :]
-        return images.find([name]), None
+            rest = stem[length + len(separator) :] if separator else ""
+            if rest and (meant := find(stem[:length])):
+                return meant, rest
+        return None
 
     # Classes
 

@@ -573,3 +573,16 @@ def test_a_slip_of_the_pen_in_a_class_is_pointed_out(tmp_path):
     assert "the class dgo has a single stroke; did you mean dog?" in texts
     (text,) = found(read(tmp_path, classes=["background", "cat", "dog"]))
     assert "dgo (1 stroke; did you mean dog?), on b.jpg" in text
+
+
+def test_pngs_beside_no_subfolder_find_their_image(tmp_path):
+    draw(tmp_path, "sub/a_1.jpg", ())
+    pixels = np.zeros((HEIGHT, WIDTH), bool)
+    pixels[5:8, 5:20] = True
+    (tmp_path / "strokes").mkdir()
+    for tag in ("background", "my_cat"):
+        Image.fromarray(np.roll(pixels, 9 * (tag == "my_cat"), 0)).save(
+            tmp_path / f"strokes/a_1_{tag}.png"
+        )
+    folder = read(tmp_path)
+    assert [stroke.tag for stroke in folder.strokes["sub/a_1.jpg"]] == ["background", "my_cat"]
