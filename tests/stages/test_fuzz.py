@@ -321,7 +321,8 @@ def drawn_by(tool: str, *what: object, **options: bool) -> Callable[[Path, Path]
 
 
 def annotations(path: Path) -> None:
-    read_annotations(path)
+    if read_annotations(path) is None:  # as the folder says of it
+        raise BPGError(f"{path}: no annotations")
 
 
 CURVE = "curves/plots/metrics/train/loss.tsv"

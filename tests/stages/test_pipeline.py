@@ -241,7 +241,7 @@ def test_the_page_shows_the_tables_and_pictures_that_are_there(repository):
     shown = re.findall(r'src="([^"]+)"', text)
     figures = {f"figure{number}.png" for number in (1, 4, 5, 6)}
     charts = {"miou.png", "claims.png", "ranking.png", "trimap.png", "curves.png"}
-    assert set(shown) == figures | charts
+    assert set(shown) == figures | charts | {"draw_next.png"}
     for name in shown:
         with Image.open(page.parent / name) as picture:
             assert picture.format == "PNG"
