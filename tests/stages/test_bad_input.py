@@ -352,7 +352,12 @@ def test_a_wrong_member_of_an_archive_is_named(voc, refused, tools, change, says
     [
         ("params.yaml", "lamda", 1, "params.yaml: lamda: .*lambda"),
         ("params.yaml", "lambda", None, "params.yaml: lambda: "),
-        ("params.yaml", "dataset", "vok", "vok.yaml: no such parameter file; there are: shapes"),
+        (
+            "params.yaml",
+            "dataset",
+            "vok",
+            "vok.yaml: no such parameter file; there are: folder, shapes",
+        ),
         (
             "params/recipe/tiny.yaml",
             "training.epoch",

@@ -56,7 +56,7 @@ def test_pictures_of_all_sizes_reach_the_tables(voc, tools):
     edges.mkdir()
     for path in (voc.folder / "data/voc/scribbles").iterdir():
         Image.fromarray(np.zeros(read_mask(path).shape, np.uint8)).save(edges / path.name)
-    for name in ("cost", "samples", "tables", "report"):
+    for name in ("cost", "samples", "draw_next", "tables", "report"):
         outcome = tools.call(voc.folder, name)
         assert outcome.code == 0, outcome.error
     page = voc.folder / "results/report"
@@ -204,7 +204,7 @@ def test_a_data_set_of_strokes_reaches_the_page(voc, tools):
     for path in (voc.folder / "data/voc/scribbles").iterdir():
         blank = Image.fromarray(np.zeros(read_mask(path).shape, np.uint8))
         blank.save(voc.folder / "data/voc/edges" / path.name)
-    for name in ("cost", "samples", "tables", "report"):
+    for name in ("cost", "samples", "draw_next", "tables", "report"):
         outcome = tools.call(voc.folder, name)
         assert outcome.code == 0, outcome.error
     assert read_ids(voc.folder / "results/samples/train.txt")
