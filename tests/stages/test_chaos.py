@@ -47,7 +47,7 @@ TRAINED += [["propagate", "scribblesup", "0"], ["train_propagated", "scribblesup
 TESTED = [[stage, v, "0"] for v in ROWS for stage in ("predict", "crf", "evaluate")]
 # In an order that DVC may take; it takes its own.
 STAGES = [["fetch"], ["prepare"], ["scribbles"], ["edges"], ["grabcut"], *TRAINED, *TESTED]
-STAGES += [["cost"], ["samples"], ["tables"], ["report"]]
+STAGES += [["cost"], ["samples"], ["draw_next"], ["tables"], ["report"]]
 # They hold times, commits or process numbers.
 KINDS = {words[0] for words in STAGES}
 QUOTA = 4 if ASKED else 2  # kills in a kind of stage, before it may pass
