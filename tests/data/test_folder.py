@@ -272,7 +272,7 @@ def test_declared_classes_without_strokes_are_listed_and_not_trained(tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"images": "pictures"}, "pictures: no such folder of images"),
+        ({"images": "photos"}, "photos: no such folder of images"),
         ({"strokes": "drawn"}, "drawn: no such folder of strokes"),
         ({"masks": "truth"}, "truth: no such folder of masks"),
         ({"masks": "images"}, "images and masks share the folder images"),
