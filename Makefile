@@ -13,7 +13,7 @@ export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 # A process a core that may be used, of one thread: two of two threads would wait for each other.
 PYTEST = PYTEST_XDIST_AUTO_NUM_WORKERS=$$(python -c 'import joblib; print(joblib.cpu_count())') \
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
-SLOW := $(addprefix tests/,pipeline stages studies training test_cost.py inference/test_export.py)
+SLOW := $(addprefix tests/,pipeline stages studies training test_cost.py inference/test_export.py draw/test_page.py draw/test_server.py)
 
 .PHONY: help repro check repair test test-fast test-slow chaos bench lint clean
 KILLS ?= 200
@@ -23,7 +23,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 repro: check repair ## run the pipeline, JOBS=N trainings side by side (default: one per core or GPU); print what holds
-	@python -c 'from pipeline.jobs import main; main()' $(JOBS)
+	@LAUNCH='$(LAUNCH)' python -c 'from pipeline.jobs import main; main()' $(JOBS)
 	dvc repro
 	@echo; cat results/summary.md
 	@echo; echo "All tables and figures: $(CURDIR)/results/report/index.html"
@@ -59,7 +59,7 @@ clean: ## delete what the pipeline wrote, but not the cache in .dvc
 	git clean -fdXq results
 
 # Made under a name of its own at the end, so that an install that broke off starts over.
-$(READY): pyproject.toml setup.py constraints.txt bpg/inference/mean_field.cpp bpg/propagation/regions.cpp
+$(READY): pyproject.toml setup.py constraints.txt $(wildcard bpg/*/*.cpp)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than 3.11; give another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

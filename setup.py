@@ -1,4 +1,4 @@
-"""Build the compiled parts, mean field and superpixels; all else is in pyproject.toml."""
+"""Build the compiled parts: mean field, superpixels, a convolution; else see pyproject.toml."""
 
 import hashlib
 from pathlib import Path
@@ -20,6 +20,7 @@ FLAGS = [
 # Not inside the package `bpg`: a copy of the checkout (`dvc exp run --temp`) has no built files
 # and still finds these.
 PARTS = {
+    "_bpg_depthwise": "bpg/models/depthwise.cpp",
     "_bpg_mean_field": "bpg/inference/mean_field.cpp",
     "_bpg_regions": "bpg/propagation/regions.cpp",
 }

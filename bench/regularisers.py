@@ -14,7 +14,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from bpg.losses.gaussian_filter import TILE
 from bpg.losses.inputs import make_inputs
-from bpg.losses.options import DenseOptions, GatedOptions, TreeOptions
+from bpg.losses.options import (
+    DenseOptions,
+    GatedOptions,
+    MeanTeacherOptions,
+    SoftLabelOptions,
+    TreeOptions,
+)
 from bpg.losses.regularisers import regularise
 
 BATCH, CLASSES, ROUNDS = 8, 7, 7
@@ -30,6 +36,7 @@ def main() -> None:
     labels = torch.full((BATCH, side, side), 255)
     valid = torch.ones(BATCH, side, side, dtype=torch.bool)
     features = torch.randn(BATCH, 96, cells, cells)
+    edges, taught = torch.rand(BATCH, side, side), torch.randn(BATCH, CLASSES, side, side)
 
     dense = DenseOptions(1.0, 2, 20, 15)
     for name, options in {
@@ -38,10 +45,12 @@ def main() -> None:
         "both (kernelcut)": {"normalized_cut": dense, "dense_crf": dense},
         "gated_crf": {"gated_crf": GatedOptions(1.0, 2, 5, 6, 0.1)},
         "tree_energy": {"tree_energy": TreeOptions(1.0, 4, 0.02, 1.0)},
+        "soft_label": {"soft_label": SoftLabelOptions(1.0, 2, 20, 0.2, 50)},
+        "mean_teacher": {"mean_teacher": MeanTeacherOptions(1.0, 2, 0.99)},
     }.items():
 
         def step(options: dict = options) -> None:
-            field = make_inputs(logits, images, labels, valid, features)
+            field = make_inputs(logits, images, labels, valid, features, edges, taught)
             torch.autograd.grad(sum(regularise(options, field).values()), logits)
 
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

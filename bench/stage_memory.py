@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipeline.variants import make_lists, read_variants
+
 if TYPE_CHECKING:
     from bench.measure import Row
 
@@ -92,12 +94,12 @@ def checkout(folder: Path, images: int) -> None:
     """Copy what the stages need, and set parameters with which they are quick."""
     for part in ("bpg", "pipeline", "stages", "params"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for compiled in ROOT.glob("_bpg_*.so"):
+        shutil.copyfile(compiled, folder / compiled.name)
     for part in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / part, folder / part)
     # Two rows of the tables; warm start and round run beside them, for what they take.
-    unused = ("fine_tune", "fine_tune_boundary", "rounds")
-    variants = {"train": ["scribble"], "train_boundary": ["bpg"], **{name: [] for name in unused}}
-    variants["all"] = ["scribble", "bpg"]
+    variants = make_lists(["scribble", "bpg"], read_variants(ROOT / "params/variants.yaml"))
     edit(folder / "params.yaml", {"variants": variants, "device": "cpu"})
     source = {"size": 64, "train": images, "val": images, "seed": 0}
     edit(folder / "params/dataset/shapes.yaml", {"source": source})

@@ -186,6 +186,32 @@ def check(
 
 
 @command
+def draw(
+    folder: Annotated[Path, typer.Argument(help="The folder of your images.")],
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--model", "-m", help="A run such as runs/bpg/0, or an exported file, for the answer."
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    show: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in your browser.")
+    ] = True,
+) -> None:
+    """Draw strokes on your images, on a page that only this machine sees.
+
+    Strokes are saved at once, as labelme files in strokes/drawn, which a training reads with those
+    of other tools. Beside them is the answer of a pixel classifier, or of a trained network.
+    """
+    from bpg.inference.model import needs_torch  # noqa: PLC0415
+
+    with needs_torch("drawing", "train,draw"):
+        from bpg.draw.server import serve  # noqa: PLC0415
+    serve(folder, model, port, show=show)
+
+
+@command
 def scribble(
     masks: Annotated[
         list[Path],
@@ -260,7 +286,10 @@ def predict(
     ],
     crf: Annotated[bool, typer.Option("--crf", help="Refine the labels with the CRF.")] = False,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Write NAME.overlay.jpg: image and labels.")
+        bool,
+        typer.Option(
+            "--overlay", help="Write NAME.overlay.jpg (or .png, if very long): image and labels."
+        ),
     ] = False,
     device: Annotated[Device, typer.Option(help="Where to run; auto: a GPU if there is one.")] = (
         Device.AUTO
@@ -349,9 +378,9 @@ def info(
     model: Annotated[Path, typer.Argument(help="A run such as runs/bpg/0, or an exported file.")],
 ) -> None:
     """Say what a trained network is: classes, data set, scores, commit."""
-    from bpg.inference.info import describe  # noqa: PLC0415
+    from bpg.inference.info import describe_model  # noqa: PLC0415
 
-    lines = describe(model)
+    lines = describe_model(model)
     width = max(len(what) for what, _ in lines)
     for what, value in lines:
         typer.echo(f"{what:<{width}}  {value}")

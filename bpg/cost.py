@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bpg.constants import IGNORE
 from bpg.devices import Execution
 from bpg.models.network import Architecture, Network
+from bpg.training.mean_teacher import make_teacher
 from bpg.training.objective import Objective, make_gradients, optimizer_step
 from bpg.training.optim import OptimizerOptions, make_optimizer
 
@@ -32,6 +33,14 @@ DROPPED = 2  # rounds: the first ones choose kernels and build the optimizer's s
 # Of a step. ResNet-101 with PRN and BRN then peaks at 2.3 GB (3.7 GB for the whole process).
 PIXELS_ON_CPU = 2 * 321**2
 _MARK = "bpg.cost: the measured step"
+
+
+class Counts(NamedTuple):
+    """What `parameters`, `parameters_at_test` and `macs` count."""
+
+    parameters: int
+    parameters_at_test: int
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,18 @@ def macs(network: nn.Module, size: int) -> int:
     return sum(count for operator, count in counts.items() if operator != torch.ops.aten.bmm) // 2
 
 
+def counts(architecture: Architecture, size: int) -> Counts:
+    """Count what follows from the shapes alone: the same everywhere, in a second.
+
+    Args:
+        architecture: The network's.
+        size: Side of the image, in pixels.
+    """
+    with torch.device("meta"):
+        network = Network(architecture)
+    return Counts(parameters(network), parameters_at_test(network), macs(network, size))
+
+
 def training_step(
     network: Network,
     *,
@@ -97,7 +118,8 @@ def training_step(
 ) -> Step:
     """Return a function that does one whole step of `bpg.training.train` on synthetic data.
 
-    A step is forward pass, all losses, backward pass, clipping and optimizer.
+    A step is forward pass (with a mean teacher, both), all losses, backward pass, clipping,
+    optimizer and, with one, the teacher's update.
 
     Args:
         network: Moved to the device and trained by each step.
@@ -122,13 +144,14 @@ def training_step(
         items = [item.pin_memory() for item in items]
     # The stub has no overload for both at once.
     network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    teacher = make_teacher(network, objective.teacher_decay)
     if execution.compiled:
         network.compile(dynamic=False)
     optimizer = make_optimizer(network, options)
-    gradients = make_gradients(network, objective, execution)
+    gradients = make_gradients(network, objective, execution, teacher)
 
     def step() -> None:
-        optimizer_step(network, items, gradients, optimizer, options.max_grad_norm)
+        optimizer_step(network, items, gradients, optimizer, options.max_grad_norm, teacher)
 
     return step
 
@@ -322,15 +345,11 @@ def measure(
     }
     costs = []
     for name, architecture in architectures.items():
-        with torch.device("meta"):
-            network = Network(architecture)
         seconds = times[keys[name]][keys[name]]
         costs.append(
             Cost(
                 name,
-                parameters=parameters(network),
-                parameters_at_test=parameters_at_test(network),
-                macs=macs(network, crop),
+                **counts(architecture, crop)._asdict(),
                 memory=memory[keys[name]],
                 seconds=median(seconds),
                 ratio=_ratio(seconds, times[keys[name]][keys[baseline]]),

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from bpg.errors import BPGError
+from bpg.ranks import launched, local_rank, local_size
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of glibc's malloc.h
 
@@ -31,18 +32,25 @@ class Execution:
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Return the device of that name.
+    """Return the device of that name; of several processes on a machine, each gets its own GPU.
 
     Args:
         name: "auto" is CUDA where there is a GPU, else the CPU.
 
     Raises:
-        BPGError: CUDA is asked for, and PyTorch sees no GPU.
+        BPGError: CUDA is asked for, and PyTorch sees no GPU; or fewer than there are processes.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise BPGError("device: cuda was asked for, but PyTorch sees no GPU; set device to auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and launched():
+        if local_rank() >= torch.cuda.device_count():
+            raise BPGError(
+                f"{torch.cuda.device_count()} GPUs for more processes; lower --nproc-per-node in "
+                "machine.launcher"
+            )
+        return torch.device(name, local_rank())
     return torch.device(name)
 
 
@@ -84,7 +92,7 @@ def set_up(
 
     Args:
         device: Where the network will run.
-        threads: CPU threads; 0: all cores.
+        threads: CPU threads; 0: all cores, or this process's part of them.
         seed: Of PyTorch's random numbers.
         deterministic: Whether to use deterministic kernels on a GPU. They are for training: forward
             passes repeat without them.
@@ -92,10 +100,12 @@ def set_up(
             a GPU, unless `deterministic`) and to keep freed memory (on a CPU).
     """
     torch.manual_seed(seed)
-    torch.set_num_threads(threads or _cores())
+    torch.set_num_threads(threads or max(1, cores() // local_size()))
     if device.type == "cpu" and fixed_size:
         _keep_freed_memory()
     if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = fixed_size and not deterministic
         # TF32 for convolutions only: the products of `bpg.grid` must be exact.
@@ -121,7 +131,8 @@ def _keep_freed_memory() -> None:
             library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return the number of cores that this process may use."""
     # Containers and batch systems give a process fewer cores than the machine has.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

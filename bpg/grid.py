@@ -50,6 +50,11 @@ def halve(maps: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(maps, 3, stride=2, padding=1, count_include_pad=False)
 
 
+def halve_by_maximum(maps: torch.Tensor) -> torch.Tensor:
+    """Reduce (N, C, 2h+1, 2w+1) to (N, C, h+1, w+1) by the maximum over 3×3, centred as `halve`."""
+    return F.max_pool2d(maps, 3, stride=2, padding=1)
+
+
 def doubled(size: Sequence[int]) -> tuple[int, int]:
     """Return the size of the next finer grid: n+1 samples become 2n+1."""
     return 2 * size[0] - 1, 2 * size[1] - 1

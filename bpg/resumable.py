@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +27,8 @@ _CHECKPOINT = "checkpoint"
 UNSURE_WAIT = 60
 """Seconds to wait for a lock that does not end with its process."""
 _DISCARDED = ".discarded-"
+_AT_ONCE = 256  # files
+_SMALL = 2**18  # bytes: `hashlib.file_digest` clears as many for each file
 _OWN = {_FINGERPRINT, _JOURNAL, _FINISHED, _CHECKPOINT}
 
 
@@ -107,38 +109,34 @@ class Work:
         """
         for name, output in outputs.items():
             with whole_directory(output) as folder:
+                made = {""}
                 for file in sorted(self._done):
                     if file.startswith(f"{name}/"):
-                        target = folder / file.removeprefix(f"{name}/")
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        _link(self.folder / file, target)
+                        target = file.removeprefix(f"{name}/")
+                        if (parent := target.rpartition("/")[0]) not in made:
+                            (folder / parent).mkdir(parents=True, exist_ok=True)
+                            made.add(parent)
+                        _link(f"{self.folder}/{file}", f"{folder}/{target}")
 
     def _verified(self) -> dict[str, str]:
         try:
             text = (self.folder / _JOURNAL).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return {}
-        there = {
-            path.relative_to(self.folder).as_posix()
-            for path in self.folder.rglob("*")
-            if path.is_file()
-        }
+        there = set(_files(self.folder))
         entries = {}
         for line in text.splitlines(keepends=True):
             digest, _, name = line.removesuffix("\n").partition("  ")
             if line.endswith("\n") and name in there:
                 entries[name] = digest
-        names = list(entries)
-        with ThreadPoolExecutor() as pool:
-            found = pool.map(lambda name: file_digest(self.folder / name), names)
-            return {n: f for n, f in zip(names, found, strict=True) if f == entries[n]}
+        found = zip(entries, _digests(self.folder, [*entries]), strict=True)
+        return {name: digest for name, digest in found if digest == entries[name]}
 
     def _clear(self) -> None:
         """Delete whatever is not done; never overwrite it, for it may share its disk blocks."""
-        for path in list(self.folder.rglob("*")):
-            name = path.relative_to(self.folder).as_posix()
-            if path.is_file() and name not in self._done and name not in _OWN:
-                path.unlink()
+        for name in list(_files(self.folder)):
+            if name not in self._done and name not in _OWN:
+                self.path(name).unlink()
 
 
 @contextmanager
@@ -268,9 +266,11 @@ def _has_flock(path: Path) -> bool:
     return True
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Path | str) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 pathlib takes as long as the rest
+        if os.fstat(file.fileno()).st_size < _SMALL:
+            return hashlib.sha256(file.read()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -281,17 +281,41 @@ def tree_digest(path: Path) -> str:
     """
     if path.is_file():
         return file_digest(path)
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file() and not any(map(_does_not_count, file.relative_to(path).parts))
-    )
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(file_digest, files)
-        total = hashlib.sha256()
-        for file, digest in zip(files, digests, strict=True):
-            total.update(f"{digest}  {file.relative_to(path).as_posix()}\n".encode())
+    names = sorted(_files(path, skip=_does_not_count), key=lambda name: name.split("/"))
+    total = hashlib.sha256()
+    for name, digest in zip(names, _digests(path, names), strict=True):
+        total.update(f"{digest}  {name}\n".encode())
     return total.hexdigest()
+
+
+def _files(folder: Path, skip: Callable[[str], bool] = lambda name: False) -> Iterator[str]:
+    """Yield the files below a folder, by their paths in it, in any order; links to folders are left
+    out. Without pathlib, which takes ten times as long."""
+    left = [""]
+    while left:
+        below = left.pop()
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                if skip(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    left.append(f"{below}{entry.name}/")
+                elif os.path.isfile(entry):  # noqa: PTH113 of a link that leads nowhere, False
+                    yield below + entry.name
+
+
+def _digests(folder: Path, names: Sequence[str]) -> Iterator[str]:
+    """Yield the SHA-256 of files below a folder, in their order."""
+    # Threads: reading and hashing release the GIL. Many files at a time: handing one over takes
+    # longer than reading it, if it is small.
+    parts = [names[first : first + _AT_ONCE] for first in range(0, len(names), _AT_ONCE)]
+
+    def digests(part: Sequence[str]) -> list[str]:
+        return [file_digest(f"{folder}/{name}") for name in part]
+
+    with ThreadPoolExecutor() as pool:
+        for found in pool.map(digests, parts):
+            yield from found
 
 
 def _does_not_count(name: str) -> bool:
@@ -317,7 +341,7 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:  # a file system without hard links; if it is the disk, copying says so

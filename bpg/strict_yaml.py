@@ -13,6 +13,7 @@ from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.events import AliasEvent
 
 from bpg.errors import BPGError
+from bpg.files import read_limited
 
 FILE_LIMIT = 2**20
 """Larger files are refused unread: people write kilobytes."""
@@ -41,13 +42,7 @@ def read_yaml(path: Path) -> Any:
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _NoAliases
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-        if len(data) > FILE_LIMIT:
-            raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no parameter file")
-        return yaml.load(data.decode())
-    except OSError as error:
-        raise BPGError(f"{path}: {error.strerror}") from error
+        return yaml.load(read_limited(path, FILE_LIMIT, ", so no parameter file").decode())
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""

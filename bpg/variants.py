@@ -37,6 +37,11 @@ class Variant(BaseModel):
     init_from: str | None = None
     until: Share = 1.0
 
+    @property
+    def reads_edges(self) -> bool:
+        """Whether its training looks at the edge maps."""
+        return self.brn is not None or any(OPTIONS[name].reads_edges for name in self.regularisers)
+
     @model_validator(mode="after")
     def _agree(self) -> "Variant":
         for name in self.regularisers:

@@ -3,16 +3,12 @@
 import argparse
 import shutil
 import sys
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-
-from bpg.atomic import write_text
 from bpg.errors import BPGError
+from pipeline.edit_yaml import edit_yaml
 from pipeline.params import read_parameters
 from pipeline.paths import ROOT
 from pipeline.variants import make_lists, read_variants, suggestion
@@ -52,36 +48,14 @@ def choose(root: Path, rows: list[str], folder: str | None, recipe: str | None) 
         trial = Path(place)
         shutil.copytree(root / "params", trial / "params")
         shutil.copy(root / "params.yaml", trial / "params.yaml")
-        for path, values in files.items():
-            _edit(trial / path, values)
         try:
+            for path, values in files.items():
+                edit_yaml(trial / path, values)
             read_parameters(trial)
         except BPGError as error:
             raise BPGError(str(error).replace(f"{trial}/", "")) from error
     for path, values in files.items():
-        _edit(root / path, values)
-
-
-def _edit(path: Path, changes: dict[str, Any]) -> None:
-    """Change values of a YAML file; comments stay."""
-    yaml = YAML()
-    yaml.width = 200
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    for key, value in changes.items():
-        if isinstance(value, dict):
-            for name, entry in value.items():
-                document[key][name] = _in_one_line(entry)
-        else:
-            document[key] = value
-    text = StringIO()
-    yaml.dump(document, text)
-    write_text(path, text.getvalue())
-
-
-def _in_one_line(entries: list) -> CommentedSeq:
-    found = CommentedSeq(CommentedMap(one) if isinstance(one, dict) else one for one in entries)
-    found.fa.set_flow_style()
-    return found
+        edit_yaml(root / path, values)
 
 
 def main() -> None:

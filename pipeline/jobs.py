@@ -4,6 +4,9 @@ DVC runs one stage at a time. It holds its lock only between stages, though, so 
 processes can work on different ones. A job here is one variant with one seed: a `dvc repro
 --single-item` over its stages, which read what already exists and write where no other job does.
 Whatever is left to do, or is not as it should be, is found by the plain `dvc repro` afterwards.
+
+`LAUNCH`, a command such as Slurm's `srun` with its options, starts every job where it likes: on
+other machines that see this folder. It also decides which GPUs and cores a job gets.
 """
 
 import codecs
@@ -12,6 +15,7 @@ import json
 import os
 import re
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,6 +38,7 @@ DVC = (sys.executable, "-m", "dvc")
 BEFORE = ("fetch", "prepare", "scribbles", "edges", "grabcut")
 TEST = ("predict", "crf", "evaluate")
 AFTER = ("cost", "samples", "draw_next", "tables", "report")
+LAUNCH = tuple(shlex.split(os.environ.get("LAUNCH", "")))
 SHOWN_EVERY = 20  # seconds between two looks at the progress bars
 
 # What DVC prints that says nothing new here.
@@ -138,6 +143,8 @@ def default_number(parameters: Parameters, gpus: Sequence[str]) -> int:
         parameters: Their recipe's number of threads is what a job needs of the cores.
         gpus: What `visible_gpus` returns.
     """
+    if parameters.recipe.machine.launcher:
+        return 1  # each training takes all GPUs, or all cores
     if gpus:
         return len(gpus)
     cores = joblib.cpu_count()
@@ -170,7 +177,7 @@ class Process:
         self._rest = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self.process = subprocess.Popen(
-            (*DVC, "--wait-for-lock", "repro", "--single-item", *job.stages),
+            (*LAUNCH, *DVC, "--wait-for-lock", "repro", "--single-item", *job.stages),
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -289,6 +296,8 @@ def run(jobs: Sequence[Job], number: int, gpus: Sequence[str]) -> None:
 
 def _share(slot: int, number: int, gpus: Sequence[str]) -> dict[str, str]:
     """Give a job its share of the cores for per-image work, and a GPU of its own."""
+    if LAUNCH:
+        return {}
     share = {"LOKY_MAX_CPU_COUNT": str(max(1, joblib.cpu_count() // number))}
     if gpus:
         share["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
@@ -321,17 +330,20 @@ def main() -> None:
     try:
         parameters = read_parameters(ROOT)
         asked = _number(sys.argv[1:])
-        if asked == 1:
+        if asked == 1 and not LAUNCH:
             return
         changed = stale()
         if not changed.isdisjoint(BEFORE):
             run([Job("data", BEFORE, None, 1)], 1, visible_gpus(parameters))
             changed = stale()
         jobs = to_do(plan(parameters), changed)
-        if len(jobs) > 1:
-            gpus = visible_gpus(parameters)
+        if len(jobs) > 1 or (LAUNCH and jobs):
+            # A launcher of trainings uses all GPUs for each.
+            gpus = [] if parameters.recipe.machine.launcher else visible_gpus(parameters)
+            if LAUNCH and asked is None:
+                raise BPGError("LAUNCH needs JOBS=N, how many it may start at a time")
             number = min(asked or default_number(parameters, gpus), len(jobs))
-            if number > 1:
+            if number > 1 or LAUNCH:
                 say(f"{len(jobs)} runs, {number} at a time (JOBS=1: one after another)")
                 run(jobs, number, gpus)
     except BPGError as error:

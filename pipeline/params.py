@@ -26,7 +26,7 @@ from bpg.forest.options import ForestOptions
 from bpg.inference.options import CRFOptions, InferenceOptions, LongestSide
 from bpg.losses.options import OPTIONS
 from bpg.models.options import AsppRate, BRNOptions, PRNOptions
-from bpg.options import NO_EXTRA, NUMBER, Count, NonNegative, Seed
+from bpg.options import NO_EXTRA, NUMBER, Count, NonNegative, Seed, Share
 from bpg.propagation.options import GrabCutOptions, PropagationOptions
 from bpg.strict_yaml import first_error, read_as
 from bpg.training.options import OptimizerOptions
@@ -90,9 +90,10 @@ class VOCSource(Section):
 
 
 class Scribbles(Section):
-    """How strokes are drawn: their width in pixels."""
+    """How strokes are drawn: their width in pixels, and which share of each line."""
 
     line_width: Annotated[int, Field(ge=1, le=99), NUMBER]
+    length: Share
 
 
 class Edges(Section):
@@ -108,6 +109,7 @@ class Dataset(Section):
     kind: Literal["shapes", "voc", "folder"]
     classes: Annotated[list[str], Field(max_length=255)]
     longest_side: LongestSide | None
+    train_share: Share
     source: ShapesSource | VOCSource | FolderOptions
     scribbles: Scribbles
     edges: Edges
@@ -191,7 +193,9 @@ Regularisers: Any = create_model("Regularisers", __base__=Section, **_SECTIONS)
 class Machine(Section):
     """How the work is done; `threads` = 0 means all cores.
 
-    `checkpoint_seconds` is how much of a training a kill may cost.
+    `checkpoint_seconds` is how much of a training a kill may cost. `launcher` is the command that
+    starts a training as several processes, "torchrun" with its options; empty: one process.
+    `dask` is the address of a scheduler that gets the per-image work; empty: this machine's cores.
     """
 
     bf16: Literal["auto", "on", "off"]
@@ -202,6 +206,8 @@ class Machine(Section):
     compile: bool
     capture: bool
     checkpoint_seconds: NonNegative
+    launcher: str
+    dask: str
 
 
 class Recipe(Section):

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from bpg.atomic import write_json
-from bpg.devices import precision
+from bpg.devices import cores, precision
+from bpg.ranks import launched
 from bpg.resumable import file_digest
 from pipeline.params import Machine
 from pipeline.paths import PROVENANCE
@@ -61,8 +62,9 @@ def rounding(
     """Return what determines how numbers are rounded here: unfinished work belongs to it.
 
     The threads are those in use, which depend on the cores if `machine.threads` is 0; on a GPU they
-    have no influence. The kind of processor or GPU is left out: a job that is moved to another
-    machine should resume, with a result that agrees up to rounding.
+    have no influence. A training that several processes share counts as one of a single process:
+    another number of them resumes it. The kind of processor or GPU is left out: a job that is moved
+    to another machine should resume, with a result that agrees up to rounding.
 
     Args:
         device: Where PyTorch computes.
@@ -74,7 +76,8 @@ def rounding(
     if training:
         settings["compile"] = machine.compile
     if device.type == "cpu":
-        settings["threads"] = torch.get_num_threads()
+        alone = machine.threads or cores()
+        settings["threads"] = alone if launched() else torch.get_num_threads()
     elif training:
         settings["deterministic"] = machine.deterministic
     return settings

@@ -10,6 +10,7 @@ back, DVC finds them in its cache.
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from pipeline.params import read_parameters
 from pipeline.paths import ROOT
 from pipeline.run_stage import is_dvc
 
+PATIENCE = 10  # seconds, for another DVC that is between two stages
+
 
 def repair() -> None:
     """Delete `dvc.lock` and DVC's table of locks if DVC could not read them.
@@ -31,16 +34,12 @@ def repair() -> None:
     Prints a line for each. Also drops stages from `dvc.lock` that the pipeline no longer has.
 
     Raises:
-        BPGError: Another DVC process is at work.
+        BPGError: Another DVC process is at work, and does not end within `PATIENCE`.
     """
     temporary = ROOT / ".dvc/tmp"
     if not temporary.is_dir():
         return
-    try:
-        # DVC holds this one whenever it writes either file, though not while a stage runs.
-        alone = zc.lockfile.LockFile(str(temporary / "lock"))
-    except zc.lockfile.LockError as error:
-        raise BPGError("another DVC is at work here; wait for it to end") from error
+    alone = _lock(temporary / "lock")
     try:
         lock, table = ROOT / "dvc.lock", temporary / "rwlock"
         if lock.is_file() and not _is_whole(lock):
@@ -53,6 +52,19 @@ def repair() -> None:
             print("repair: .dvc/tmp/rwlock was cut off, or of a process that has ended: deleted")
     finally:
         alone.close()
+
+
+def _lock(path: Path) -> zc.lockfile.LockFile:
+    """Take the lock that DVC holds whenever it writes either file, though not while a stage runs.
+
+    A DVC whose parent was killed holds it for moments, between two stages: so wait for a while.
+    """
+    for _ in range(int(PATIENCE / 0.1)):
+        try:
+            return zc.lockfile.LockFile(str(path))
+        except zc.lockfile.LockError:
+            time.sleep(0.1)
+    raise BPGError("another DVC is at work here; wait for it to end")
 
 
 def _is_whole(lock: Path) -> bool:

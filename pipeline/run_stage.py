@@ -3,18 +3,21 @@
 import inspect
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
 
 from bpg.errors import BPGError
+from bpg.ranks import launched, rank
+from pipeline.cluster import spread
 from pipeline.early import PARENT, leave_at_once
 from pipeline.params import Parameters, read_parameters
 from pipeline.paths import ROOT
@@ -24,13 +27,24 @@ from pipeline.variants import suggestion
 POLL = 0.3  # seconds; the next DVC needs more to start
 
 
-def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> None:
+def run_stage(
+    name: str,
+    work: Callable[..., None],
+    *,
+    of_run: bool = False,
+    shared: bool = False,
+    by_image: bool = False,
+) -> None:
     """Run a stage's work, and end the process with a one-line message if it fails.
 
     Args:
         name: Of the stage, and of its script.
         work: Called as `work(parameters)` or, with `of_run`, `work(parameters, variant, seed)`.
         of_run: Whether the stage takes a variant and a seed, from the command line.
+        shared: Whether several processes may do the work together. Where `machine.launcher` is set,
+            this process becomes that launcher; of those that it starts, the first one has the
+            stage's lock and speaks for all.
+        by_image: Whether the work's joblib tasks may run elsewhere, where `machine.dask` is set.
 
     Raises:
         SystemExit: Bad input or a lack of resources, with one line on standard error and status 1;
@@ -41,36 +55,59 @@ def run_stage(name: str, work: Callable[..., None], *, of_run: bool = False) -> 
         print(f"{usage}\n\n{inspect.getdoc(work)}")
         return
     started = time.monotonic()
+    said = name if rank() == 0 else f"{name}, process {rank()}"
     try:
         with _terminated_as_interrupted(), _ending_with_dvc(name):
             parameters = read_parameters(ROOT)
             arguments = _run_arguments(parameters, usage) if of_run else _no_arguments(usage)
-            with at_stage(name, parameters, *arguments):
+            if shared and parameters.recipe.machine.launcher and not launched():
+                _launch(parameters.recipe.machine.launcher, name)
+            with (
+                at_stage(name, parameters, *arguments) if rank() == 0 else nullcontext(),
+                spread(parameters.recipe.machine.dask if by_image else ""),
+            ):
                 work(parameters, *arguments)
     except BPGError as error:
-        sys.exit(f"{name}: error: {error}")
+        sys.exit(f"{said}: error: {error}")
     except OSError as error:
-        sys.exit(f"{name}: error: {error.filename or 'a file'}: {error.strerror or error}")
+        sys.exit(f"{said}: error: {error.filename or 'a file'}: {error.strerror or error}")
     except MemoryError:
-        sys.exit(f"{name}: error: the memory is full; close other programs and run again")
+        sys.exit(f"{said}: error: the memory is full; close other programs and run again")
     except BrokenProcessPool as error:
-        sys.exit(f"{name}: error: one of its processes died{_of_what(error)}")
+        sys.exit(f"{said}: error: one of its processes died{_of_what(error)}")
     except RuntimeError as error:
         if "DataLoader worker" in str(error):  # it died, noticed after the training
-            sys.exit(f"{name}: error: a loading process died; run again, it resumes")
+            sys.exit(f"{said}: error: a loading process died; run again, it resumes")
         # PyTorch's own class, without an import that costs the other stages seconds.
         if type(error).__name__ == "OutOfMemoryError":
-            sys.exit(f"{name}: error: the GPU's memory is full; lower training.batch_size or crop")
+            sys.exit(f"{said}: error: the GPU's memory is full; lower training.batch_size or crop")
         if "DefaultCPUAllocator" not in str(error):
             raise
         sys.exit(
-            f"{name}: error: the memory is full ({_bytes_asked(error)}); close other programs, or "
+            f"{said}: error: the memory is full ({_bytes_asked(error)}); close other programs, or "
             "lower training.batch_size, the crop, inference.scales or the widths in the recipe"
         )
     except KeyboardInterrupt as interrupt:
-        print(f"{name}: interrupted {interrupt}".rstrip(), file=sys.stderr)
+        print(f"{said}: interrupted {interrupt}".rstrip(), file=sys.stderr)
         sys.exit(130)
-    print(f"{name}: done in {time.monotonic() - started:.1f} s")
+    if rank() == 0:
+        print(f"{name}: done in {time.monotonic() - started:.1f} s")
+
+
+def _launch(launcher: str, name: str) -> None:
+    """Become the launcher, which runs this stage in several processes."""
+    try:
+        words = shlex.split(launcher)
+    except ValueError as error:
+        raise BPGError(f"machine.launcher: {error}: {launcher}") from error
+    python = (sys.executable, "-m", "torch.distributed.run")  # this environment's `torchrun`
+    command = [part for word in words for part in (python if word == "torchrun" else (word,))]
+    command += ["-m", f"stages.{name}", *sys.argv[1:]]
+    sys.stdout.flush()
+    try:
+        os.execvp(command[0], command)  # noqa: S606 the user's own command, without a shell
+    except OSError as error:
+        raise BPGError(f"machine.launcher: {command[0]}: {error.strerror}") from error
 
 
 def _of_what(error: BrokenProcessPool) -> str:
@@ -105,11 +142,14 @@ def _ending_with_dvc(name: str) -> Iterator[None]:
     Otherwise it would put its outputs into place under the next DVC process, which may have put
     others there. What it has done is kept.
     """
+    if rank() > 0:  # process 0 tells the others
+        yield
+        return
     over = threading.Event()
     main = threading.get_ident()  # this thread: `run_stage` works in no other
     ancestors = psutil.Process().parents()
     dvc = next(filter(is_dvc, ancestors), None)
-    if dvc is None and "DVC_STAGE" in os.environ:
+    if dvc is None and "DVC_STAGE" in os.environ and not launched():
         # DVC's Python API, in a process of any name, be it the first one of a container.
         dvc = next(filter(_is_python, ancestors), None)
         # DVC was killed during the imports: another process has adopted this one.
@@ -118,14 +158,15 @@ def _ending_with_dvc(name: str) -> Iterator[None]:
 
     def watch() -> None:
         while not over.wait(POLL):
-            if not _lives(dvc):
+            if (dvc and not _lives(dvc)) or (launched() and os.getppid() != PARENT):
                 # To the main thread: only that one handles it, and it may be waiting for something.
                 signal.pthread_kill(main, signal.SIGTERM)
                 with suppress(OSError):  # whoever reads this may have ended, too
-                    print(f"{name}: its DVC process has ended; stopping", file=sys.stderr)
+                    starter = "DVC process" if dvc else "launcher"
+                    print(f"{name}: its {starter} has ended; stopping", file=sys.stderr)
                 return
 
-    if dvc is not None:
+    if dvc is not None or launched():
         threading.Thread(target=watch, daemon=True).start()
     try:
         yield

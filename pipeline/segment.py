@@ -31,7 +31,7 @@ def load_model(parameters: Parameters, variant: str, seed: int) -> Network | For
     return forest
 
 
-def segment(
+def class_probabilities(
     model: Network | Forest,
     image: np.ndarray,
     options: InferenceOptions,

@@ -11,6 +11,7 @@ from bpg.report.claims import Claim, check_claims, claim_notes, claims_table
 from bpg.report.columns import Table
 from bpg.report.costs import read_costs
 from bpg.report.gains import Gain, gains_table, measure_gains
+from bpg.report.own import class_table, results_table
 from bpg.report.ranking import Ranked, rank, ranking_table
 from bpg.report.runs import Runs
 from bpg.report.setting import NO_EPOCHS, Setting
@@ -36,6 +37,7 @@ def make_setting(parameters: Parameters) -> Setting:
         truth=describe(parameters).truth,
         budgets={name: _budget(parameters, name) for name in switches.variants.all},
         labels=parameters.labels,
+        own=parameters.dataset.kind == "folder",
     )
 
 
@@ -95,18 +97,23 @@ def compare_runs(parameters: Parameters, runs: Runs) -> Comparisons:
 def make_tables(parameters: Parameters, runs: Runs, found: Comparisons) -> list[Table]:
     """Return the paper's Tables 1 to 3, with intervals as notes, and further tables.
 
+    For a user's own images, those that say something about them.
+
     Args:
         parameters: What the tables are made on.
         runs: What `bpg.report.runs.read_runs` returns.
         found: What `compare_runs` returns.
 
     Returns:
-        The paper's tables, then those of the comparisons, the boundaries and the cost.
+        The paper's tables, then those of the comparisons, the boundaries and the cost; for a user's
+        own images their results, then what else there is.
 
     Raises:
         BPGError: A file of ids or costs is missing or broken.
     """
     setting = make_setting(parameters)
+    if setting.own:
+        return _own_tables(runs, found, setting)
     first, second = table1(runs, setting), table2(runs, setting)
     steps = claim_notes(found.claims, ("prn", "brn", "bpg"), setting)
     against = claim_notes(found.claims, ("bpg_all_channels",), setting)
@@ -118,5 +125,14 @@ def make_tables(parameters: Parameters, runs: Runs, found: Comparisons) -> list[
         gains_table(found.gains, setting),
         claims_table(found.claims, setting),
         boundary_table(runs, setting),
+        cost_table(read_costs(COSTS), setting),
+    ]
+
+
+def _own_tables(runs: Runs, found: Comparisons, setting: Setting) -> list[Table]:
+    return [
+        results_table(found.ranking, runs, setting),
+        class_table(runs, setting),
+        *([boundary_table(runs, setting)] if setting.truth == "masks" else []),
         cost_table(read_costs(COSTS), setting),
     ]

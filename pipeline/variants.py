@@ -16,6 +16,7 @@ Stage = Literal[
     "train",
     "train_boundary",
     "fine_tune",
+    "fine_tune_edges",
     "fine_tune_boundary",
     "train_propagated",
     "train_grabcut",
@@ -23,8 +24,12 @@ Stage = Literal[
 ]
 """The stages of dvc.yaml that train; they differ in what DVC lets them read."""
 
-WARM = "warm"
-"""The variant whose model fine-tuning depends on in dvc.yaml."""
+WARM: dict[Stage, str] = {
+    "fine_tune": "warm",
+    "fine_tune_edges": "warm",
+    "fine_tune_boundary": "bpg_warm",
+}
+"""The variant whose model each stage of fine-tuning depends on in dvc.yaml."""
 
 RENAMED = {
     "*.start": "is now called init_from",
@@ -58,7 +63,9 @@ def stage_of(variant: Variant) -> Stage:
         return "train_propagated"
     if variant.init_from is None:
         return "train" if variant.brn is None else "train_boundary"
-    return "fine_tune" if variant.brn is None else "fine_tune_boundary"
+    if variant.brn is not None:
+        return "fine_tune_boundary"
+    return "fine_tune_edges" if variant.reads_edges else "fine_tune"
 
 
 def networks(names: Iterable[str], variants: Variants) -> list[str]:
@@ -134,6 +141,7 @@ class VariantLists(BaseModel):
     train: list[str]
     train_boundary: list[str]
     fine_tune: list[str]
+    fine_tune_edges: list[str]
     fine_tune_boundary: list[str]
     rounds: list[Round]
     train_grabcut: list[str]
@@ -146,6 +154,7 @@ class VariantLists(BaseModel):
             "train": self.train,
             "train_boundary": self.train_boundary,
             "fine_tune": self.fine_tune,
+            "fine_tune_edges": self.fine_tune_edges,
             "fine_tune_boundary": self.fine_tune_boundary,
             "train_propagated": [one.name for one in self.rounds],
             "train_grabcut": self.train_grabcut,
@@ -184,9 +193,10 @@ class VariantLists(BaseModel):
             if start is not None and start not in names:
                 place = _list_of(stage_of(variants[start]))
                 yield f"{name!r} is fine-tuned from {start!r}, which {place} must list"
-        for name in self.fine_tune + self.fine_tune_boundary:
-            if variants[name].init_from != WARM:
-                yield f"{name!r}: fine-tuning starts from {WARM!r}, as in dvc.yaml"
+        for stage, start in WARM.items():
+            for name in self.by_stage()[stage]:
+                if variants[name].init_from != start:
+                    yield f"{name!r}: {stage} starts from {start!r}, as in dvc.yaml"
         for one in self.rounds:
             if one.init_from != variants[one.name].init_from:
                 right = variants[one.name].init_from

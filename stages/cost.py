@@ -1,9 +1,9 @@
-"""Measure what each variant that is a network costs beside the scribble baseline."""
+"""Say what each variant that is a network costs beside the scribble baseline."""
 
 import torch
 
 from bpg.atomic import write_rows
-from bpg.cost import Cost, affordable_batch, measure
+from bpg.cost import Cost, affordable_batch, counts, measure
 from bpg.devices import precision
 from pipeline.build import architecture, objective, start_execution
 from pipeline.dataset import describe
@@ -19,10 +19,47 @@ LABELLED = 0.03  # share of the pixels that scribbles label, as on VOC
 
 
 def cost(parameters: Parameters) -> None:
-    """Write `results/cost.csv`: one row per network, with the setting it was measured in."""
+    """Write `results/cost.csv`: one row per network, with the setting it was measured in.
+
+    For a user's folder, what takes no time is counted, and nothing measured: with recipe small, the
+    steps that are timed and weighed take minutes on a CPU, longer than training on a few images.
+    """
     names = networks(parameters.switches.variants.all, parameters.variants)
-    rows = measure_variants(parameters, names, ROUNDS)
+    if parameters.dataset.kind == "folder":
+        rows = count_variants(parameters, names)
+    else:
+        rows = measure_variants(parameters, names, ROUNDS)
     write_rows(RESULTS / "cost.csv", list(rows[0]), rows)
+
+
+def count_variants(parameters: Parameters, names: list[str]) -> list[dict]:
+    """Count what variants have and compute in this recipe.
+
+    Args:
+        parameters: Have the recipe.
+        names: Variants; ratios are as for `measure_variants`.
+
+    Returns:
+        The rows of `results/cost.csv`, without what is measured.
+    """
+    crop = parameters.recipe.training.augmentation.crop
+    found = {
+        name: counts(architecture(parameters, parameters.variants[name]), crop) for name in names
+    }
+    baseline = BASELINE if BASELINE in names else names[0]
+    setting = {
+        "baseline": baseline,
+        "recipe": parameters.switches.recipe,
+        "classes": len(describe(parameters).classes),
+        "crop": crop,
+    }
+    return [
+        {"variant": name}
+        | one._asdict()
+        | {"macs_ratio": f"{one.macs / found[baseline].macs:.4f}"}
+        | setting
+        for name, one in found.items()
+    ]
 
 
 def measure_variants(parameters: Parameters, names: list[str], rounds: int) -> list[dict]:

@@ -49,4 +49,4 @@ def _refine(images: Path, probabilities: Path, name: str, options: CRFOptions) -
 
 
 if __name__ == "__main__":
-    run_stage("crf", crf, of_run=True)
+    run_stage("crf", crf, of_run=True, by_image=True)

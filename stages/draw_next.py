@@ -41,7 +41,8 @@ def draw_next(parameters: Parameters) -> None:
     trained = [load_trained(parameters, variant, seed).to(device) for seed in switches.seeds]
     classes = describe(parameters).classes
     pool = read_ids(data.pool, empty=True)
-    names = [*pool, *(name for name in read_ids(data.train) if name not in set(pool))]
+    without = set(pool)
+    names = [*pool, *(name for name in read_ids(data.train) if name not in without)]
     found = []
     with whole_directory(DRAW_NEXT) as folder:
         for name in tqdm(names[:LOOKED_AT], "draw next", unit="image", mininterval=2):

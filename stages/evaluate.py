@@ -69,4 +69,4 @@ def read_edge_loss(path: Path) -> float | None:
 
 
 if __name__ == "__main__":
-    run_stage("evaluate", evaluate, of_run=True)
+    run_stage("evaluate", evaluate, of_run=True, by_image=True)

@@ -42,4 +42,4 @@ def grabcut(parameters: Parameters) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("grabcut", grabcut)
+    run_stage("grabcut", grabcut, by_image=True)

@@ -15,7 +15,7 @@ from pipeline.paths import data_layout, run_layout
 from pipeline.provenance import rounding
 from pipeline.resume import images_left, resumable
 from pipeline.run_stage import run_stage
-from pipeline.segment import load_model, segment
+from pipeline.segment import class_probabilities, load_model
 
 
 def predict(parameters: Parameters, variant: str, seed: int) -> None:
@@ -37,7 +37,7 @@ def predict(parameters: Parameters, variant: str, seed: int) -> None:
         def segmented(left: Sequence[str]) -> Iterator[torch.Tensor]:
             def of(name: str) -> torch.Tensor:
                 image = read_image(image_path(data.images, name))
-                return segment(model, image, inference, device=device, bf16=bf16)
+                return class_probabilities(model, image, inference, device=device, bf16=bf16)
 
             if isinstance(model, Network):
                 return map(of, left)

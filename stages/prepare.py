@@ -13,6 +13,7 @@ from bpg.data.masks import default_colours
 from bpg.data.options import FolderOptions
 from bpg.data.prepare_folder import describe_folder, ids, prepare_folder
 from bpg.data.shapes import CLASSES, prepare_shapes
+from bpg.data.split import draw
 from bpg.data.survey import survey, survey_table
 from bpg.data.voc import prepare_voc
 from bpg.errors import BPGError
@@ -40,6 +41,8 @@ def prepare(parameters: Parameters) -> None:
             case FolderOptions() as options:
                 found = _folder(work, parameters.dataset, options, parameters.switches.recipe)
         description, train, val, pool = found
+        if (share := parameters.dataset.train_share) < 1:
+            train = sorted(draw(train, share, seed=0))
         check_masks(work, data.masks, description, train, val)
         work.publish({"images": data.images, "masks": data.masks, "strokes": data.strokes})
         write_description(data.description, description)
@@ -72,6 +75,7 @@ def _voc(work: Work, dataset: Dataset, source: VOCSource, data: DataLayout) -> P
         voc=source.voc.name,
         sbd=source.sbd.name,
         scribbles=source.scribbles.name,
+        longest_side=dataset.longest_side,
     )
     return _described(dataset, train, val)
 

@@ -93,4 +93,4 @@ def _propagated(
 
 
 if __name__ == "__main__":
-    run_stage("propagate", propagate, of_run=True)
+    run_stage("propagate", propagate, of_run=True, by_image=True)

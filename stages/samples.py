@@ -15,7 +15,7 @@ from bpg.report.examples import choose_images
 from pipeline.params import Parameters
 from pipeline.paths import SAMPLE_IMAGES, SAMPLES, data_layout
 from pipeline.run_stage import run_stage
-from pipeline.segment import load_model, segment
+from pipeline.segment import class_probabilities, load_model
 
 
 def samples(parameters: Parameters) -> None:
@@ -40,7 +40,7 @@ def samples(parameters: Parameters) -> None:
                 (folder / "edges" / variant).mkdir(parents=True)
             for name in chosen:
                 image = read_image(image_path(data.images, name))
-                probabilities = segment(
+                probabilities = class_probabilities(
                     model, image, parameters.recipe.inference, device=device, bf16=bf16
                 )
                 labels = probabilities.argmax(0).byte().cpu().numpy()

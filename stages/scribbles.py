@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import image_path, image_size, write_mask
@@ -25,11 +26,15 @@ def scribbles(parameters: Parameters) -> None:
     with resumable("scribbles", parameters) as work:
 
         def drawn(left: Sequence[str]) -> Iterator[np.ndarray]:
-            for name in left:
+            def draw(name: str) -> np.ndarray:
                 image = image_path(data.images, name)
                 size = image_size(image.read_bytes(), str(image))
                 strokes = strokes_path(data.strokes, name)
-                yield label_map(strokes, size, classes, options.line_width)
+                return label_map(strokes, size, classes, options.line_width, options.length)
+
+            # Threads: reading and drawing, which are most of the work, release the GIL.
+            parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
+            return parallel(delayed(draw)(name) for name in left)
 
         for _, labels, (path,) in images_left(
             work, names, ["scribbles/{}.png"], drawn, "scribbles"
@@ -45,4 +50,4 @@ def scribbles(parameters: Parameters) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("scribbles", scribbles)
+    run_stage("scribbles", scribbles, by_image=True)

@@ -2,6 +2,7 @@
 
 from bpg.atomic import whole_directory, write_json, write_rows, write_text
 from bpg.report.columns import write_markdown, write_table
+from bpg.report.own import left_out, own_summary
 from bpg.report.provenance import document, read_records
 from bpg.report.runs import (
     class_iou_rows,
@@ -30,7 +31,12 @@ def tables(parameters: Parameters) -> None:
     made = make_tables(parameters, runs, found)
     # All input has been read: from here on, only the disk can fail.
     write_json(RESULTS / "metrics.json", summarise(runs))
-    text = summary(found.claims, found.ranking, runs, make_setting(parameters))
+    setting = make_setting(parameters)
+    if setting.own:
+        text = own_summary(made, setting)
+        made += left_out(made)
+    else:
+        text = summary(found.claims, found.ranking, runs, setting)
     write_text(RESULTS / "summary.md", text)
     for table in made:
         if table.name == COSTS.stem:

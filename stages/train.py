@@ -1,15 +1,18 @@
 """Train a variant. dvc.yaml has several such stages, which differ in what DVC lets them read."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from bpg.atomic import write_json
 from bpg.constants import MEAN
 from bpg.data.dataset import TrainingImages
 from bpg.data.ids import read_ids
+from bpg.distributed import joined
 from bpg.download.weights import BACKBONES
 from bpg.errors import BPGError
 from bpg.models.backbone import load_imagenet
 from bpg.models.network import Network, load_network, save_network
+from bpg.ranks import rank
 from bpg.training.train import train
 from bpg.variants import Variant, epochs
 from pipeline.build import architecture, objective, start_execution
@@ -27,7 +30,7 @@ FEW_STEPS = 200
 def train_variant(parameters: Parameters, name: str, seed: int) -> None:
     """Write `runs/<variant>/<seed>/{model.safetensors,curves,training.json}`.
 
-    Only a variant with a BRN reads the edge maps and lambda.
+    Lambda is read with a BRN only; the edge maps, with a BRN or a regulariser that looks at them.
 
     Args:
         parameters: Have the data set and the recipe.
@@ -54,7 +57,13 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             "leave it out, as python -m pipeline.choose does"
         )
     boundary_weight = switches.boundary_weight if variant.brn else 0.0
-    with resumable("train", parameters, name, seed, rounding=made_on) as work:
+    with (
+        joined(execution.device),
+        # Process 0 has the work; the others have what it sends them.
+        resumable("train", parameters, name, seed, rounding=made_on)
+        if rank() == 0
+        else nullcontext() as work,
+    ):
         network = Network(architecture(parameters, variant))
         if variant.init_from is not None:
             network.init_from(load_network(run_layout(variant.init_from, seed).model))
@@ -67,7 +76,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             read_ids(data.train),
             data.images,
             _labels(variant, data, run),
-            data.edges if variant.brn else None,
+            data.edges if variant.reads_edges else None,
             recipe.training.augmentation,
             classes=len(network.architecture.classes),
             seed=seed,
@@ -75,7 +84,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             cache=machine.cache,
         )
         steps = own * (len(images) // recipe.training.batch_size)
-        if steps < FEW_STEPS:
+        if steps < FEW_STEPS and rank() == 0:
             print(
                 f"train: warning: {own} epochs of {len(images)} images are {steps} steps, which is "
                 "little; more epochs: -S params/recipe/RECIPE.yaml:training.epochs=…"
@@ -93,9 +102,11 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             num_workers=machine.num_workers,
             seed=seed,
             title=f"{name}, seed {seed}",
-            checkpoint=work.checkpoint,
+            checkpoint=None if work is None else work.checkpoint,
             checkpoint_seconds=machine.checkpoint_seconds,
         )
+        if work is None:
+            return
         seconds = round(summary.pop("seconds"), 1)
         save_network(network, run.model)
         write_json(run.training, summary)
@@ -115,4 +126,4 @@ def _labels(variant: Variant, data: DataLayout, run: RunLayout) -> Path:
 
 
 if __name__ == "__main__":
-    run_stage("train", train_variant, of_run=True)
+    run_stage("train", train_variant, of_run=True, shared=True)

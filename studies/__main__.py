@@ -1,8 +1,9 @@
-"""Run a study: `python -m studies NAME [-S KEY=VALUE ...]`, NAME one of studies/NAME.yaml.
+"""Run a study: `python -m studies NAME [--jobs N] [-S KEY=VALUE ...]`, NAME of studies/NAME.yaml.
 
 Each setting is one `dvc exp run --temp`, which works in a copy of the checkout: the files here stay
 as they are, and every stage that is in DVC's cache is reused, so that an interrupted study resumes
-where it stopped. The table and its chart go to results/studies/.
+where it stopped. With `--jobs N`, N at a time, through DVC's queue. The table and its chart go to
+results/studies/.
 """
 
 import sys
@@ -14,7 +15,14 @@ from pipeline.params import Switches
 from pipeline.paths import RESULTS, ROOT
 from pipeline.variants import read_labels, read_variants
 from studies.results import write_study
-from studies.run import is_untracked, read_study, refuse_overlap, run_setting, with_changes
+from studies.run import (
+    is_untracked,
+    read_study,
+    refuse_overlap,
+    run_queued,
+    run_setting,
+    with_changes,
+)
 
 FOLDER = Path(__file__).parent
 
@@ -26,11 +34,16 @@ def main() -> None:
         BPGError: The command line or a parameter file is wrong, or a setting failed.
     """
     known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
-    usage = f"usage: python -m studies NAME [-S KEY=VALUE ...], NAME one of {known}"
+    usage = f"usage: python -m studies NAME [--jobs N] [-S KEY=VALUE ...], NAME one of {known}"
+    jobs = 1
     match sys.argv[1:]:
         case ["-h" | "--help"]:
             print(usage)
             return
+        case [name, "--jobs", number, *rest] if not name.startswith("-"):
+            if not number.isdecimal() or not 1 <= int(number) <= 1024:
+                raise BPGError(f"--jobs {number!r} is not a whole number from 1 to 1024")
+            jobs, extra = int(number), rest[1::2]
         case [name, *rest] if not name.startswith("-"):
             extra = rest[1::2]
         case _:
@@ -49,10 +62,14 @@ def main() -> None:
             "dvc.lock is not in git, so that each setting fetches and prepares the data anew; "
             "commit your first run to avoid that: git add dvc.lock results && git commit"
         )
-    found = {}
-    for number, setting in enumerate(study.settings, start=1):
-        print(f"{name} {setting} ({number} of {len(study.settings)})", flush=True)
-        found[setting] = run_setting(study, setting, f"{name}-{number}", switches, variants, extra)
+    marks = {setting: f"{name}-{number}" for number, setting in enumerate(study.settings, 1)}
+    if jobs > 1:
+        found = run_queued(study, marks, jobs, switches, variants, extra)
+    else:
+        found = {}
+        for place, (setting, mark) in enumerate(marks.items(), start=1):
+            print(f"{name} {setting} ({place} of {len(marks)})", flush=True)
+            found[setting] = run_setting(study, setting, mark, switches, variants, extra)
     path = write_study(RESULTS / "studies", name, study, found, switches, extra, labels)
     print(path.read_text(encoding="utf-8"))
 

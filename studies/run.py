@@ -1,9 +1,12 @@
 """Read a study and run one of its settings as a DVC experiment."""
 
 import json
+import math
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -20,6 +23,8 @@ from pipeline.variants import make_lists
 
 Value = int | float | bool | str
 DVC = (sys.executable, "-m", "dvc")
+POLL = 3  # seconds between two looks at DVC's queue
+RESTART = 60  # seconds until new workers are started where none is at work
 
 
 class Found(NamedTuple):
@@ -129,15 +134,111 @@ def run_setting(
     Raises:
         BPGError: DVC failed; it has said why.
     """
-    name = f"study-{label}".replace("_", "-")
-    # An earlier experiment of this name is in the way; what it computed stays in the cache.
-    subprocess.run([*DVC, "exp", "remove", "--quiet", name], capture_output=True, check=False)
-    command = [*DVC, "exp", "run", "--temp", "--name", name]
+    name = _experiment(label)
+    command = ["exp", "run", "--temp", "--name", name]
     for change in overrides(study, setting, switches, variants) + list(extra):
         command += ["--set-param", change]
-    if subprocess.run([*command, "tables"], check=False).returncode:
-        raise BPGError(f"the setting {setting!r} failed; see above. It was: {' '.join(command)}")
+    if subprocess.run([*DVC, *command, "tables"], check=False).returncode:
+        raise BPGError(
+            f"the setting {setting!r} failed; see above. It was: dvc {' '.join(command)}"
+        )
     return read_experiment(name)
+
+
+def run_queued(
+    study: Study,
+    labels: Mapping[str, str],
+    jobs: int,
+    switches: Switches,
+    variants: Variants,
+    extra: Sequence[str],
+) -> dict[str, Found]:
+    """Run all settings through DVC's queue, several at a time.
+
+    Args:
+        study: The study.
+        labels: {setting: LABEL}, as `run_setting` takes it.
+        jobs: How many at a time.
+        switches: Name the parameter files.
+        variants: All variants by name.
+        extra: Further `-S` arguments, KEY=VALUE each.
+
+    Returns:
+        {setting: what its experiment wrote}.
+
+    Raises:
+        BPGError: DVC failed.
+    """
+    names = {setting: _experiment(label) for setting, label in labels.items()}
+    try:
+        for setting, name in names.items():
+            changes = overrides(study, setting, switches, variants) + list(extra)
+            options = [word for change in changes for word in ("--set-param", change)]
+            _dvc("exp", "run", "--queue", "--name", name, *options, "tables")
+        _wait_for(names, jobs)
+    except BaseException:
+        # One by one, as an unknown name stops DVC; what has failed keeps its log.
+        for name in names.values():
+            _try("queue", "kill", name)
+        for name, state in _states().items():
+            if name in names.values() and state == "Queued":
+                _try("queue", "remove", name)
+        raise
+    return {setting: read_experiment(name) for setting, name in names.items()}
+
+
+def _wait_for(names: Mapping[str, str], jobs: int) -> None:
+    """Let DVC's workers do the experiments {setting: name}, and say how each is going."""
+    before: dict[str, str] = {}
+    started = -math.inf
+    while True:
+        found = _states()
+        for setting, name in names.items():
+            if found.get(name) != before.get(name):
+                print(f"{setting}: {found.get(name, 'unknown').lower()}", flush=True)
+        before = found
+        states = {name: found.get(name) for name in names.values()}
+        for name, state in states.items():
+            if state == "Failed":
+                raise BPGError(f"{name} failed; `dvc queue logs {name}` says why")
+        if set(states.values()) == {"Success"}:
+            return
+        # A worker needs a while until it answers, and ends when it has been idle for a while.
+        idle = "Queued" in states.values() and "Running" not in states.values()
+        if idle and time.monotonic() - started > RESTART:
+            started = time.monotonic()
+            # Workers keep the output open for as long as they live.
+            command = [*DVC, "queue", "start", "--jobs", str(jobs)]
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        time.sleep(POLL)
+
+
+def _states() -> dict[str, str]:
+    """Return {name: state} of the studies' experiments in DVC's queue."""
+    said = _dvc("queue", "status")
+    return dict(re.findall(r"(study-\S+)\s.*?(Queued|Running|Failed|Success)", said))
+
+
+def _try(*words: str) -> None:
+    subprocess.run([*DVC, *words], capture_output=True, check=False)
+
+
+def _dvc(*words: str) -> str:
+    done = subprocess.run([*DVC, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BPGError(f"dvc {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def _experiment(label: str) -> str:
+    """Name the experiment, and remove earlier ones of that name, which would be in the way.
+
+    What they computed stays in the cache.
+    """
+    name = f"study-{label}".replace("_", "-")
+    for kind in ("exp", "queue"):
+        _try(kind, "remove", "--quiet", name)
+    return name
 
 
 def is_untracked(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """What takes longest begins first, so that with several processes nothing is left for the end."""
 
-pytest_plugins = ["tests.archives", "tests.colours", "tests.workspaces"]
+pytest_plugins = ["tests.archives", "tests.browsers", "tests.colours", "tests.workspaces"]
 
 LONGEST = ("test_pipeline.py", "test_chaos.py", "test_concurrency.py", "test_fuzz.py")
 

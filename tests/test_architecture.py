@@ -20,6 +20,7 @@ ROOMS = {
     "inference": {"data", "forest", "models"},
     "training": {"data", "models", "losses"},
     "report": {"data", "evaluation"},
+    "draw": {"data", "evaluation", "forest", "inference"},
 }
 # Single files, which every room may import. They import none, but for two.
 # `cost` measures the training's own step, for which no room is the right one: it is in none.
@@ -33,10 +34,13 @@ COMMON = {
         "compiled",
         "constants",
         "devices",
+        "distributed",
         "errors",
+        "files",
         "grid",
         "opencv",
         "options",
+        "ranks",
         "resize",
         "resumable",
     ),

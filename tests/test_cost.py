@@ -28,7 +28,7 @@ from bpg.losses.options import DenseOptions
 from bpg.models.network import Architecture, Network
 from bpg.models.options import BRNArchitecture, PRNOptions
 from bpg.models.prn import PRN
-from bpg.report.costs import CostRow, read_costs
+from bpg.report.costs import CostRow, CountRow, read_costs
 from bpg.training.objective import Objective
 from bpg.training.options import OptimizerOptions
 from pipeline.params import read_parameters
@@ -494,6 +494,21 @@ def test_without_the_scribble_variant_the_first_one_is_the_baseline(workspace):
     assert rows[0]["memory_ratio"] == 1 < rows[1]["memory_ratio"]
 
 
+def test_of_a_users_folder_nothing_is_measured(workspace, monkeypatch):
+    variants = workspace.switches.variants.model_copy(update={"all": ["scribble", "bpg"]})
+    switches = workspace.switches.model_copy(update={"variants": variants})
+    cost(workspace := replace(workspace, switches=switches))
+    measured = {row["variant"]: row for row in read_costs(Path("results/cost.csv"))}
+    monkeypatch.setattr(stages.cost, "measure", None)
+    mine = workspace.dataset.model_copy(update={"kind": "folder", "root": "own"})
+    cost(replace(workspace, dataset=mine))
+    counted = read_costs(Path("results/cost.csv"))
+    assert [row["variant"] for row in counted] == list(measured)
+    for row in counted:
+        assert list(row) == list(CountRow.model_fields)
+        assert row == {key: measured[row["variant"]][key] for key in row}
+
+
 # Reading
 
 
@@ -551,6 +566,15 @@ def test_rows_come_back_with_their_types(tmp_path):
 def test_a_bad_row_is_named(tmp_path, second, message):
     with pytest.raises(BPGError, match=rf"cost\.csv, {message}"):
         read_costs(write(tmp_path / "cost.csv", [ROW, second]))
+
+
+def test_rows_that_are_only_counted_come_back(tmp_path):
+    rows = [{key: row[key] for key in CountRow.model_fields} for row in (ROW, OTHER)]
+    path = write(tmp_path / "cost.csv", rows, tuple(CountRow.model_fields))
+    assert read_costs(path) == rows
+    rows[1]["crop"] = 33
+    with pytest.raises(BPGError, match="line 3: crop 33, in the rows above 97"):
+        read_costs(write(path, rows, tuple(CountRow.model_fields)))
 
 
 @pytest.mark.parametrize("column", ["variant", "macs", "precision"])

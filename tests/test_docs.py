@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *("docs/method.md", "docs/peers.md", "docs/scribble.md", "docs/troubleshooting.md"),
+    *("docs/method.md", "docs/peers.md", "docs/scaling.md", "docs/scribble.md"),
+    "docs/troubleshooting.md",
 )
 MADE_BY_RUNS = ("results", "runs", "data", "dvc_plots")
 # A path, and after a colon names in that file; no placeholders such as <dataset>, NAME or {a,b}.
@@ -110,6 +112,87 @@ def test_studies_exist(document):
 def test_every_study_is_in_the_map():
     known = {path.stem for path in (ROOT / "studies").glob("*.yaml")}
     assert known - {"".join(named) for named in STUDY.findall(text_of("docs/method.md"))} == set()
+
+
+MEASURED = re.compile(r"-?\d+\.\d+ ± \d+\.\d+|[+-]\d+\.\d+ \([+-]\d+\.\d+ to [+-]\d+\.\d+\)")
+
+
+def tables_of(text):
+    """Yield the (heading, cell)s of each row, the first one's heading as "", "−" as a hyphen."""
+    heads = None
+    for line in text.replace("−", "-").splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|"):
+            heads = None
+        elif heads is None:
+            heads = ["", *cells[1:]]
+        elif not set(line) <= set("|-: "):
+            yield list(zip(heads, cells, strict=True))
+
+
+def stray_numbers(text, made, labels):
+    """Name the numbers of a document's tables that the committed tables do not have there.
+
+    A mean with its deviation must stand under its heading in the variant's own row; a difference
+    with its interval in a row that names the variant.
+    """
+    for (_, first), *cells in tables_of(text):
+        variant = re.match(r"`(\w+)`", first)
+        name = labels[variant[1]] if variant else ""
+        for heading, cell in cells:
+            for number in MEASURED.findall(cell):
+                places = [
+                    (row[0][1], column) for row in made for column, other in row if number == other
+                ]
+                if "±" in number and name:
+                    found = (name, heading) in places
+                else:
+                    found = any(name in system for system, _ in places)
+                if not found:
+                    yield f"{first}: {heading}: {number}"
+
+
+def committed_tables():
+    made = [
+        row
+        for path in sorted((ROOT / "docs/results/shapes").glob("*.md"))
+        for row in tables_of(path.read_text("utf-8"))
+    ]
+    # Some tables have a difference and its interval in two columns.
+    joined = [
+        [row[0], *((h, f"{a.partition(' ±')[0]} ({b})") for (h, a), (_, b) in pairwise(row))]
+        for row in made
+    ]
+    return made + joined
+
+
+LABELS = yaml.safe_load((ROOT / "params/labels.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/results/shapes.md"])
+def test_measured_numbers_are_those_of_the_committed_tables(document):
+    assert len(MEASURED.findall(text_of(document).replace("−", "-"))) > 20
+    assert list(stray_numbers(text_of(document), committed_tables(), LABELS)) == []
+
+
+@pytest.mark.parametrize(
+    ("heading", "variant", "cell", "strays"),
+    [
+        ("mIoU", "bpg", "59.6 ± 0.8", 0),
+        ("mIoU", "bpg", "59.6 ± 0.9", 1),
+        ("with CRF", "bpg", "59.6 ± 0.8", 1),
+        ("mIoU", "prn", "59.6 ± 0.8", 1),
+        ("gain", "bpg", "+3.09 (+1.76 to +4.42)", 0),
+        ("gain", "prn", "+3.09 (+1.76 to +4.42)", 1),
+    ],
+)
+def test_a_number_in_the_wrong_place_is_found(heading, variant, cell, strays):
+    made = [
+        [("", "BPG"), ("mIoU", "59.6 ± 0.8"), ("with CRF", "66.0 ± 0.9")],
+        [("", "DeepLab-v2 [scri] → BPG"), ("mIoU", "+3.09 (+1.76 to +4.42)")],
+    ]
+    text = f"| variant | {heading} |\n| --- | --- |\n| `{variant}`: ours | {cell} |\n"
+    assert len(list(stray_numbers(text, made, LABELS))) == strays
 
 
 def test_the_check_itself_finds_what_is_wrong():

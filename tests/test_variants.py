@@ -149,16 +149,23 @@ def test_every_peer_is_fine_tuned_from_the_warm_start_with_its_own_losses(shippe
         "kernelcut": ("normalized_cut", "dense_crf"),
         "gatedcrf": ("gated_crf",),
         "treeenergy": ("tree_energy",),
-        "bpg_kernelcut": ("normalized_cut", "dense_crf"),
+        "softlabel": ("soft_label",),
+        "ema": ("mean_teacher",),
         "scribblesup_1": (),
     }
     # The peers' network is the baseline's: their losses alone make the difference.
-    parts = {name for name in found if shipped[name].prn or shipped[name].brn}
-    assert parts == {"bpg_kernelcut"}
-    assert (shipped["bpg_kernelcut"].prn, shipped["bpg_kernelcut"].brn) == (
-        shipped["bpg"].prn,
-        shipped["bpg"].brn,
-    )
+    assert not any(shipped[name].prn or shipped[name].brn for name in found)
+    beside = {n: one.regularisers for n, one in shipped.items() if one.init_from == "bpg_warm"}
+    assert beside == {
+        "bpg_fine_tuned": (),
+        "bpg_kernelcut": ("normalized_cut", "dense_crf"),
+        "bpg_gatedcrf": ("gated_crf",),
+        "bpg_treeenergy": ("tree_energy",),
+        "bpg_softlabel": ("soft_label",),
+    }
+    for name in ("bpg_warm", *beside):
+        assert (shipped[name].prn, shipped[name].brn) == (shipped["bpg"].prn, shipped["bpg"].brn)
+    assert shipped["bpg_warm"].until == shipped["warm"].until
     used = {term for one in shipped.values() for term in one.regularisers}
     assert used == set(OPTIONS)
     assert lineage("scribblesup", shipped) == ["warm", "scribblesup_1", "scribblesup"]

@@ -52,7 +52,14 @@ DELETE = object()
 
 # These stages of dvc.yaml have one script.
 SCRIPTS = dict.fromkeys(
-    ("train_boundary", "fine_tune", "fine_tune_boundary", "train_propagated", "train_grabcut"),
+    (
+        "train_boundary",
+        "fine_tune",
+        "fine_tune_edges",
+        "fine_tune_boundary",
+        "train_propagated",
+        "train_grabcut",
+    ),
     "train",
 )
 
@@ -95,7 +102,7 @@ def _copy(target: Path, parts: tuple[str, ...]) -> Path:
 
 
 TRAINED = (
-    *("train", "train_boundary", "fine_tune", "fine_tune_boundary", "rounds"),
+    *("train", "train_boundary", "fine_tune", "fine_tune_edges", "fine_tune_boundary", "rounds"),
     *("train_grabcut", "forest"),
 )
 
@@ -291,7 +298,7 @@ def wheels(tmp_path_factory) -> Path:
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where the stages have run for two rows; edges are made up. Copy it.
 
-    The warm start has been trained, and labels propagated with it, but nothing on from there.
+    The warm starts have been trained, and labels propagated with it, but nothing on from there.
     """
     folder = _copy(tmp_path_factory.mktemp("finished"), PARAMETERS)
     _shrink(folder)
@@ -307,6 +314,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in (train, "predict", "crf", "evaluate"):
             assert _call(folder, name, variant, "0").code == 0
     assert _call(folder, "train", "warm", "0").code == 0
+    assert _call(folder, "train", "bpg_warm", "0").code == 0
     assert _call(folder, "propagate", "scribblesup_1", "0").code == 0
     for name in ("cost", "samples", "draw_next", "tables"):
         assert _call(folder, name).code == 0

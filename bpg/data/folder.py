@@ -4,11 +4,11 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -17,39 +17,52 @@ from tqdm import tqdm
 
 from bpg.constants import IGNORE
 from bpg.data.findings import Finding, counted, listed
+from bpg.data.folder_pngs import PngNames, Reading, unclear
 from bpg.data.formats.annotations import (
+    Faults,
     ImageStrokes,
     check_inside,
     parse_json,
     reaches_beyond,
     read_bytes,
 )
-from bpg.data.formats.label_maps import strokes_of_class, strokes_of_map
+from bpg.data.formats.label_maps import may_be_strokes, strokes_of_class, strokes_of_map
 from bpg.data.formats.label_studio import TOOL as LABEL_STUDIO
 from bpg.data.formats.label_studio import PngRegion, png_key, png_names
 from bpg.data.formats.read import read_annotations
-from bpg.data.frames import SIDEWAYS, resized, small_copy, turned
-from bpg.data.matching import Images, normalised
+from bpg.data.frames import resized, turned
+from bpg.data.matching import Images, bare_name, normalised
 from bpg.data.options import FolderOptions
-from bpg.data.photographs import SUFFIXES, Photograph, decode_photograph, read_photograph
+from bpg.data.photographs import (
+    SIDEWAYS,
+    SUFFIXES,
+    decode_photograph,
+    read_photograph,
+    read_photograph_file,
+)
 from bpg.data.strokes import Pixels, Stroke, Strokes, covered, paint
 from bpg.errors import BPGError
+from bpg.files import read_lines
+from bpg.opencv import cv2
 from bpg.resize import shrunk_size
 
-THUMBNAIL = 240
-"""Longer side of the small copies, in pixels."""
+SMALL = 16
+"""Side of the small copies by which images are compared, in pixels."""
 
 BACKGROUND = "background"
+DRAWN = "drawn"
+"""Below the folder of strokes, what `bpg draw` writes: labelme files."""
+
 _CALLED_BACKGROUND = {"background", "_background_", "__background__", "bg"}
 _NAME_LIMIT = 240
 """Bytes of a file's name, with room for a suffix: file systems have 255."""
 _SAME = 0.8
 """Two strokes of a class are one if this share of their pixels is common to both: tools round
 differently, and two annotators draw the same."""
-_SEPARATORS = ("__", "_", "-", ".", " ")
 _MOST_CLASSES = 254
 _CLASS_LIST = "classes.txt"
-_NO_ANNOTATIONS = (_CLASS_LIST, "val.txt", "scribble.json")
+_SCRIBBLED = "scribble.json"
+_NO_ANNOTATIONS = (_CLASS_LIST, "val.txt", _SCRIBBLED)
 """Lists of ours, and what `bpg scribble` writes beside its strokes."""
 
 
@@ -64,7 +77,7 @@ class Photo:
         width: In pixels, upright.
         height: In pixels, upright.
         orientation: EXIF's, which has been applied; 1 if it is stored upright.
-        thumbnail: A small copy, uint8 (h, w, 3), RGB.
+        small: A small copy, uint8 (SMALL, SMALL, 3), RGB.
         digest: Of the file's bytes.
     """
 
@@ -74,12 +87,14 @@ class Photo:
     width: int
     height: int
     orientation: int
-    thumbnail: NDArray[np.uint8] = field(repr=False)
+    small: NDArray[np.uint8] = field(repr=False)
     digest: bytes = field(repr=False)
 
     def read(self) -> NDArray[np.uint8]:
         """Decode the image: uint8 (H, W, 3), RGB, upright."""
-        return _decode(self.source, self.name).pixels
+        if isinstance(self.source, bytes):
+            return decode_photograph(self.source, self.name).pixels
+        return read_photograph(self.source).pixels
 
 
 @dataclass(frozen=True)
@@ -158,6 +173,7 @@ def read_folder(
     classes: Sequence[str] = (),
     line_width: int = 3,
     longest_side: int | None = None,
+    drawn: bool = True,
 ) -> Folder:
     """Read everything in a folder: every image is decoded, every stroke drawn.
 
@@ -168,6 +184,7 @@ def read_folder(
             from the annotations.
         line_width: Of lines, in pixels of the shrunk image.
         longest_side: Images are shrunk so that the longer side has at most so many pixels.
+        drawn: Whether to read what `bpg draw` has written, too.
 
     Returns:
         The folder; what is wrong with it is among its findings.
@@ -175,7 +192,7 @@ def read_folder(
     Raises:
         BPGError: There is no such folder, or no image in it.
     """
-    return _Reader(root, options, classes, line_width, longest_side).read()
+    return _Reader(root, options, classes, line_width, longest_side, drawn).read()
 
 
 class _Reader:
@@ -186,10 +203,12 @@ class _Reader:
         classes: Sequence[str],
         line_width: int,
         longest_side: int | None,
+        drawn: bool,
     ):
         if not root.is_dir():
             raise BPGError(f"{root}: no such folder; give the folder of your images")
         self.root, self.line_width, self.longest_side = root, line_width, longest_side
+        self.drawn = drawn
         self.findings: list[Finding] = []
         self.options = self._layout(options)
         self.classes = self._checked(classes, "classes") or self._listed_classes()
@@ -197,18 +216,20 @@ class _Reader:
         # By image: (strokes in the frame of the full image, the files that they come from).
         self.found: dict[str, list[tuple[Stroke, str]]] = defaultdict(list)
         self.declared: dict[str, None] = {}
-        self.left_out: Counter[str] = Counter()
+        self.left_out: dict[str, Counter[str]] = defaultdict(Counter)  # kind: file: how many
         self.index_maps: list[tuple[str, Path, list[tuple[int, Stroke]]]] = []
         self.exported: dict[str, PngRegion] = {}  # Label Studio's PNGs
-        self.by_bare_name: dict[str, list[str]] = defaultdict(list)
-        self.class_folders: set[str] = set()
-        self.unjoined = 0
+        self.unjoined: list[str] = []
         self.linked: set[str] = set()  # folders that are not gone into
 
     def say(self, level: str, text: str, images: Iterable[str] = ()) -> None:
         # Names may hold control characters, which would make lines of their own.
         shown = "".join(one if one.isprintable() else "?" for one in text)
         self.findings.append(Finding(level, shown, tuple(images)))  # type: ignore[arg-type]
+
+    def _say_errors(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.say("error", text)
 
     def read(self) -> Folder:
         self._read_photos()
@@ -300,16 +321,17 @@ class _Reader:
     # Images
 
     def _read_photos(self) -> None:
-        found, strange = [], Counter[str]()
+        found, strange = [], defaultdict[str, list[str]](list)
         for name, path in self._files(self.options.images):
             if path.suffix.casefold() in SUFFIXES:
                 found.append((name, path))
             elif path.suffix.casefold() in _UNREAD:
-                strange[path.suffix.casefold()] += 1
-        for suffix, number in sorted(strange.items()):
+                strange[path.suffix.casefold()].append(name)
+        for suffix, names in sorted(strange.items()):
             self.say(
                 "warning",
-                f"{counted(number, 'file')} {suffix} not read; save as JPEG, PNG, TIFF or WebP",
+                f"{counted(len(names), 'file')} {suffix} not read ({listed(names)}); save as JPEG, "
+                "PNG, TIFF or WebP",
             )
         if not found and not any(True for _ in self._files(self.options.strokes)):
             raise BPGError(
@@ -337,12 +359,11 @@ class _Reader:
 
     def _read_annotations(self) -> None:
         images = Images(self.photos)
-        for one in self.photos:
-            for key in {_bare(one), normalised(one)}:
-                self.by_bare_name[key].append(one)
         together = self._same(self.options.images, self.options.strokes)
         unread: list[str] = []
         files = list(self._files(self.options.strokes))
+        if not self.drawn:
+            files = [(name, path) for name, path in files if not name.startswith(f"{DRAWN}/")]
         if together:  # PNGs are images there
             files = [(name, path) for name, path in files if name not in self.photos]
             self._warn_of_drawn_images()
@@ -353,12 +374,19 @@ class _Reader:
                 for name, path in self._files(self.options.images)
                 if path.suffix.casefold() in beside
             ]
-        self.class_folders = self._class_folders([name for name, _ in files])
+        names = PngNames(
+            tuple(self.photos),
+            [name for name, _ in files],
+            {*self.classes, BACKGROUND},
+            # bpg scribble has a folder for each format.
+            class_folders=not (self.root / self.options.strokes / _SCRIBBLED).is_file(),
+        )
         # PNGs last: the JSON of their export says what Label Studio's are about.
-        for name, path in sorted(files, key=lambda file: file[1].suffix.casefold() == ".png"):
+        files.sort(key=lambda file: file[1].suffix.casefold() == ".png")
+        for name, path in tqdm(files, "strokes", unit="file", disable=None):
             try:
                 if path.suffix.casefold() == ".png":
-                    self._read_png(name, path, images)
+                    self._read_png(name, path, names, images)
                 else:
                     self._read_file(name, path, images, unread)
             except BPGError as error:
@@ -369,7 +397,8 @@ class _Reader:
         if self.unjoined:
             self.say(
                 "warning",
-                f"{counted(self.unjoined, 'PNG')} of Label Studio's export not used: "
+                f"{counted(len(self.unjoined), 'PNG')} of Label Studio's export not used "
+                f"({listed(self.unjoined)}): "
                 + (
                     "the JSON beside them has no such regions on images that are here"
                     if self.exported
@@ -386,8 +415,12 @@ class _Reader:
                 "was painted as PNG",
             )
         if self.left_out:
-            kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(self.left_out.items()))
-            self.say("warning", f"not used as strokes: {kinds}")
+            # Kinds from the same files together: a file may have many.
+            by_files: dict[tuple[str, ...], list[str]] = defaultdict(list)
+            for kind, files in sorted(self.left_out.items()):
+                by_files[tuple(sorted(files))].append(f"{kind} {files.total():,}")
+            groups = (f"{', '.join(kinds)} (in {listed(at)})" for at, kinds in by_files.items())
+            self.say("warning", f"not used as strokes: {'; '.join(groups)}")
         failed = any(finding.level == "error" for finding in self.findings)
         if not (failed or self.found or self.index_maps):
             self.say(
@@ -398,14 +431,15 @@ class _Reader:
 
     def _warn_of_drawn_images(self) -> None:
         """Say which PNGs look like strokes on another image, but are taken for images."""
+        stems = {one: bare_name(one) for one in self.photos}
+        times = Counter(s for s in stems.values() if not s.casefold().endswith(SUFFIXES))
         drawn = [
             one
-            for one in self.photos
+            for one, stem in stems.items()
             if one.casefold().endswith(".png")
-            and any(
-                _bare(one) == stem or _bare(one).startswith(tuple(f"{stem}{s}" for s in "_-"))
-                for stem, names in self.by_bare_name.items()
-                if names != [one] and not stem.casefold().endswith(SUFFIXES)
+            and (
+                times[stem] > 1
+                or any(stem[:n] in times for n, letter in enumerate(stem) if letter in "_-")
             )
         ]
         if drawn:
@@ -414,19 +448,6 @@ class _Reader:
                 f"taken for images: {listed(drawn)}; if they are strokes, move them to strokes/",
                 drawn,
             )
-
-    def _class_folders(self, names: Sequence[str]) -> set[str]:
-        """Return which folders of PNGs are classes: known ones, or several beside each other."""
-        tops = {
-            name.partition("/")[0]
-            for name in names
-            if name.casefold().endswith(".png")
-            and _bare(name).partition("/")[2] in self.by_bare_name
-        }
-        if (self.root / self.options.strokes / "scribble.json").is_file():
-            return set()  # of bpg scribble: a folder for each format
-        known = {*self.classes, BACKGROUND}
-        return tops if len(tops) > 1 else tops & known
 
     def _read_file(self, name: str, path: Path, images: Images, unread: list[str]) -> None:
         if path.name in _NO_ANNOTATIONS:
@@ -438,8 +459,12 @@ class _Reader:
         if annotations.tool == LABEL_STUDIO:
             self.exported |= png_names(parse_json(read_bytes(path), str(path)), str(path))
         self.declared |= dict.fromkeys(annotations.classes)
-        self.left_out.update(annotations.left_out)
-        folder = name.rpartition("/")[0]
+        for kind, number in annotations.left_out.items():
+            self.left_out[kind][self._shown(path)] += number
+        self._say_errors(annotations.faults)
+        faults = Faults(str(path))
+        # Files of `bpg draw` have the image's whole path: their own folder means nothing.
+        folder = "" if name.startswith(f"{DRAWN}/") else name.rpartition("/")[0]
         lost = []
         taken: dict[str, str] = {}
         for image in annotations.images:
@@ -462,42 +487,54 @@ class _Reader:
                     meant,
                 )
             elif meant:
-                self._add(meant[0], image, path)
+                with faults.noted():
+                    self._add(meant[0], image, path, faults)
             elif image.strokes:
                 lost.append(image.names[0] if image.names else "an image without a name")
+        self._say_errors(faults.lines())
         if lost:
             self.say("warning", f"{path}: no image is called {listed(lost)}: strokes not used")
 
-    def _take_embedded(self, name: str, image: ImageStrokes) -> list[str]:
+    def _take_embedded(self, file: str, image: ImageStrokes) -> list[str]:
+        """Take the image inside a file of annotations as one of the folder's; return its name.
+
+        It has the name that the file gives it, beside the file; or else the file's own, if it gives
+        none, or an image of other content has it already.
+        """
         assert image.embedded is not None
-        photo = _photo(name, image.embedded)
-        self.photos[name] = photo
-        self.say("note", f"{image.place}: the image inside the file is used", [name])
+        path = PurePosixPath(file)
+        given = image.names[0].rpartition("/")[2]
+        name = file if given == path.stem else str(path.with_name(given))
+        known = self.photos.get(name)
+        if known is not None:
+            if known.digest == hashlib.sha256(image.embedded).digest():
+                return [name]  # two people drew on copies of it
+            if file in self.photos:
+                raise BPGError(
+                    f"{image.place}: another image is called {file}, too; rename this file"
+                )
+            self.say(
+                "warning",
+                f"{image.place}: another file has an image {name}, too; this one is called {file}",
+                [name, file],
+            )
+            name = file
+        self.photos[name] = _photo(name, image.embedded)
+        called = f", called {name}" if name != file else ""
+        self.say("note", f"{image.place}: the image inside the file is used{called}", [name])
         return [name]
 
-    def _add(self, name: str, image: ImageStrokes, path: Path) -> None:
-        file = self._shown(path)
-        self.found[name] += [(stroke, file) for stroke in self._placed(name, image)]
-
-    def _placed(self, name: str, image: ImageStrokes) -> tuple[Stroke, ...]:
-        """Return an image's strokes in the frame of the image as shown."""
-        photo = self.photos[name]
-        strokes = image.strokes
+    def _add(self, name: str, image: ImageStrokes, path: Path, faults: Faults) -> None:
+        """Add the strokes that a file of annotations has for an image."""
+        photo, file = self.photos[name], self._shown(path)
         size = (photo.width, photo.height)
-        if image.size is not None and image.size != size:
-            if photo.orientation not in SIDEWAYS or image.size != size[::-1]:
-                raise BPGError(
-                    f"{image.place}: drawn on {image.size[0]}x{image.size[1]} pixels, but {name} "
-                    f"has {size[0]}x{size[1]}"
-                )
-            strokes = tuple(
-                replace(stroke, shape=turned(stroke.shape, photo.orientation, *size))
-                for stroke in strokes
-            )
-            self.say(
-                "note", f"{image.place}: drawn on the image as stored; turned as EXIF says", [name]
-            )
-        check_inside(strokes, *size, image.place)
+        strokes = []
+        shown = self._as_shown(name, image.size, image.strokes, image.place)
+        for stroke, place in zip(shown, image.places, strict=True):
+            with faults.noted():
+                check_inside(stroke.shape, *size, place)
+                strokes.append(stroke)
+        self.found[name] += [(stroke, file) for stroke in strokes]
         beyond = sum(reaches_beyond(stroke.shape, *size) for stroke in strokes)
         if beyond:
             self.say(
@@ -506,70 +543,88 @@ class _Reader:
                 "border; were they drawn on another image, or another size?",
                 [name],
             )
-        return strokes
+
+    def _as_shown(
+        self, name: str, drawn_on: tuple[int, int] | None, strokes: Sequence[Stroke], place: str
+    ) -> Sequence[Stroke]:
+        """Return an image's strokes in the frame of the image as shown."""
+        photo = self.photos[name]
+        size = (photo.width, photo.height)
+        if drawn_on is None or drawn_on == size:
+            return strokes
+        if photo.orientation not in SIDEWAYS or drawn_on != size[::-1]:
+            raise BPGError(
+                f"{place}: drawn on {drawn_on[0]}x{drawn_on[1]} pixels, but {name} "
+                f"has {size[0]}x{size[1]}"
+            )
+        self.say("note", f"{place}: drawn on the image as stored; turned as EXIF says", [name])
+        return [
+            replace(stroke, shape=turned(stroke.shape, photo.orientation, *size))
+            for stroke in strokes
+        ]
 
     def _shown(self, path: Path) -> str:
         """Return how messages call a file: without the address in the names of an export."""
         key = png_key(path.name)
         return (path.with_name(f"{key}.png") if key else path).relative_to(self.root).as_posix()
 
-    def _read_png(self, name: str, path: Path, images: Images) -> None:
+    def _read_png(self, name: str, path: Path, names: PngNames, images: Images) -> None:
         place = str(self.root / self._shown(path))
-        meant, tag = self._meaning(name, images)
-        if len(meant) != 1 and png_key(name) is not None:
+        exported = png_key(name) is not None
+        readings = self._exported_region(name, images) or names.readings(name)
+        if exported and (len(readings) != 1 or len(readings[0].images) != 1):
             # The names of this export hold an annotator's address: it is not repeated.
-            self.unjoined += 1
-        elif len(meant) != 1:
-            said = f"may be of {listed(meant)}" if meant else "matches no image"
-            self.say("warning", f"{place}: {said}: not used; name it after the image", meant)
+            self.unjoined.append(self._shown(path))
+            return
+        if not readings:
+            text = f"{place}: matches no image: not used; name it after the image"
+            self.say("warning", text)
+            return
+        data = read_bytes(path)
+        meant, tag = self._decided(readings, data, place)
+        if len(meant) > 1:
+            self.say("warning", f"{place}: not used: {unclear(readings)}", meant)
         elif tag is None:
-            size, found = strokes_of_map(read_bytes(path), place, self.options.unlabelled)
+            size, found = strokes_of_map(data, place, self.options.unlabelled)
             # Their classes get names when all files are read.
-            strokes = tuple(Stroke(None, pixels) for _, pixels in found)
-            placed = self._placed(meant[0], ImageStrokes((name,), size, strokes, place))
+            strokes = [Stroke(None, pixels) for _, pixels in found]
+            shown = self._as_shown(meant[0], size, strokes, place)
             indices = [index for index, _ in found]
-            self.index_maps.append((meant[0], path, [*zip(indices, placed, strict=True)]))
+            self.index_maps.append((meant[0], path, [*zip(indices, shown, strict=True)]))
         else:
-            whole = png_key(name) is not None  # a region may have several parts
-            size, drawn = strokes_of_class(read_bytes(path), place, tag, whole=whole)
-            self._add(meant[0], ImageStrokes((name,), size, tuple(drawn), place), path)
+            # A region of an export may have several parts.
+            size, drawn = strokes_of_class(data, place, tag, whole=exported)
+            file = self._shown(path)
+            shown = self._as_shown(meant[0], size, drawn, place)
+            self.found[meant[0]] += [(stroke, file) for stroke in shown]
 
-    def _meaning(self, name: str, images: Images) -> tuple[list[str], str | None]:
-        """Return the images that a PNG may be of, and its class if it is of one class alone."""
-        if region := self.exported.get(png_key(name) or ""):
-            return (images.find(region.names) if region.label else [], region.label or None)
-        bare = self.by_bare_name
-        stem = _bare(name)
-        if stem in bare:
-            return bare[stem], None
-        folder, _, last = stem.rpartition("/")
-        if folder in bare:  # IMAGE/CLASS.png
-            return bare[folder], last
-        top, _, rest = stem.partition("/")
-        if rest in bare and top in self.class_folders:  # CLASS/IMAGE.png
-            return bare[rest], top
-        return (
-            self._split(stem, lambda start: bare.get(start, []))  # IMAGE_CLASS.png
-            or self._elsewhere(name, images)
-            or self._split(stem, lambda start: images.find([start]))
-            or ([], None)
-        )
+    def _exported_region(self, name: str, images: Images) -> list[Reading]:
+        """Return what the JSON of Label Studio's export says about a PNG; empty if nothing."""
+        region = self.exported.get(png_key(name) or "")
+        if region is None:
+            return []
+        return [Reading(images.find(region.names) if region.label else [], region.label)]
 
-    @staticmethod
-    def _elsewhere(name: str, images: Images) -> tuple[list[str], None] | None:
-        """Return the images of this name in another folder than the PNG's."""
-        meant = images.find([name])
-        return (meant, None) if meant else None
+    def _decided(self, readings: Sequence[Reading], data: bytes, place: str) -> Reading:
+        """Return what a PNG is by its name, and by its content if the name does not decide.
 
-    @staticmethod
-    def _split(stem: str, find: Callable[[str], list[str]]) -> tuple[list[str], str] | None:
-        """Cut a name into that of an image, as long as possible, and that of a class."""
-        for length in range(len(stem) - 1, 0, -1):
-            separator = next((s for s in _SEPARATORS if stem.startswith(s, length)), None)
-            rest = stem[length + len(separator) :] if separator else ""
-            if rest and (meant := find(stem[:length])):
-                return meant, rest
-        return None
+        Raises:
+            BPGError: Neither does; the message says what to call it.
+        """
+        if len(readings) == 1:
+            return readings[0]
+        likely = [
+            reading
+            for reading in readings
+            if may_be_strokes(data, place, None if reading.tag else self.options.unlabelled)
+        ]
+        if len(likely) != 1:
+            raise BPGError(f"{place}: {unclear(readings)}")
+        if likely[0] is not readings[0]:
+            self.say(
+                "note", f"{place}: by its content {likely[0]}, none of {readings[0].images[0]}"
+            )
+        return likely[0]
 
     # Classes
 
@@ -578,11 +633,7 @@ class _Reader:
         path = next((p for one in places if (p := one / _CLASS_LIST).is_file()), None)
         if path is None:
             return ()
-        try:
-            lines = read_bytes(path).decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise BPGError(f"{path}: not UTF-8 text; write one class name a line") from error
-        names = [unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip()]
+        names = [unicodedata.normalize("NFC", line) for line in read_lines(path, "class name")]
         # labelme's own list of labels begins with it.
         return self._checked([name for name in names if name != "__ignore__"], str(path))
 
@@ -632,8 +683,8 @@ class _Reader:
             return self.classes, unused
         canonical: dict[str, None] = {}
         for name in (*self.declared, *sorted(used)):
-            canonical.setdefault(_canonical(name))
-        present = {_canonical(name) for name in used}
+            canonical.setdefault(class_key(name))
+        present = {class_key(name) for name in used}
         unused = tuple(name for name in canonical if name not in present)
         classes = [name for name in canonical if name in present and name != BACKGROUND]
         if unused:
@@ -648,7 +699,7 @@ class _Reader:
         folded = Counter(name.casefold() for name in (BACKGROUND, *classes))
         if alike := [name for name in classes if folded[name.casefold()] > 1]:
             self.say("warning", f"classes that differ in case alone: {', '.join(alike)}")
-        drawn = Counter(_canonical(tag) for tag in used.elements())
+        drawn = Counter(class_key(tag) for tag in used.elements())
         for name in classes:
             meant = _meant(name, [one for one in canonical if one != name])
             if drawn[name] == 1 and meant:
@@ -658,7 +709,7 @@ class _Reader:
         self.found = defaultdict(
             list,
             {
-                name: [(replace(s, tag=s.tag and _canonical(s.tag)), at) for s, at in found]
+                name: [(replace(s, tag=s.tag and class_key(s.tag)), at) for s, at in found]
                 for name, found in self.found.items()
             },
         )
@@ -674,13 +725,13 @@ class _Reader:
     def _drop_unknown(self, classes: Sequence[str]) -> None:
         unknown: Counter[str] = Counter()
         images: set[str] = set()
-        known = {_canonical(name): name for name in classes}
+        known = {class_key(name): name for name in classes}
         for name, found in self.found.items():
             kept = []
             for stroke, place in found:
                 tag = stroke.tag
                 if tag is not None and tag not in classes:
-                    tag = known.get(_canonical(tag), tag)
+                    tag = known.get(class_key(tag), tag)
                 if tag is None or tag in classes:
                     kept.append((replace(stroke, tag=tag), place))
                 else:
@@ -700,7 +751,8 @@ class _Reader:
             )
             self.say("error", text, sorted(images))
         else:
-            self.say("warning", f"strokes of unknown classes, left unlabelled: {which}")
+            text = f"strokes of unknown classes, left unlabelled: {which}, on "
+            self.say("warning", text + listed(sorted(images)), sorted(images))
 
     # Strokes
 
@@ -716,10 +768,15 @@ class _Reader:
             pixels = covered(shape, *after, self.line_width)
             if not pixels.mask.any():
                 empty += 1
-            elif any(
-                stroke.tag == one.tag and _overlap(pixels, there) >= _SAME for one, _, there in kept
-            ):
+            elif (again := _again(stroke, pixels, kept)) is not None:
                 twice += 1
+                # Another class was drawn over it in between: the later one corrects that.
+                if any(
+                    one.tag != stroke.tag and _overlap(pixels, there) > 0
+                    for one, _, there in kept[again + 1 :]
+                ):
+                    del kept[again]
+                    kept.append((replace(stroke, shape=shape), place, pixels))
             else:
                 kept.append((replace(stroke, shape=shape), place, pixels))
         if twice:
@@ -762,12 +819,8 @@ class _Reader:
         if not path.is_file():
             return frozenset()
         images = Images(self.photos)
-        try:
-            lines = read_bytes(path).decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise BPGError(f"{path}: not UTF-8 text; write one image name a line") from error
         chosen = set()
-        for line in filter(None, map(str.strip, lines)):
+        for line in read_lines(path, "image name"):
             meant = images.find([line])
             if len(meant) != 1:
                 self.say("error", f"{path}: {line[:80]!r} is no image of the folder, or several")
@@ -777,12 +830,6 @@ class _Reader:
 
 _UNREAD = (".heic", ".heif", ".bmp", ".gif", ".avif", ".jp2", ".dng", ".cr2", ".nef", ".arw")
 """Suffixes of images that are not read."""
-
-
-def _bare(name: str) -> str:
-    """Return a normalised path without its suffix."""
-    folder, slash, last = normalised(name).rpartition("/")
-    return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def _meant(tag: str, classes: Sequence[str]) -> str:
@@ -796,9 +843,20 @@ def _same_folder(mask: str, image: str) -> bool:
     return not all(folders) or folders[0] == folders[1]
 
 
-def _canonical(tag: str) -> str:
+def class_key(tag: str) -> str:
+    """Return a class's name as it is compared: the tools' names for the background are one."""
     tag = unicodedata.normalize("NFC", tag)
     return BACKGROUND if tag.casefold() in _CALLED_BACKGROUND else tag
+
+
+def _again(
+    stroke: Stroke, pixels: Pixels, kept: Sequence[tuple[Stroke, str, Pixels]]
+) -> int | None:
+    """Return the place of a stroke of the same class on the same pixels; None if there is none."""
+    for place, (one, _, there) in enumerate(kept):
+        if stroke.tag == one.tag and _overlap(pixels, there) >= _SAME:
+            return place
+    return None
 
 
 def _overlap(one: Pixels, other: Pixels) -> float:
@@ -832,18 +890,14 @@ def _photo(name: str, source: Path | bytes) -> Photo:
     identity = image_id(name)
     if len(identity.encode()) > _NAME_LIMIT:
         raise BPGError(f"{name[:60]}…: a name of more than {_NAME_LIMIT} bytes; shorten it")
-    decoded = _decode(source, name)
+    data = source if isinstance(source, bytes) else read_photograph_file(source)
+    decoded = decode_photograph(data, name if isinstance(source, bytes) else str(source))
     height, width = decoded.pixels.shape[:2]
-    small = small_copy(decoded.pixels, THUMBNAIL)
-    data = source if isinstance(source, bytes) else source.read_bytes()
+    small = cv2.resize(decoded.pixels, (SMALL, SMALL), interpolation=cv2.INTER_AREA)
     digest = hashlib.sha256(data).digest()
-    return Photo(name, identity, source, width, height, decoded.orientation, small, digest)
-
-
-def _decode(source: Path | bytes, name: str) -> Photograph:
-    if isinstance(source, bytes):
-        return decode_photograph(source, name)
-    return read_photograph(source)
+    return Photo(
+        name, identity, source, width, height, decoded.orientation, small.astype(np.uint8), digest
+    )
 
 
 def as_strokes(folder: Folder, name: str, keep: Sequence[int]) -> Strokes:

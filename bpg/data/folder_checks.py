@@ -5,14 +5,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
+from tqdm import tqdm
 
 from bpg.constants import IGNORE
 from bpg.data.findings import Finding, counted, listed
-from bpg.data.folder import Folder
+from bpg.data.folder import SMALL, Folder
 from bpg.data.folder_split import Split
-from bpg.data.frames import SIDEWAYS
-from bpg.data.masks import decode_mask
-from bpg.data.photographs import upright
+from bpg.data.frames import shrunk_labels
+from bpg.data.masks import read_mask
+from bpg.data.photographs import SIDEWAYS, upright
 from bpg.data.strokes import Pixels
 from bpg.errors import BPGError
 from bpg.opencv import cv2
@@ -21,8 +23,11 @@ _OUTSIDE = 0.1
 """A stroke is suspicious if this share of its pixels lies farther outside than the tolerance."""
 _ALIKE = 4.0
 """Two images are nearly the same if their small copies differ by fewer grey levels on average."""
-_SMALL = 16
-"""Side of the small copies that are compared, in pixels."""
+_NEAREST = 20
+"""So many training images, those with the most similar pattern of light and dark, are compared with
+an image that is scored on: where more are alike, a twin may be missed."""
+_CELLS = 4
+"""Of that pattern, on a side."""
 
 
 def check_folder(folder: Folder, split: Split | None) -> list[Finding]:
@@ -52,7 +57,9 @@ def _too_few_classes(folder: Folder, split: Split) -> Iterator[Finding]:
     if len(learnt) == 1:
         yield Finding("error", f"all strokes to learn from are {min(learnt)}; draw other classes")
     if split.truth == "masks":
-        labels = [np.unique(read_full_mask(folder, name)) for name in split.val]
+        labels = Parallel(n_jobs=-1, prefer="threads")(
+            delayed(_values)(folder, name) for name in split.val
+        )
         values = np.unique(np.concatenate(labels))
         scored = {folder.classes[label] for label in values[values != IGNORE]}
         text = (
@@ -76,6 +83,10 @@ def _too_few_classes(folder: Folder, split: Split) -> Iterator[Finding]:
         yield Finding("warning", f"learnt, but not scored on: {', '.join(missing)}")
 
 
+def _values(folder: Folder, name: str) -> NDArray[np.uint8]:
+    return np.unique(read_full_mask(folder, name))
+
+
 def _by_image(folder: Folder) -> Iterator[Finding]:
     no_background, one_class = [], []
     for name in folder.drawn_on:
@@ -95,9 +106,10 @@ def _by_image(folder: Folder) -> Iterator[Finding]:
         yield Finding("warning", text + listed(one_class), tuple(one_class))
     # Threads: OpenCV and NumPy release the GIL.
     names = sorted({*folder.drawn_on, *folder.masks})
-    for findings in Parallel(n_jobs=-1, prefer="threads")(
+    found = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
         delayed(_of_image)(folder, name) for name in names
-    ):
+    )
+    for findings in tqdm(found, "checks", len(names), unit="image", disable=None):
         yield from findings
 
 
@@ -186,11 +198,7 @@ def read_full_mask(folder: Folder, name: str) -> NDArray[np.uint8]:
         BPGError: It cannot be read, differs in size from its image, or has another label.
     """
     path, photo = folder.masks[name], folder.photos[name]
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
-    mask = decode_mask(data, str(path))
+    mask = read_mask(path)
     size = (mask.shape[1], mask.shape[0])
     shown = (photo.width, photo.height)
     if size != shown and photo.orientation in SIDEWAYS and size == shown[::-1]:
@@ -203,9 +211,8 @@ def read_full_mask(folder: Folder, name: str) -> NDArray[np.uint8]:
             f"{path}: has the label {labels[-1]}, but the classes are "
             f"{', '.join(folder.classes)}, from 0 on; list all in classes"
         )
-    return cv2.resize(  # type: ignore[return-value]
-        mask, folder.size(name), interpolation=cv2.INTER_NEAREST_EXACT
-    )
+    width, height = folder.size(name)
+    return shrunk_labels(mask, (height, width))
 
 
 def _duplicates(folder: Folder) -> list[Finding]:
@@ -220,20 +227,31 @@ def _duplicates(folder: Folder) -> list[Finding]:
 
 
 def _across_the_split(folder: Folder, split: Split) -> Iterator[Finding]:
-    only_val = [name for name in split.val if name not in split.train]
+    only_val = sorted(set(split.val) - set(split.train))
     if not only_val:
         return
-    train = np.stack([_small_copy(folder, name) for name in split.train])
-    for name in only_val:
-        differences = np.abs(train - _small_copy(folder, name)).mean((1, 2, 3))
+    # Each with each would be too many where there are many images.
+    tree = KDTree(_patterns(folder, split.train))
+    count = min(_NEAREST, len(split.train))
+    places = tree.query(_patterns(folder, only_val), k=[*range(1, count + 1)], workers=-1)[1]
+    for name, candidates in zip(only_val, places, strict=True):
+        train = np.stack([folder.photos[split.train[place]].small for place in candidates])
+        own = folder.photos[name].small.astype(np.int16)
+        differences = np.abs(train.astype(np.int16) - own).mean((1, 2, 3))
         nearest = int(differences.argmin())
         if differences[nearest] < _ALIKE:
-            other = split.train[nearest]
+            other = split.train[candidates[nearest]]
             text = f"{name} (scored on) and {other} (trained on) are nearly the same image"
             yield Finding("warning", text, (name, other))
 
 
-def _small_copy(folder: Folder, name: str) -> NDArray[np.float32]:
-    thumbnail = folder.photos[name].thumbnail
-    small = cv2.resize(thumbnail, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32)
+def _patterns(folder: Folder, names: Sequence[str]) -> NDArray[np.float64]:
+    """Return how much lighter or darker than the whole image its cells are: (N, cells)."""
+    side = SMALL // _CELLS
+    found = np.empty((len(names), _CELLS, _CELLS))
+    for place, name in enumerate(names):
+        found[place] = (
+            folder.photos[name].small.reshape(_CELLS, side, _CELLS, side, 3).mean((1, 3, 4))
+        )
+    found -= found.mean((1, 2), keepdims=True)
+    return found.reshape(len(names), -1)

@@ -1,5 +1,6 @@
 """Which of a folder's images are trained on, and what the networks are scored on."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -72,7 +73,8 @@ def split_folder(folder: Folder) -> Split:
         ]
     if not train:
         raise BPGError(f"{folder.root}: no image with strokes is left to learn from; draw more")
-    unused = [name for name in folder.photos if name not in val and name not in train]
+    used = val.union(train)
+    unused = [name for name in folder.photos if name not in used]
     pool: set[str] = set()
     if unused and options.pool:
         pool = draw(unused, min(1.0, options.pool / len(unused)), options.seed)
@@ -115,11 +117,10 @@ def _held_out(folder: Folder) -> dict[str, frozenset[int]]:
         }
     else:
         tags = {name: [s.tag for s in folder.strokes[name]] for name in folder.drawn_on}
-        chosen = hold_out_strokes(tags, options.hold_out, options.seed)
-        found = {
-            name: frozenset(place for other, place in chosen if other == name)
-            for name in sorted({name for name, _ in chosen})
-        }
+        places = defaultdict[str, set[int]](set)
+        for name, place in hold_out_strokes(tags, options.hold_out, options.seed):
+            places[name].add(place)
+        found = {name: frozenset(places[name]) for name in sorted(places)}
     if not found:
         raise BPGError(
             f"{folder.root}: no stroke can be held out to score on, because every class has only "

@@ -1,14 +1,15 @@
-"""Strokes brought from one frame to another: a turned or a shrunk copy of the image."""
+"""Strokes and labels brought from one frame to another: a turned or a shrunk copy of the image."""
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpg.data.strokes import Area, Line, Pixels, Point, Shape
+from bpg.data.photographs import UPRIGHT, upright
+from bpg.data.strokes import Area, Line, Pixels, Point, Shape, Strokes
 from bpg.opencv import cv2
 from bpg.resize import shrunk_size
-
-SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that exchange width and height."""
 
 _KEPT = 0.25
 """Share of a pixel of the shrunk image that must have been painted, so that it counts as painted:
@@ -20,20 +21,16 @@ def turned(shape: Shape, orientation: int, width: int, height: int) -> Shape:
 
     Args:
         shape: In the frame of the stored pixels.
-        orientation: EXIF's, 1..8 (tag 0x0112).
+        orientation: EXIF's, 1..8.
         width: Of the image as shown.
         height: Of the image as shown.
     """
 
+    transposed, mirrored = UPRIGHT[orientation]
+
     def point(place: Point) -> Point:
-        x, y = place
-        if orientation in SIDEWAYS:
-            x, y = y, x
-        if orientation in (2, 3, 6, 7):
-            x = width - x
-        if orientation in (3, 4, 7, 8):
-            y = height - y
-        return x, y
+        x, y = reversed(place) if transposed else place
+        return width - x if 1 in mirrored else x, height - y if 0 in mirrored else y
 
     match shape:
         case Line(points):
@@ -45,14 +42,9 @@ def turned(shape: Shape, orientation: int, width: int, height: int) -> Shape:
                 point((left, top)),
                 point((left + mask.shape[1], top + mask.shape[0])),
             )
-            if orientation in SIDEWAYS:
-                mask = mask.T
-            if orientation in (2, 3, 6, 7):
-                mask = mask[:, ::-1]
-            if orientation in (3, 4, 7, 8):
-                mask = mask[::-1]
             (x0, y0), (x1, y1) = corners
-            return Pixels(int(min(x0, x1)), int(min(y0, y1)), np.ascontiguousarray(mask))
+            turned_mask = np.ascontiguousarray(upright(mask, orientation))
+            return Pixels(int(min(x0, x1)), int(min(y0, y1)), turned_mask)
 
 
 def resized(shape: Shape, before: tuple[int, int], after: tuple[int, int]) -> Shape:
@@ -77,6 +69,29 @@ def resized(shape: Shape, before: tuple[int, int], after: tuple[int, int]) -> Sh
             return Area(tuple(tuple(map(point, outline)) for outline in outlines))
         case Pixels():
             return _resampled(shape, before, after)
+
+
+def resized_strokes(strokes: Strokes, width: int, height: int) -> Strokes:
+    """Bring an image's strokes to a copy of it of another size.
+
+    Args:
+        strokes: With the size of the image.
+        width: Of the copy, in pixels.
+        height: Of the copy, in pixels.
+    """
+    before, after = (strokes.width, strokes.height), (width, height)
+    moved = (replace(one, shape=resized(one.shape, before, after)) for one in strokes.strokes)
+    return Strokes(width, height, tuple(moved))
+
+
+def shrunk_labels(labels: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:
+    """Shrink a label map: each pixel gets the label of the pixel at its centre.
+
+    Args:
+        labels: uint8 (H, W).
+        size: Height and width of the result.
+    """
+    return cv2.resize(labels, tuple(size)[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
 
 
 def _resampled(pixels: Pixels, before: tuple[int, int], after: tuple[int, int]) -> Pixels:

@@ -3,6 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from bpg.errors import BPGError
+from bpg.files import read_limited
 
 FILE_LIMIT = 64 * 2**20
 """Larger lists are refused unread."""
@@ -24,14 +25,11 @@ def read_ids(path: Path, *, empty: bool = False) -> list[str]:
     """
     if not path.is_file():
         raise BPGError(f"{path}: no such id list; run the prepare stage")
+    data = read_limited(path, FILE_LIMIT, ", so no list of names")
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
         names = data.decode("utf-8-sig").split()  # Windows editors write a byte order mark
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise BPGError(f"{path}: no list of names ({error})") from error
-    if len(data) > FILE_LIMIT:
-        raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no list of names")
     if not names and not empty:
         raise BPGError(f"{path}: lists no image")
     seen: set[str] = set()

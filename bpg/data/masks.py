@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from bpg.errors import BPGError
+from bpg.files import read_limited
 from bpg.opencv import cv2
 
 PIXEL_LIMIT = 40_000_000
@@ -16,6 +17,9 @@ PIXEL_LIMIT = 40_000_000
 
 FILE_LIMIT = 200 * 2**20
 """Files of more bytes are refused unread: an image of PIXEL_LIMIT has fewer."""
+
+ORIENTATION = 0x0112
+"""The EXIF tag that says how an image is to be turned."""
 
 # Pillow promises no closed list; a broken PNG may raise any of these.
 _BROKEN = (
@@ -34,7 +38,6 @@ _SMOOTH = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
 )
-_ORIENTATION = 0x0112  # of EXIF
 _COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -66,7 +69,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         BPGError: The file is missing, cut off, of another type or too large; the message names it.
     """
-    return decode_mask(_read_bytes(path), str(path))
+    return decode_mask(_read(path), str(path))
 
 
 def decode_mask(data: bytes, name: str) -> np.ndarray:
@@ -171,7 +174,7 @@ def read_grey(path: Path) -> np.ndarray:
     Raises:
         BPGError: As for `read_mask`; a palette PNG is of another type, too.
     """
-    name, data = str(path), _read_bytes(path)
+    name, data = str(path), _read(path)
     with _open(data, name, ("PNG",)) as opened:
         if (data[25], data[24]) != _GREY_OF_8_BITS:
             raise BPGError(f"{name}: must be an 8-bit grey PNG, its pixel format is {opened.mode}")
@@ -254,7 +257,7 @@ def read_image(path: Path) -> np.ndarray:
             of more than PIXEL_LIMIT pixels; the message names it. Damage inside a JPEG is not
             always noticed.
     """
-    return decode_image(_read_bytes(path), str(path))
+    return decode_image(_read(path), str(path))
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -309,7 +312,7 @@ def is_rotated(data: bytes, name: str) -> bool:
     """
     with _open(data, name, ("JPEG", "PNG")) as opened:
         try:
-            return opened.getexif().get(_ORIENTATION, 1) not in (0, 1)
+            return opened.getexif().get(ORIENTATION, 1) not in (0, 1)
         except _BROKEN:  # what it says of the image is not needed
             return False
 
@@ -327,15 +330,8 @@ def image_path(folder: Path, image_id: str) -> Path:
     raise BPGError(f"{folder}: neither {image_id}.jpg nor {image_id}.png is there")
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-    except OSError as error:
-        raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > FILE_LIMIT:
-        raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes, so no image")
-    return data
+def _read(path: Path) -> bytes:
+    return read_limited(path, FILE_LIMIT, ", so no image")
 
 
 def _open(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:

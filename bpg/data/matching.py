@@ -68,6 +68,11 @@ class Images:
         yield [f"folded end:{end.casefold()}" for end in either]
 
 
+def bare_name(name: str) -> str:
+    """Return a normalised path without its suffix."""
+    return _without_suffix(normalised(name))
+
+
 def _without_suffix(name: str) -> str:
     folder, slash, last = name.rpartition("/")
     return folder + slash + (last.rpartition(".")[0] or last)

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from bpg.data.masks import ORIENTATION
 from bpg.errors import BPGError
+from bpg.files import read_limited
 
 PIXEL_LIMIT = 150_000_000
 """Images of more pixels are refused before they are decoded."""
@@ -18,6 +20,22 @@ FILE_LIMIT = 2**30
 """Files of more bytes are refused unread: an image of PIXEL_LIMIT has fewer."""
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
+UPRIGHT: dict[int, tuple[bool, tuple[int, ...]]] = {
+    1: (False, ()),
+    2: (False, (1,)),
+    3: (False, (0, 1)),
+    4: (False, (0,)),
+    5: (True, ()),
+    6: (True, (1,)),
+    7: (True, (0, 1)),
+    8: (True, (0,)),
+}
+"""How what is stored with an EXIF orientation is put upright: whether it is transposed, and along
+which axes it is mirrored then (0: top to bottom, 1: left to right)."""
+
+SIDEWAYS = tuple(orientation for orientation, (transposed, _) in UPRIGHT.items() if transposed)
+"""EXIF orientations that exchange width and height."""
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 """By which images are found in a folder, in lower case; what a file is, its content says."""
 
@@ -38,22 +56,10 @@ _BROKEN = (
     ZeroDivisionError,
     Image.DecompressionBombError,
 )
-_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 0x0102  # tags of EXIF and TIFF
+_BITS_PER_SAMPLE = 0x0102  # a tag of TIFF
 _MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 _GREY_OF_16_BITS = {"I;16", "I;16B", "I;16L", "I;16N"}
 _PNG_DEPTH = 24  # its fixed offset
-# How an array that is stored with this EXIF orientation is put upright: transposed, then mirrored
-# along these axes.
-_UPRIGHT: dict[int, tuple[bool, tuple[int, ...]]] = {
-    1: (False, ()),
-    2: (False, (1,)),
-    3: (False, (0, 1)),
-    4: (False, (0,)),
-    5: (True, ()),
-    6: (True, (1,)),
-    7: (True, (0, 1)),
-    8: (True, (0,)),
-}
 
 
 class Photograph(NamedTuple):
@@ -84,14 +90,16 @@ def read_photograph(path: Path) -> Photograph:
             of more than PIXEL_LIMIT pixels, of 32 bits or floating-point numbers, or its 16 bits
             hold 12-bit values or fewer, which would come out black; the message names it.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-    except OSError as error:
-        raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > FILE_LIMIT:
-        raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes; give a smaller image")
-    return decode_photograph(data, str(path))
+    return decode_photograph(read_photograph_file(path), str(path))
+
+
+def read_photograph_file(path: Path) -> bytes:
+    """Read the bytes of an image's file.
+
+    Raises:
+        BPGError: It cannot be read, or is larger than `FILE_LIMIT`; the message names it.
+    """
+    return read_limited(path, FILE_LIMIT, "; give a smaller image")
 
 
 def decode_photograph(data: bytes, name: str) -> Photograph:
@@ -135,7 +143,7 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     Returns:
         A view, (H, W, ...) or (W, H, ...).
     """
-    transposed, mirrored = _UPRIGHT[orientation]
+    transposed, mirrored = UPRIGHT[orientation]
     turned = np.swapaxes(array, 0, 1) if transposed else array
     return np.flip(turned, mirrored)
 
@@ -172,8 +180,8 @@ def _check_kind(opened: Image.Image, name: str) -> None:
 
 def _orientation(opened: Image.Image) -> int:
     try:
-        value = opened.getexif().get(_ORIENTATION, 1)
-        return int(value) if value in _UPRIGHT else 1
+        value = opened.getexif().get(ORIENTATION, 1)
+        return int(value) if value in UPRIGHT else 1
     except _BROKEN:  # damaged metadata say nothing
         return 1
 

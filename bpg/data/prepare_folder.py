@@ -1,8 +1,10 @@
 """A user's folder, brought into the layout that every training reads."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -30,28 +32,38 @@ def prepare_folder(work: Work, folder: Folder, split: Split) -> None:
         folder: What `read_folder` returns.
         split: What `split_folder` returns.
     """
-    names = sorted({*split.train, *split.val, *split.pool})
-    for name in tqdm(names, "prepare", unit="image", disable=None):
+    train, scored = set(split.train), set(split.val)
+    left: list[tuple[str, list[str], list[Path]]] = []
+    for name in sorted({*train, *scored, *split.pool}):
         identity = folder.photos[name].id
         files = [f"images/{identity}.png"]
-        if name in split.train or name in split.val:
+        if name in train or name in scored:
             files.append(f"masks/{identity}.png")
-        if name in split.train:
+        if name in train:
             files.append(f"strokes/{identity}.json")
-        if work.done(*files):
-            continue
-        paths = dict(zip(files, work.begin(*files), strict=True))
-        for file, path in paths.items():
-            match file.partition("/")[0]:
-                case "images":
-                    width, height = folder.size(name)
-                    write_image(path, shrink(folder.photos[name].read(), (height, width)))
-                case "masks":
-                    write_mask(path, _mask(folder, split, name))
-                case "strokes":
-                    kept = as_strokes(folder, name, split.kept(folder, name))
-                    write_labelme(path, kept, f"{identity}.png")
+        if not work.done(*files):
+            left.append((name, files, work.begin(*files)))
+    # Threads: decoding and encoding release the GIL. They write, too: after an error, what another
+    # one has begun is not in the journal, and the next start writes it again.
+    written = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
+        delayed(_write)(folder, split, name, paths) for name, _, paths in left
+    )
+    bar = tqdm(written, "prepare", len(left), unit="image", disable=None)
+    for (_, files, _), _ in zip(left, bar, strict=True):
         work.add(*files)
+
+
+def _write(folder: Folder, split: Split, name: str, paths: Sequence[Path]) -> None:
+    for path in paths:
+        match path.parent.name:
+            case "images":
+                width, height = folder.size(name)
+                write_image(path, shrink(folder.photos[name].read(), (height, width)))
+            case "masks":
+                write_mask(path, _mask(folder, split, name))
+            case "strokes":
+                kept = as_strokes(folder, name, split.kept(folder, name))
+                write_labelme(path, kept, f"{folder.photos[name].id}.png")
 
 
 def ids(folder: Folder, names: Sequence[str]) -> list[str]:

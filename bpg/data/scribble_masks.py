@@ -22,6 +22,7 @@ from bpg.data.human_strokes import HandOptions, draw_strokes
 from bpg.data.masks import decode_mask, write_mask
 from bpg.data.strokes import Line, Strokes, rasterise
 from bpg.errors import BPGError
+from bpg.files import read_lines
 
 FORMATS = ("png", "scribblesup", "labelme", "coco")
 DESCRIPTION = "scribble.json"
@@ -137,11 +138,7 @@ def class_names(text: str) -> tuple[str, ...]:
     path = Path(text)
     # A comma is for names; a blank or a dot may be part of one.
     if "," not in text and (path.is_file() or path.suffix == ".txt"):
-        try:
-            lines = read_bytes(path).decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise BPGError(f"{path}: not UTF-8 text; write one class name a line") from error
-        names, place = [line.strip() for line in lines if line.strip()], f"{path}: "
+        names, place = read_lines(path, "class name"), f"{path}: "
     else:
         names, place = [name.strip() for name in text.split(",")], "classes: "
     if not names or "" in names:

@@ -77,6 +77,26 @@ class Strokes:
     strokes: tuple[Stroke, ...] = field(default=())
 
 
+def shortened(shape: Shape, share: float) -> Shape:
+    """Return the part of a line around its middle; areas and pixels stay as they are.
+
+    Args:
+        shape: In the image's frame.
+        share: Of the line's length, in 0..1; 0 leaves a dot.
+    """
+    if not isinstance(shape, Line) or share == 1 or len(shape.points) == 1:
+        return shape
+    points = np.array(shape.points, float)
+    reached = np.hypot(*np.diff(points, axis=0).T).cumsum()
+    places = np.concatenate([[0.0], reached])
+    total = places[-1]
+    ends = (1 - share) / 2 * total, (1 + share) / 2 * total
+    kept = points[(places > ends[0]) & (places < ends[1])]
+    first, last = (np.array([np.interp(end, places, axis) for axis in points.T]) for end in ends)
+    found = [first, *kept, last] if share > 0 and total > 0 else [first]
+    return Line(tuple((float(x), float(y)) for x, y in found))
+
+
 def covered(shape: Shape, width: int, height: int, line_width: float) -> Pixels:
     """Return the pixels that a shape covers, as the smallest box that holds them.
 

@@ -3,15 +3,27 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from bpg.constants import IGNORE
-from bpg.data.masks import decode_image, decode_labels, image_size, is_rotated, write_mask
+from bpg.data.formats.labelme import write_labelme
+from bpg.data.frames import resized_strokes, shrunk_labels
+from bpg.data.masks import (
+    decode_image,
+    decode_labels,
+    image_size,
+    is_rotated,
+    write_image,
+    write_mask,
+)
 from bpg.data.sbd import read_segmentation
+from bpg.data.scribbles import check_size, decode_strokes
 from bpg.download.archives import MEMBER_LIMIT, disk_full_named, read_members
 from bpg.errors import BPGError
+from bpg.resize import shrink, shrunk_size
 from bpg.resumable import Work
 
 # Matched at the end of a member's name, so that a leading "./" or folder does no harm.
@@ -55,12 +67,15 @@ def prepare_voc(
     voc: str,
     sbd: str,
     scribbles: str,
+    longest_side: int | None = None,
 ) -> tuple[list[str], list[str]]:
     """Make the training and validation data out of three official archives.
 
     The work receives images/ID.jpg (VOC's bytes), masks/ID.png (palette PNG, labels 0..K and 255,
     where K + 1 = len(classes); VOC's mask where there is one, else SBD's), and strokes/ID.xml of
-    the training ids. Files that are already done are not written again.
+    the training ids. An image that is shrunk to `longest_side`, with its mask (nearest neighbour)
+    and strokes, becomes images/ID.png and strokes/ID.json (labelme's). Files that are already done
+    are not written again.
 
     Args:
         archives: Folder of the archives.
@@ -69,6 +84,7 @@ def prepare_voc(
         voc: File name of VOC's archive.
         sbd: File name of SBD's archive.
         scribbles: File name of ScribbleSup's archive.
+        longest_side: Images whose longer side has more pixels are shrunk to it; None: none is.
 
     Returns:
         The training ids (train_aug) and VOC's val ids, both sorted.
@@ -82,8 +98,11 @@ def prepare_voc(
     train, val_ids = train_aug_ids(voc_train, voc_val, sbd_ids), set(voc_val)
     val = sorted(val_ids)
     with disk_full_named(work.folder):
-        _unpack_scribbles(archives / scribbles, work, set(train))
-        sizes, voc_masks, turned = _unpack_voc(archives / voc, work, {*train, *val})
+        unpacked = _unpack_voc(archives / voc, work, {*train, *val}, longest_side)
+        sizes, voc_masks, turned = unpacked
+        shrunk = {i: shrunk_size(size[::-1], longest_side) for i, size in sizes.items()}
+        shrunk = {i: size for i, size in shrunk.items() if size != sizes[i][::-1]}
+        _unpack_scribbles(archives / scribbles, work, set(train), sizes, shrunk)
         # Val is scored on VOC's own masks: SBD's must not step in for a missing one.
         sbd_masks = {i: data for i, data in sbd_masks.items() if i not in val_ids}
         left = [i for i in [*train, *val] if not work.done(f"masks/{i}.png")]
@@ -94,7 +113,7 @@ def prepare_voc(
             renumbered += by_colour
             file = f"masks/{image_id}.png"
             (path,) = work.begin(file)
-            write_mask(path, mask)
+            write_mask(path, shrunk_labels(mask, shrunk.get(image_id, mask.shape)))
             work.add(file)
     if renumbered:
         print(
@@ -169,23 +188,47 @@ def _read_sbd(archive: Path) -> tuple[set[str], dict[str, bytes]]:
     return (set(lists["train"]) | set(lists["val"]) if both else set(masks)), masks
 
 
-def _unpack_scribbles(archive: Path, work: Work, ids: set[str]) -> None:
+def _unpack_scribbles(
+    archive: Path,
+    work: Work,
+    ids: set[str],
+    sizes: Mapping[str, tuple[int, int]],
+    shrunk: Mapping[str, tuple[int, int]],
+) -> None:
+    """Write the strokes of `ids`.
+
+    `sizes` has the (width, height) of the images, `shrunk` the (height, width) of those that are
+    shrunk.
+    """
     found = set()
-    for _, match, data in _matching(archive, _SCRIBBLE, ids=ids):
+    for name, match, data in _matching(archive, _SCRIBBLE, ids=ids):
         image_id = match[1]
-        _keep(work, f"strokes/{image_id}.xml", data)
         found.add(image_id)
+        if image_id not in shrunk:
+            _keep(work, f"strokes/{image_id}.xml", data)
+            continue
+        file = f"strokes/{image_id}.json"
+        if not work.done(file):
+            height, width = shrunk[image_id]
+            whole = decode_strokes(data, f"{archive}: {name}")
+            check_size(whole, sizes[image_id], f"{archive}: {name}")
+            strokes = resized_strokes(whole, width, height)
+            (path,) = work.begin(file)
+            write_labelme(path, strokes, f"{image_id}.png")
+            work.add(file)
     _refuse_missing(archive, "pascal_2012/{}.xml", ids, found)
 
 
-def _unpack_voc(
-    archive: Path, work: Work, ids: set[str]
-) -> tuple[dict[str, tuple[int, int]], dict[str, bytes], set[str]]:
-    """Write the images of `ids`.
+class _Unpacked(NamedTuple):
+    """What VOC's archive holds: sizes (width, height), PNG masks, images with an orientation."""
 
-    Return their (width, height), those PNG masks that VOC has, and the images with an EXIF
-    orientation.
-    """
+    sizes: dict[str, tuple[int, int]]
+    masks: dict[str, bytes]
+    turned: set[str]
+
+
+def _unpack_voc(archive: Path, work: Work, ids: set[str], longest_side: int | None) -> _Unpacked:
+    """Write the images of `ids`, shrunk to `longest_side`."""
     sizes, masks, turned, held = {}, {}, set(), 0
     for name, match, data in _matching(archive, _VOC_FILE, ids=ids):
         image_id, mask_id = match.groups()
@@ -193,15 +236,24 @@ def _unpack_voc(
             sizes[image_id] = image_size(data, f"{archive}: {name}")
             if is_rotated(data, f"{archive}: {name}"):
                 turned.add(image_id)
-            if not work.done(f"images/{image_id}.jpg"):
-                # Damage is found here, and not after all trainings.
-                decode_image(data, f"{archive}: {name}")
-            _keep(work, f"images/{image_id}.jpg", data)
+            size = sizes[image_id][::-1]
+            small = shrunk_size(size, longest_side)
+            file = f"images/{image_id}." + ("jpg" if small == size else "png")
+            if work.done(file):
+                continue
+            # Damage is found here, and not after all trainings.
+            image = decode_image(data, f"{archive}: {name}")
+            if small == size:
+                _keep(work, file, data)
+            else:
+                (path,) = work.begin(file)
+                write_image(path, shrink(image, small))
+                work.add(file)
         else:
             masks[mask_id] = data
             _limit_masks(archive, masks, held := held + len(data))
     _refuse_missing(archive, "VOC2012/JPEGImages/{}.jpg", ids, sizes)
-    return sizes, masks, turned
+    return _Unpacked(sizes, masks, turned)
 
 
 def _decode_masks(

@@ -118,8 +118,9 @@ def paired_bootstrap(
     if samples < 1 or not 0 < level < 1:
         raise ValueError(f"samples must be at least 1 and level in (0, 1), not {samples}, {level}")
     counts = _both(first, second)
-    seeds, images = counts.shape[1:3]
-    value_by_seed = _differences(np.ones((1, images)), counts)[0]
+    systems, seeds, images, kinds, classes = counts.shape
+    by_image = np.ascontiguousarray(np.moveaxis(counts, 2, 0), np.float64)
+    value_by_seed = _differences(np.ones((1, images)), by_image)[0]
     if np.isnan(value_by_seed).any():
         raise BPGError("the ground truth has no counted pixel, so there is nothing to compare")
 
@@ -127,8 +128,8 @@ def paired_bootstrap(
     random = np.random.default_rng(seed)
     replicates = [
         # No matrix product here: these are not whole numbers, so the order of addition matters.
-        _differences(_weights(random, size, images), counts).sum(axis=1) / seeds
-        for size in _chunks(samples, max(images, counts[:, :, 0].size))
+        _differences(_weights(random, size, images), by_image).sum(axis=1) / seeds
+        for size in _chunks(samples, max(images, systems * seeds * kinds * classes))
     ]
     drawn = np.concatenate(replicates)
     drawn = drawn[~np.isnan(drawn)]
@@ -171,15 +172,16 @@ def _both(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np
     return counts
 
 
-def _differences(weights: NDArray[np.float64], counts: NDArray[np.integer]) -> NDArray[np.float64]:
+def _differences(
+    weights: NDArray[np.float64], by_image: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return mIoU second minus first, (replicates, seeds), with images counted by `weights`.
 
-    `weights` is (replicates, images), whole numbers. NaN where no class has a true pixel.
+    `weights` is (replicates, images), whole numbers; `by_image`, (images, 2, seeds, 3, classes),
+    are the counts. NaN where no class has a true pixel.
     """
-    systems, seeds, images, kinds, classes = counts.shape
-    columns = np.moveaxis(counts, 2, 0).reshape(images, -1).astype(np.float64)
     # Exact in any order: pixels of a whole data set stay far below 2**53.
-    totals = (weights @ columns).reshape(-1, systems, seeds, kinds, classes)
+    totals = (weights @ by_image.reshape(len(by_image), -1)).reshape(-1, *by_image.shape[1:])
     miou = mean_iou(totals)
     return miou[:, 1] - miou[:, 0]
 

@@ -209,7 +209,7 @@ def write_counts(path: Path, counts: NDArray[np.int32]) -> None:
 
 
 def read_counts(path: Path, *, images: int, classes: int) -> NDArray[np.int32]:
-    """Read what `write_counts` wrote.
+    """Map what `write_counts` wrote: nothing is read before it is looked at.
 
     Args:
         path: The .npy file.
@@ -224,7 +224,7 @@ def read_counts(path: Path, *, images: int, classes: int) -> NDArray[np.int32]:
             names it.
     """
     try:
-        counts = np.load(BytesIO(path.read_bytes()), allow_pickle=False)
+        counts = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise BPGError(f"{path}: cannot be read ({error.strerror}); run evaluate") from error
     except Exception as error:  # NumPy reads a broken header as Python, which raises anything

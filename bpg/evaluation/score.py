@@ -8,6 +8,7 @@ from typing import Any, Literal, SupportsFloat
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from bpg.data.masks import read_mask
 from bpg.errors import BPGError
@@ -72,7 +73,7 @@ def score(
         delayed(_score)(masks, folders, f"{image_id}.png", number, boundaries) for image_id in ids
     )
     scored = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
-    for image, kinds in enumerate(scored):
+    for image, kinds in enumerate(tqdm(scored, "scores", len(ids), unit="image", mininterval=2)):
         for kind, (matrix, boundary, bands) in enumerate(kinds):
             confusion[kind] += matrix
             counts[image, kind] = counts_of(matrix), boundary

@@ -14,11 +14,13 @@ from bpg.inference.pt2 import read_program_card
 from bpg.resumable import file_digest
 
 UNKNOWN = "not known"
+CRF = "bpg predict --crf refines the labels with it"
+NO_CRF = "none: bpg predict --crf cannot be used, its options are not known"
 NORMS = ("running_mean", "running_var", "num_batches_tracked")
 """Ends of the names of tensors that are not trained."""
 
 
-def describe(path: Path) -> list[tuple[str, str]]:
+def describe_model(path: Path) -> list[tuple[str, str]]:
     """Describe a run, a `model.safetensors`, or a file of `bpg export`.
 
     Args:
@@ -55,7 +57,7 @@ def describe(path: Path) -> list[tuple[str, str]]:
         ("recipe", card.recipe or UNKNOWN),
         ("scores", _scores(card)),
         ("images", _images(card)),
-        ("CRF", "options known" if card.crf else UNKNOWN),
+        ("CRF", CRF if card.crf else NO_CRF),
         ("parameters", UNKNOWN if parameters is None else f"{parameters:,}"),
         ("commit", str(card.commit or record.get("commit") or UNKNOWN)),
         ("trained on", _machine(record)),

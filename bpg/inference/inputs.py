@@ -60,7 +60,7 @@ def find_inputs(given: Sequence[str], out: Path) -> list[Input]:
     results = {
         out.resolve() / f"{one.name}{suffix}"
         for one in found.values()
-        for suffix in (".png", ".overlay.jpg")
+        for suffix in (".png", ".overlay.jpg", ".overlay.png")
     }
     if overwritten := next((path for path in found if path in results), None):
         raise BPGError(f"{overwritten}: its result would overwrite it; give another --out")

@@ -233,11 +233,12 @@ class ProgramModel(Model):
 
 
 @contextmanager
-def needs_torch(what: str) -> Iterator[None]:
-    """Say what to do where PyTorch is missing.
+def needs_torch(what: str, extras: str = "train") -> Iterator[None]:
+    """Say what to do where PyTorch, or another package, is missing.
 
     Args:
         what: What needs it.
+        extras: Of the installation, with commas.
 
     Raises:
         BPGError: A package that the block imports is not installed.
@@ -247,7 +248,8 @@ def needs_torch(what: str) -> Iterator[None]:
     except ImportError as error:
         raise BPGError(
             f"{what}: needs the packages for training (no module {error.name}): pip install "
-            "'.[train]' in a checkout of BPG, or export the network to ONNX where they are"
+            f"'.[{extras}]' in a checkout of BPG"
+            + (", or export the network to ONNX where they are" if extras == "train" else "")
         ) from error
 
 

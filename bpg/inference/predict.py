@@ -21,6 +21,8 @@ AREAS = "areas.csv"
 COLUMNS = ("image", "class", "pixels", "share")
 OPACITY = 0.5
 """Of the colours in an overlay."""
+JPEG_SIDE = 65_500
+"""The most pixels of a side that a JPEG has here; libjpeg's limit."""
 
 
 def predict_files(
@@ -28,14 +30,16 @@ def predict_files(
 ) -> list[str]:
     """Segment images, and write NAME.png for each and `areas.csv` for all.
 
-    An image that cannot be read or segmented is named on standard error, and the others are done.
+    An earlier `areas.csv` is deleted first: after an interrupt there is none, never a wrong one. An
+    image that cannot be read or segmented is named on standard error, and the others are done.
 
     Args:
         model: The network.
         inputs: The images.
         out: Folder of the results; it is made, and what is there under the same names replaced.
         options: How.
-        overlay: Whether to write NAME.overlay.jpg, too: the image with its labels' colours.
+        overlay: Whether to write NAME.overlay.jpg, too: the image with its labels' colours. Where a
+            side is too long for a JPEG, it is NAME.overlay.png, which is said on standard error.
 
     Returns:
         What was wrong with the images that were not done, a line each.
@@ -45,6 +49,7 @@ def predict_files(
         OSError: A result cannot be written.
     """
     check_options(model, options)
+    (out / AREAS).unlink(missing_ok=True)
     rows: list[dict[str, Any]] = []
     wrong: list[str] = []
     hidden = not sys.stderr.isatty()
@@ -60,7 +65,10 @@ def predict_files(
         else:
             write_labels(out / f"{name}.png", labels, model.card)
             if overlay:
-                write_overlay(out / f"{name}.overlay.jpg", image, labels, model.card)
+                shown = overlay_path(out, name, labels.shape)
+                write_overlay(shown, image, labels, model.card)
+                if shown.suffix == ".png":
+                    tqdm.write(f"bpg predict: {shown}: too long for a JPEG", file=sys.stderr)
             rows += areas(labels, model.classes, name)
             continue
         tqdm.write(f"bpg predict: error: {wrong[-1]}", file=sys.stderr)
@@ -97,11 +105,22 @@ def write_labels(path: Path, labels: np.ndarray, card: Card) -> None:
         image.save(partial, format="PNG")
 
 
-def write_overlay(path: Path, image: np.ndarray, labels: np.ndarray, card: Card) -> None:
-    """Write a JPEG of an image with its labels' colours; the background stays as it is.
+def overlay_path(out: Path, name: str, shape: tuple[int, ...]) -> Path:
+    """Return where an image's overlay is written.
 
     Args:
-        path: The file, whole or not at all.
+        out: Folder of the results.
+        name: What the image is called.
+        shape: (height, width) of the image, in pixels.
+    """
+    return out / f"{name}.overlay{'.jpg' if max(shape) <= JPEG_SIDE else '.png'}"
+
+
+def write_overlay(path: Path, image: np.ndarray, labels: np.ndarray, card: Card) -> None:
+    """Write an image with its labels' colours; the background stays as it is.
+
+    Args:
+        path: The file, whole or not at all; .jpg or .png.
         image: uint8 (H, W, 3), RGB.
         labels: uint8 (H, W).
         card: Has the colours.
@@ -113,4 +132,7 @@ def write_overlay(path: Path, image: np.ndarray, labels: np.ndarray, card: Card)
         there = above > 0
         row[there] = np.rint(OPACITY * colours[above[there]] + (1 - OPACITY) * row[there])
     with whole_file(path) as partial:
-        Image.fromarray(mixed).save(partial, format="JPEG", quality=92)
+        if path.suffix == ".png":
+            Image.fromarray(mixed).save(partial, format="PNG")
+        else:
+            Image.fromarray(mixed).save(partial, format="JPEG", quality=92)

@@ -2,6 +2,8 @@
 
 import torch
 
+from bpg.distributed import total
+
 
 def squared_error(
     edge_logits: torch.Tensor, edges: torch.Tensor, valid: torch.Tensor
@@ -54,4 +56,4 @@ def edge_mass(edges: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     Returns:
         0-d, of the dtype of `edges`.
     """
-    return (edges * valid).sum().clamp(min=1.0)
+    return total((edges * valid).sum()).clamp(min=1.0)

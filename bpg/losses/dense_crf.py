@@ -2,6 +2,7 @@
 
 import torch
 
+from bpg.distributed import total
 from bpg.losses.affinity import Affinity
 from bpg.losses.gaussian_filter import closed_form
 from bpg.losses.inputs import Inputs
@@ -25,7 +26,7 @@ def dense_crf_loss(inputs: Inputs, affinity: Affinity) -> torch.Tensor:
         0-d, in 0..1; 0 for a batch without a valid pixel.
     """
     s, sums, degrees = affinity.probabilities, affinity.sums, affinity.degrees
-    pairs = degrees.sum().clamp(min=1.0)
+    pairs = total(degrees.sum()).clamp(min=1.0)
     value = (s * (degrees - sums)).sum() / pairs
     # At valid pixels 1' A (1 - S) is A 1 - A S; A is symmetric.
     gradient = (degrees - 2 * sums) / pairs

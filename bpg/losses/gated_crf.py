@@ -2,6 +2,7 @@
 
 import torch
 
+from bpg.distributed import total
 from bpg.losses.gaussian_filter import closed_form
 from bpg.losses.inputs import Inputs
 
@@ -40,7 +41,7 @@ def gated_crf_loss(inputs: Inputs, *, radius: int, xy: float, rgb: float) -> tor
             value += 2 * (kernel * (1 - agreement)).sum()
             gradient[..., *here] -= 2 * kernel[:, None] * s[..., *there]
             gradient[..., *there] -= 2 * kernel[:, None] * s[..., *here]
-    pixels = valid.sum().clamp(min=1.0)
+    pixels = total(valid.sum()).clamp(min=1.0)
     return closed_form(inputs.probabilities, value / pixels, gradient / pixels)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from bpg.distributed import total
 from bpg.losses.affinity import Affinity
 from bpg.losses.gaussian_filter import closed_form
 from bpg.losses.inputs import Inputs
@@ -26,7 +27,7 @@ def normalized_cut_loss(inputs: Inputs, affinity: Affinity) -> torch.Tensor:
     """
     s, sums, degrees = affinity.probabilities, affinity.sums, affinity.degrees
     volume = degrees.sum(dim=2, keepdim=True)  # N, 1, 1
-    images = (volume > 0).sum().clamp(min=1)
+    images = total((volume > 0).sum()).clamp(min=1)
     within = (s * sums).sum(dim=2, keepdim=True)  # N, K+1, 1
     segment = (degrees * s).sum(dim=2, keepdim=True)
     counted = segment > SMALLEST * volume

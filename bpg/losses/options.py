@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from bpg.options import NO_EXTRA, NUMBER, NonNegative, Positive
+from bpg.options import NO_EXTRA, NUMBER, Count, NonNegative, Positive
 
 Reduction = Literal[1, 2, 4, 8]
 
@@ -13,6 +13,8 @@ Reduction = Literal[1, 2, 4, 8]
 class _Regulariser:
     leaves_gpu: ClassVar = False
     """Whether part of it is computed on the CPU, so that a step cannot be captured."""
+    reads_edges: ClassVar = False
+    """Whether it looks at the edge maps, which are loaded only then."""
 
 
 @dataclass(frozen=True, config=NO_EXTRA)
@@ -56,11 +58,43 @@ class TreeOptions(_Regulariser):
     high: Positive
 
 
-Options = DenseOptions | GatedOptions | TreeOptions
+@dataclass(frozen=True, config=NO_EXTRA)
+class SoftLabelOptions(_Regulariser):
+    """Options of `soft_label`.
+
+    `smoothness` weighs the agreement of neighbours on the reduced grid against the network's say,
+    `edge` is the edge probability at which it counts exp(-1/2) times as much, and the labels are
+    improved `iterations` times for each batch.
+    """
+
+    reads_edges: ClassVar = True
+    weight: NonNegative
+    reduction: Reduction
+    smoothness: NonNegative
+    edge: Positive
+    iterations: Count
+
+
+@dataclass(frozen=True, config=NO_EXTRA)
+class MeanTeacherOptions(_Regulariser):
+    """Options of `mean_teacher`.
+
+    After each step the teacher's weights are `decay` times themselves plus 1 - `decay` times the
+    network's.
+    """
+
+    weight: NonNegative
+    reduction: Reduction
+    decay: Annotated[float, Field(ge=0, lt=1), NUMBER]
+
+
+Options = DenseOptions | GatedOptions | TreeOptions | SoftLabelOptions | MeanTeacherOptions
 OPTIONS: dict[str, type[Options]] = {
     "normalized_cut": DenseOptions,
     "dense_crf": DenseOptions,
     "gated_crf": GatedOptions,
     "tree_energy": TreeOptions,
+    "soft_label": SoftLabelOptions,
+    "mean_teacher": MeanTeacherOptions,
 }
 """The regularisers: variants name them by these keys, recipes have a section for each."""

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from bpg.constants import IGNORE
+from bpg.distributed import total
 
 
 def partial_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -30,13 +31,13 @@ def partial_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.T
 def _over_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Gather the labelled pixels first, which saves the 96 % that scribbles leave blank."""
     labelled = (labels != IGNORE).nonzero().squeeze(1)
-    if len(labelled) == 0:
-        return pixels.sum() * 0.0
-    return F.cross_entropy(pixels.index_select(0, labelled).float(), labels[labelled])
+    count = total(torch.tensor(len(labelled))).clamp(min=1)
+    logits = pixels.index_select(0, labelled).float()
+    return F.cross_entropy(logits, labels[labelled], reduction="sum") / count
 
 
 def _over_all(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Keep shapes fixed: no waiting for the GPU, and a step can be captured or compiled."""
     # PyTorch's own reduction runs in a single block of threads on a GPU.
     each = F.cross_entropy(pixels.float(), labels, ignore_index=IGNORE, reduction="none")
-    return each.sum() / (labels != IGNORE).sum().clamp(min=1)
+    return each.sum() / total((labels != IGNORE).sum()).clamp(min=1)

@@ -9,8 +9,17 @@ from bpg.losses.affinity import Affinity, dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
 from bpg.losses.gated_crf import gated_crf_loss
 from bpg.losses.inputs import Inputs
+from bpg.losses.mean_teacher import mean_teacher_loss
 from bpg.losses.normalized_cut import normalized_cut_loss
-from bpg.losses.options import DenseOptions, GatedOptions, Options, TreeOptions
+from bpg.losses.options import (
+    DenseOptions,
+    GatedOptions,
+    MeanTeacherOptions,
+    Options,
+    SoftLabelOptions,
+    TreeOptions,
+)
+from bpg.losses.soft_label import soft_label_loss
 from bpg.losses.tree_energy import tree_energy_loss
 
 
@@ -58,6 +67,15 @@ def regularise(options: Mapping[str, Options], inputs: Inputs) -> dict[str, torc
                 )
             case "tree_energy", TreeOptions():
                 values[term] = tree_energy_loss(grid, low=chosen.low, high=chosen.high)
+            case "soft_label", SoftLabelOptions():
+                values[term] = soft_label_loss(
+                    grid,
+                    smoothness=chosen.smoothness,
+                    edge=chosen.edge,
+                    iterations=chosen.iterations,
+                )
+            case "mean_teacher", MeanTeacherOptions():
+                values[term] = mean_teacher_loss(grid)
             case _:
                 raise BPGError(f"{term}: no case for it in bpg/losses/regularisers.py; add one")
     return values

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from bpg.constants import DEVIATION, MEAN
+from bpg.distributed import total
 from bpg.grid import upsample
 from bpg.losses.gaussian_filter import closed_form
 from bpg.losses.inputs import Inputs
@@ -41,7 +42,7 @@ def tree_energy_loss(inputs: Inputs, *, low: float, high: float) -> torch.Tensor
         volumes.append(volume.where(inputs.valid[:, None], 1))  # 0 at invalid ones
         soft = sums / volumes[-1] * valid
     counted = inputs.unlabelled[:, None]
-    pixels = counted.sum().clamp(min=1)
+    pixels = total(counted.sum()).clamp(min=1)
     difference = (s - soft) * counted
     value = difference.abs().sum() / pixels
     gradient = difference.sign() / pixels

@@ -1,9 +1,17 @@
 """Convolutions faster than PyTorch's own: depthwise, wide 1×1, and with a folded norm."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from bpg.compiled import compiled
+
+_SOURCE = Path(__file__).with_name("depthwise.cpp")
 
 _SLOW_PADDING = 4
 """With more padding, PyTorch's CPU kernel (oneDNN) takes a path that is 20 to 30 times slower."""
@@ -60,8 +68,8 @@ class DepthwiseConv2d(FoldedConv2d):
     """A depthwise convolution of stride 1 that keeps the size and gives `nn.Conv2d`'s numbers.
 
     Maps (N, C, h, w) to (N, C, h, w). On a CPU it computes its gradients differently: that of the
-    input as a convolution with the mirrored kernel, and that of the weights in float32, which under
-    bf16 takes a quarter of the time. Elsewhere it is `nn.Conv2d`.
+    input as a convolution with the mirrored kernel, and that of the weights in float32: under bf16,
+    in `depthwise.cpp`. Elsewhere it is `nn.Conv2d`.
     """
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -74,6 +82,28 @@ class DepthwiseConv2d(FoldedConv2d):
             maps, weight = maps.to(dtype), weight.to(dtype)
         result = _Depthwise.apply(maps, weight, self.dilation[0])
         return result if bias is None else result + bias[:, None, None].to(result.dtype)
+
+
+class StridedDepthwiseConv2d(Conv2dSame):
+    """A depthwise convolution of stride 2 that gives the numbers of timm's `Conv2dSame`.
+
+    Maps (N, C, 2h+1, 2w+1) to (N, C, h+1, w+1); other sizes are left to timm. Under bf16, oneDNN's
+    gradients of such a convolution are 20 times slower than those computed here on a CPU: that of
+    the input as a convolution of the gradient with zeros in between, and that of the weights in
+    float32.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve each channel with its own kernel."""
+        odd = x.shape[2] % 2 == x.shape[3] % 2 == 1  # the padding is the same on both sides
+        if x.device.type != "cpu" or not odd:
+            return super().forward(x)
+        weight = self.weight
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            x, weight = x.to(dtype), weight.to(dtype)
+        result = _StridedDepthwise.apply(x, weight)
+        return result if self.bias is None else result + self.bias[:, None, None].to(result.dtype)
 
 
 class PointwiseConv2d(FoldedConv2d):
@@ -104,7 +134,8 @@ class PointwiseConv2d(FoldedConv2d):
 def with_fast_convolutions(network: nn.Module) -> nn.Module:
     """Turn every suitable convolution of a network into a fast one; weights and names stay.
 
-    Depthwise convolutions become `DepthwiseConv2d`, wide 1×1 ones `PointwiseConv2d`.
+    Depthwise convolutions become `DepthwiseConv2d` or `StridedDepthwiseConv2d`, wide 1×1 ones
+    `PointwiseConv2d`.
 
     Args:
         network: Changed in place.
@@ -118,6 +149,8 @@ def with_fast_convolutions(network: nn.Module) -> nn.Module:
                 module.__class__ = DepthwiseConv2d
             elif _is_wide_pointwise(module):
                 module.__class__ = PointwiseConv2d
+        elif type(module) is Conv2dSame and _halves(module):
+            module.__class__ = StridedDepthwiseConv2d
     return network
 
 
@@ -131,6 +164,17 @@ def _is_depthwise(module: nn.Conv2d) -> bool:
         and module.stride == (1, 1)
         and module.padding == (size // 2 * dilation,) * 2
         and module.padding_mode == "zeros"
+    )
+
+
+def _halves(module: nn.Conv2d) -> bool:
+    size = module.kernel_size[0]
+    return (
+        1 < module.groups == module.in_channels == module.out_channels
+        and module.kernel_size == (size, size)
+        and size % 2 == 1
+        and module.dilation == (1, 1)
+        and module.stride == (2, 2)
     )
 
 
@@ -220,8 +264,24 @@ def _convolve(maps: torch.Tensor, weight: torch.Tensor, dilation: int) -> torch.
 def _weight_gradient(
     maps: torch.Tensor, gradient: torch.Tensor, weight: torch.Tensor, dilation: int
 ) -> torch.Tensor:
+    # oneDNN is faster at 3×3 without dilation only.
+    if maps.dtype == torch.bfloat16 and (weight.shape[2] > 3 or dilation > 1):
+        by_tap = compiled("_bpg_depthwise", _SOURCE).weight_gradient(
+            _bits(maps),
+            _bits(gradient),
+            size=weight.shape[2],
+            dilation=dilation,
+            threads=torch.get_num_threads(),
+        )
+        return torch.from_numpy(by_tap).permute(2, 0, 1)[:, None].to(weight.dtype)
     if weight.shape[2] // 2 * dilation > _SLOW_PADDING:
         maps, gradient, dilation = _split(maps, dilation), _split(gradient, dilation), 1
+    return _float_weight_gradient(maps, gradient, weight, stride=1, dilation=dilation)
+
+
+def _float_weight_gradient(
+    maps: torch.Tensor, gradient: torch.Tensor, weight: torch.Tensor, *, stride: int, dilation: int
+) -> torch.Tensor:
     if maps.dtype != torch.float64:
         maps, gradient = maps.float(), gradient.float()
     padding = weight.shape[2] // 2 * dilation
@@ -230,7 +290,7 @@ def _weight_gradient(
         maps,
         weight.to(maps.dtype),
         None,
-        (1, 1),
+        (stride, stride),
         (padding, padding),
         (dilation, dilation),
         False,
@@ -239,6 +299,31 @@ def _weight_gradient(
         (False, True, False),
     )
     return of_weight.to(weight.dtype)
+
+
+class _StridedDepthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, maps: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(maps, weight)
+        return F.conv2d(maps, weight, None, 2, weight.shape[2] // 2, 1, len(weight))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        maps, weight = ctx.saved_tensors
+        of_maps = of_weight = None
+        if ctx.needs_input_grad[0]:
+            spread = _empty(maps, maps.shape[1]).zero_()
+            spread[:, :, ::2, ::2] = gradient
+            of_maps = _convolve(spread, weight.flip(2, 3), 1)
+        if ctx.needs_input_grad[1]:
+            of_weight = _float_weight_gradient(maps, gradient, weight, stride=2, dilation=1)
+        return of_maps, of_weight
+
+
+def _bits(maps: torch.Tensor) -> np.ndarray:
+    """Return the bits of bfloat16 maps (N, C, h, w) by pixel, (N, h, w, C); no copy as a rule."""
+    return maps.detach().permute(0, 2, 3, 1).contiguous().view(torch.uint16).numpy()
 
 
 def _split(maps: torch.Tensor, dilation: int) -> torch.Tensor:

@@ -217,6 +217,9 @@ def load_network(path: Path) -> Network:
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BPGError(f"{path}: not a model of this program; train it again") from error
     try:
+        # Thousands of blocks take minutes to build, of any size; each has a weight or more.
+        if sum(architecture.backbone_options.get("layers", ())) > len(tensors):
+            raise ValueError("more blocks than weights")
         # First on the meta device: a forged architecture may ask for any amount of memory.
         with torch.device("meta"):
             expected = Network(architecture).state_dict()

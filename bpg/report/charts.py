@@ -1,15 +1,19 @@
 """The charts of the page, drawn from the pipeline's own results; equal input gives equal bytes.
 
-A variant has the same colour and line style in every chart.
+Each is written as a PNG and returned as SVG to be part of a page, whose ink and ground it has. A
+variant has the same colour and line style in every chart.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,6 +27,7 @@ from bpg.report.runs import Runs, mean_curves, spread
 # Okabe and Ito, "Color Universal Design", 2008: colour-blind readers can tell them apart. Without
 # their yellow, which is too light for a line on white.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
+FILLS = ("full", "none", "left", "right")
 DASHES, MARKERS = ("-", "--", ":", "-."), "oDsv^PX"
 OURS = "#0072B2"
 DIAMOND: dict[str, Any] = {
@@ -33,6 +38,7 @@ DIAMOND: dict[str, Any] = {
     "markerfacecolor": "none",
     "markeredgewidth": 1.6,
 }
+mpl.rcParams["text.parse_math"] = False  # the names of classes and variants are no formulas
 KINDS = {"raw": "without CRF", "crf": "with CRF"}
 
 
@@ -48,7 +54,7 @@ class Bar:
     printed: float | None = None
 
 
-def bar_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
+def bar_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> str:
     """Draw a bar chart of mIoU per variant, before and after the CRF.
 
     With several seeds, error bars extend one standard deviation to each side.
@@ -81,10 +87,10 @@ def bar_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
     )
     _plain(axes)
     axes.grid(visible=False, axis="y")
-    _save(figure, path)
+    return _save(figure, path)
 
 
-def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> None:
+def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
     """Draw the training curves: a panel per metric, a line per variant (seed mean).
 
     Args:
@@ -101,8 +107,9 @@ def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]], labels: Mapping[s
     panels = figure.subplots(down, across, squeeze=False).flat
     for metric, axes in zip(metrics, panels, strict=False):
         for variant, points in curves.items():
-            if metric in points[0]:
-                steps, values = zip(*((row["step"], row[metric]) for row in points), strict=True)
+            there = [row for row in points if row.get(metric) is not None]
+            if there:
+                steps, values = zip(*((row["step"], row[metric]) for row in there), strict=True)
                 axes.plot(steps, values, **styles[variant])
         axes.set_title(metric, fontsize=10)
         axes.set_xlabel("epoch", fontsize=9)
@@ -112,10 +119,10 @@ def curve_chart(path: Path, rows: Sequence[Mapping[str, Any]], labels: Mapping[s
     for axes in panels:
         axes.set_visible(False)
     _variant_legend(figure, styles, labels, 2 * across)
-    _save(figure, path)
+    return _save(figure, path)
 
 
-def trimap_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
+def trimap_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> str:
     """Draw mIoU near the true boundaries by width of the band, without and with CRF.
 
     A line per variant (seed mean). A width that is None in any seed is left out.
@@ -140,10 +147,90 @@ def trimap_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> None:
         if kind == "raw":
             axes.set_ylabel("mIoU in the band in %")
     _variant_legend(figure, styles, labels, 6)
-    _save(figure, path)
+    return _save(figure, path)
 
 
-def difference_chart(path: Path, groups: Mapping[str, Sequence[Bar]]) -> None:
+def class_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> str:
+    """Draw each class's IoU without CRF: a row per class, a point per variant (seed mean).
+
+    Args:
+        path: PNG file to write.
+        runs: As for `bar_chart`. A class that is absent in any seed has no point.
+        labels: {variant: its name in the legend}.
+    """
+    styles = _styles(runs, labels, marked=True)
+    for style in styles.values():
+        style["linestyle"] = "none"
+    classes = next(iter(runs.values()))[0]["classes"]
+    figure = Figure(figsize=(8, 0.34 * len(classes) + 1.5), layout="constrained")
+    axes = figure.subplots()
+    for variant, seeds in runs.items():
+        by_class = enumerate(zip(*(seed["raw"]["iou"] for seed in seeds), strict=True))
+        points = [(fmean(values), place) for place, values in by_class if None not in values]
+        axes.plot([x for x, _ in points], [y for _, y in points], **styles[variant])
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_ylim(len(classes) - 0.5, -0.5)
+    axes.set_xlabel("IoU in %", fontsize=9)
+    _plain(axes)
+    _variant_legend(figure, styles, labels, 3)
+    return _save(figure, path)
+
+
+def cost_chart(path: Path, points: Mapping[str, tuple[float, float]], ours: Iterable[str]) -> str:
+    """Draw mIoU against the time of a training step, a point for each system.
+
+    Args:
+        path: PNG file to write.
+        points: {name of the system: (time of a step over the baseline's, mIoU in percent)}.
+        ours: Names of the systems that are emphasised.
+    """
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.subplots()
+    emphasised = set(ours)
+    for name, (x, y) in points.items():
+        ours_too = name in emphasised
+        axes.plot(x, y, "o", color=OURS if ours_too else "#777777", markersize=7 if ours_too else 5)
+    axes.set_xlabel("time of a training step, the baseline's = 1", fontsize=9)
+    axes.set_ylabel("mIoU in %", fontsize=9)
+    axes.margins(x=0.18, y=0.1)
+    _plain(axes)
+    figure.draw_without_rendering()  # from here on, where points are is known
+    at = axes.transData.transform([*points.values()])
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at.tolist()]
+    for name, place in sorted(points.items(), key=lambda item: item[1]):
+        (x, y), width = axes.transData.transform(place), _LETTER * len(name)
+        # Beside the point, or above or below it: where no other name is, if there is such a place.
+        sides = {
+            (7, -3, "left"): (x + 7, y - 5, x + 7 + width, y + 8),
+            (-7, -3, "right"): (x - 7 - width, y - 5, x - 7, y + 8),
+            (0, 7, "center"): (x - width / 2, y + 5, x + width / 2, y + 18),
+            (0, -14, "center"): (x - width / 2, y - 18, x + width / 2, y - 5),
+        }
+        across, up, side = min(sides, key=lambda one: _overlaps(sides[one], taken))
+        taken.append(sides[across, up, side])
+        axes.annotate(
+            name,
+            place,
+            (across, up),
+            textcoords="offset points",
+            ha=side,
+            fontsize=8,
+            color=OURS if name in emphasised else "#777777",
+        )
+    return _save(figure, path)
+
+
+_LETTER = 6.6  # pixels of the name of a point, at matplotlib's usual 100 per inch
+
+
+def _overlaps(
+    box: tuple[float, float, float, float], others: Iterable[tuple[float, float, float, float]]
+) -> int:
+    left, low, right, high = box
+    return sum(left < r and le < right and low < h and lo < high for le, lo, r, h in others)
+
+
+def difference_chart(path: Path, groups: Mapping[str, Sequence[Bar]]) -> str:
     """Draw differences with their 95 % intervals, a panel per group.
 
     The panels share a line per label, in order of first appearance. The paper's differences are
@@ -188,7 +275,7 @@ def difference_chart(path: Path, groups: Mapping[str, Sequence[Bar]]) -> None:
         handles.append(Line2D([], [], **DIAMOND))
         names.append("the paper's difference")
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    _save(figure, path)
+    return _save(figure, path)
 
 
 def study_chart(
@@ -245,8 +332,18 @@ def _styles(
     styles = {}
     for variant in variants:
         turn, index = divmod(order.index(variant), len(COLOURS))
-        style = {"color": COLOURS[index], "linestyle": DASHES[turn % len(DASHES)], "linewidth": 1.6}
-        styles[variant] = style | ({"marker": MARKERS[index], "markersize": 6} if marked else {})
+        style: dict[str, Any] = {
+            "color": COLOURS[index],
+            "linestyle": DASHES[turn % len(DASHES)],
+            "linewidth": 1.6,
+        }
+        if marked:
+            style |= {
+                "marker": MARKERS[index],
+                "markersize": 6,
+                "fillstyle": FILLS[turn % len(FILLS)],
+            }
+        styles[variant] = style
     return styles
 
 
@@ -271,7 +368,36 @@ def _plain(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> str:
     # Software holds matplotlib's version, which would change the bytes and not the image.
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=130, metadata={"Software": None})
+    return _svg(figure, path.stem)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """Return the figure as an SVG element without size, whose ids begin with its name."""
+    drawn = StringIO()
+    # Letters as text, in the page's font; ids that follow from the content.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
+    text = drawn.getvalue()
+    text = text[text.index("<svg") :]
+    for part in ("metadata", "style"):  # a style would be the whole page's
+        text = re.sub(rf"<{part}\b.*?</{part}>\s*", "", text, flags=re.DOTALL)
+    width = round(4 / 3 * float(figure.get_figwidth()) * 72)
+    text = re.sub(
+        r'(<svg[^>]*?) width="[^"]*"| height="[\d.]+pt"',
+        lambda match: match[1] or "",
+        text,
+        count=2,
+    )
+    text = text.replace("<svg ", f'<svg style="max-width: {width}px" ', 1)
+
+    def of_page(tag: re.Match[str]) -> str:
+        own = re.sub(r'\bid="', f'id="{name}-', tag[0])
+        own = re.sub(r'url\(#|href="#', lambda match: f"{match[0]}{name}-", own)
+        own = own.replace("fill: #ffffff", "fill: var(--ground)")
+        return re.sub("#(000000|333333)", "currentColor", own)
+
+    return re.sub("<[^>]+>", of_page, text)  # not what it says

@@ -7,6 +7,7 @@ from bpg.evaluation.bootstrap import Difference
 from bpg.evaluation.comparison import MEASURES, Counts, Measure, System, compare, measured
 from bpg.report import paper
 from bpg.report.columns import (
+    INTERVAL,
     NOT_RUN,
     Cell,
     Column,
@@ -120,7 +121,7 @@ def claims_table(claims: Sequence[Claim], setting: Setting) -> Table:
             ),
         ),
         Column(
-            "95 % interval",
+            INTERVAL,
             lambda one: Cell("" if one.found is None else interval(one.found)),
             lambda one: {
                 "low": "" if one.found is None else f"{one.found.low:.2f}",

@@ -10,17 +10,23 @@ from bpg.evaluation.bootstrap import Difference, Score
 from bpg.report.runs import NOT_AVAILABLE, Value
 
 NOT_RUN = "not run"
+INTERVAL, EXCLUDES = "95 % interval", "excludes 0?"
+"""Headings of the columns that belong to the one before them."""
 EXCLUDES_0 = {1: "yes, higher", -1: "yes, lower", 0: "no"}
 """Whether an interval excludes 0, by `Difference.side`."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one field of a table shows; `kind` lets a page tell our numbers from the rest."""
+    """What one field of a table shows; `kind` lets a page tell our numbers from the rest.
+
+    `below` are lines in smaller letters, on a page alone.
+    """
 
     text: str
     kind: Literal["label", "ours", "paper", "not-run"] = "ours"
     bold: bool = False
+    below: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,8 @@ def difference(heading: str, key: str, of: Callable[[Row], Difference | None]) -
 
     return [
         Column(heading, show(difference_cell), fields),
-        Column("95 % interval", show(lambda found: Cell(interval(found))), lambda row: {}),
-        Column("excludes 0?", show(lambda found: Cell(EXCLUDES_0[found.side])), lambda row: {}),
+        Column(INTERVAL, show(lambda found: Cell(interval(found))), lambda row: {}),
+        Column(EXCLUDES, show(lambda found: Cell(EXCLUDES_0[found.side])), lambda row: {}),
     ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from bpg.atomic import write_text
@@ -13,13 +14,16 @@ from bpg.data.findings import Finding
 from bpg.data.folder import Folder
 from bpg.data.folder_split import Split
 from bpg.data.folder_summary import FolderSummary
-from bpg.data.frames import resized
+from bpg.data.frames import resized, small_copy
 from bpg.data.masks import default_colours
 from bpg.data.strokes import covered
 from bpg.opencv import cv2
 
 SHOWN = 300
 """The most images on a page: first those with findings, then in the order of their names."""
+
+_LONGEST = 240
+"""Longer side of the small images, in pixels."""
 
 _WIDTH = 3
 """Of a line on a small image, in pixels."""
@@ -57,16 +61,21 @@ def write_contact_sheet(
     worth = [name for name in about if any(f.level != "note" for f in about[name])]
     names = list(dict.fromkeys([*sorted(worth), *folder.drawn_on, *folder.photos]))
     names = [name for name in names if name in folder.photos]
+    shown = names[:SHOWN]
+    # Threads: decoding releases the GIL.
+    small = Parallel(n_jobs=-1, prefer="threads")(
+        delayed(_small_image)(folder, split, name, colours) for name in shown
+    )
     cards = [
         Tile(
             name,
             f"{folder.photos[name].width}×{folder.photos[name].height}",
-            _small_image(folder, split, name, colours),
+            image,
             tuple(dict.fromkeys(s.tag for s in folder.strokes.get(name, ()) if s.tag)),
             _use(split, name),
             tuple(about.get(name, ())),
         )
-        for name in names[:SHOWN]
+        for name, image in zip(shown, small, strict=True)
     ]
     environment = Environment(
         loader=PackageLoader("bpg.report", "."), autoescape=select_autoescape(default=True)
@@ -91,7 +100,7 @@ def colours_of(folder: Folder) -> dict[str, str]:
 
 
 def _small_image(folder: Folder, split: Split | None, name: str, colours: dict[str, str]) -> str:
-    image = folder.photos[name].thumbnail.copy()
+    image = small_copy(folder.photos[name].read(), _LONGEST).copy()
     size = (image.shape[1], image.shape[0])
     out = split.held_out.get(name, frozenset()) if split else frozenset()
     for place, stroke in enumerate(folder.strokes.get(name, ())):

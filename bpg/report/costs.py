@@ -42,6 +42,22 @@ class CostRow(BaseModel):
     precision: Literal["fp32", "tf32", "bf16"]
 
 
+class CountRow(BaseModel):
+    """The same where all rows are only counted, and nothing measured: for a user's own images."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    variant: Name
+    parameters: Count
+    parameters_at_test: Count
+    macs: Count
+    macs_ratio: Positive
+    baseline: Name
+    recipe: Name
+    classes: Count
+    crop: Count
+
+
 SETTING = (
     "baseline",
     "recipe",
@@ -60,7 +76,7 @@ def read_costs(path: Path) -> list[dict[str, Any]]:
     """Read results/cost.csv.
 
     Returns:
-        One dict per variant, keys and types as in `CostRow`.
+        One dict per variant, keys and types as in `CostRow`, or `CountRow` if nothing was measured.
 
     Raises:
         BPGError: Something is missing or ill-formed, a variant is listed twice, rows are of
@@ -76,10 +92,12 @@ def read_costs(path: Path) -> list[dict[str, Any]]:
         raise BPGError(f"{path}: cannot be read as CSV ({error}); run the stage cost") from None
     if not lines:
         raise BPGError(f"{path}: no rows; run the stage cost")
+    measured = lines[0].keys() & (CostRow.model_fields.keys() - CountRow.model_fields.keys())
+    kind = CostRow if measured else CountRow
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=2):
         try:
-            row = CostRow.model_validate(line).model_dump()
+            row = kind.model_validate(line).model_dump()
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
@@ -89,7 +107,7 @@ def read_costs(path: Path) -> list[dict[str, Any]]:
         if row["variant"] in {other["variant"] for other in rows}:
             raise BPGError(f"{path}, line {number}: {row['variant']} twice; run the stage cost")
         for key in SETTING:
-            if rows and row[key] != rows[0][key]:
+            if rows and row.get(key) != rows[0].get(key):
                 raise BPGError(
                     f"{path}, line {number}: {key} {row[key]}, in the rows above {rows[0][key]}; "
                     "run the stage cost"

@@ -210,6 +210,59 @@ def propagated_figure(
     _draw_columns(path, ids, columns, classes)
 
 
+def results_figure(
+    path: Path,
+    ids: Sequence[str],
+    *,
+    images: Path,
+    truth: tuple[str, Path],
+    predictions: Sequence[tuple[str, Path]],
+    classes: Sequence[str],
+) -> None:
+    """Draw images, what they are scored on, and what was predicted for them.
+
+    Args:
+        path: PNG file to write.
+        ids: Images, one per row.
+        images: Folder of images.
+        truth: What the labels that are scored on are called, and their folder.
+        predictions: Title of each column, and the folder of its label maps.
+        classes: Names of the labels, for the legend.
+    """
+    columns = [
+        ("image", _photograph(images)),
+        *((name, _labels(folder)) for name, folder in (truth, *predictions)),
+    ]
+    _draw_columns(path, ids, columns, classes)
+
+
+def strokes_figure(
+    path: Path,
+    ids: Sequence[str],
+    *,
+    images: Path,
+    scribbles: Path,
+    predictions: Sequence[tuple[str, Path]],
+    classes: Sequence[str],
+) -> None:
+    """Draw training images, their strokes, and what was learnt from them.
+
+    Args:
+        path: PNG file to write.
+        ids: Training images, one per row.
+        images: Folder of images.
+        scribbles: Folder of scribbles drawn as label maps.
+        predictions: Title of each column, and the folder of its label maps.
+        classes: Names of the labels, for the legend.
+    """
+    columns = [
+        ("image", _photograph(images)),
+        ("strokes", _strokes(images, scribbles)),
+        *((name, _labels(folder)) for name, folder in predictions),
+    ]
+    _draw_columns(path, ids, columns, classes)
+
+
 def draw_grid(
     path: Path,
     titles: Sequence[str],

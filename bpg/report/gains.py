@@ -32,10 +32,10 @@ class Gain:
 def pairs(names: Iterable[str], variants: Variants) -> list[tuple[str, str, str]]:
     """Find all pairs of variants that differ in one thing.
 
-    The schedule: the baseline and its fine-tuned twin. The labels: the baseline and the same
-    network on GrabCut's. The classifier: the baseline and a forest. The loss or the labels:
-    a fine-tuned variant and the one of the same network without regularisers. The parts: a variant
-    with PRN or BRN and the one with the same regularisers and neither.
+    The schedule: a network that is trained in one part and its fine-tuned twin. The labels: the
+    baseline and the same network on GrabCut's. The classifier: the baseline and a forest. The loss
+    or the labels: a fine-tuned variant and the one of the same network without regularisers. The
+    parts: a variant with PRN or BRN and the one with the same regularisers and neither.
 
     Args:
         names: The variants that were run.
@@ -52,14 +52,15 @@ def pairs(names: Iterable[str], variants: Variants) -> list[tuple[str, str, str]
             if BASELINE in names and (what := _beside_baseline(one)):
                 found.append((BASELINE, name, what))
             continue
-        if _plain(one) and not (one.prn or one.brn) and BASELINE in names:
-            found.append((BASELINE, name, "schedule"))
         for other_name in names:
             other = variants[other_name]
-            if other.init_from is None or other.supervision != "scribbles" or other_name == name:
+            if other.supervision != "scribbles" or other.classifier == "forest" or other is one:
                 continue
             same_network = (other.prn, other.brn) == (one.prn, one.brn)
-            if same_network and _plain(other):
+            if other.init_from is None:
+                if same_network and _plain(one) and other.until == one.until:
+                    found.append((other_name, name, "schedule"))
+            elif same_network and _plain(other):
                 what = "labels" if one.supervision == "propagated" else "loss"
                 found.append((other_name, name, what))
             elif other.regularisers == one.regularisers and not (other.prn or other.brn):
@@ -135,7 +136,7 @@ def gains_table(gains: Sequence[Gain], setting: Setting) -> Table:
             "schedule: all epochs at once, or a warm start and then the rest, the same loss. "
             "labels: GrabCut's; or ScribbleSup's, whose rounds divide the rest once more. "
             "classifier: a random forest on the same strokes instead of a network. PRN and BRN "
-            "start from nothing after the warm start. No interval is corrected for the number of "
+            "are there from the warm start on. No interval is corrected for the number of "
             "comparisons.",
         ),
         setting.columns(),

@@ -1,4 +1,4 @@
-"""All variants side by side, each with its difference to BPG."""
+"""All variants side by side, each with its differences to BPG and to full masks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from bpg.evaluation.bootstrap import Difference, Score
 from bpg.evaluation.comparison import Counts, System, compare, estimate
 from bpg.evaluation.score import KINDS, Kind
 from bpg.report.columns import (
+    INTERVAL,
     Cell,
     Column,
     Table,
@@ -22,6 +23,9 @@ from bpg.report.runs import Runs, over_seeds
 from bpg.report.setting import Setting
 from bpg.variants import reference_variant
 
+MASKS = "mask"
+"""The variant that is trained on full masks: what strokes are to reach."""
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -29,6 +33,7 @@ class Ranked:
 
     `scores` holds its mIoU in percent with its interval for "raw" and "crf" predictions.
     `differences` holds one for "raw" and one for "crf" predictions; it is empty for the reference.
+    `to_masks` holds the same minus that of full masks; it is empty for these, or without them.
     """
 
     place: int
@@ -36,6 +41,7 @@ class Ranked:
     reference: str
     scores: Mapping[Kind, Score]
     differences: Mapping[Kind, Difference]
+    to_masks: Mapping[Kind, Difference]
 
 
 def rank(runs: Runs, counts: Counts) -> list[Ranked]:
@@ -49,6 +55,12 @@ def rank(runs: Runs, counts: Counts) -> list[Ranked]:
         All variants, the best first.
     """
     reference = reference_variant(runs)
+
+    def beside(other: str, name: str) -> dict[Kind, Difference]:
+        if other == name or other not in runs:
+            return {}
+        return {kind: compare(counts, System(other, kind), System(name, kind)) for kind in KINDS}
+
     order = sorted(runs, key=lambda name: -fmean(seed["raw"]["miou"] for seed in runs[name]))
     return [
         Ranked(
@@ -56,18 +68,36 @@ def rank(runs: Runs, counts: Counts) -> list[Ranked]:
             name,
             reference,
             {kind: estimate(counts, System(name, kind)) for kind in KINDS},
-            {
-                kind: compare(counts, System(reference, kind), System(name, kind))
-                for kind in KINDS
-                if name != reference
-            },
+            beside(reference, name),
+            beside(MASKS, name),
         )
         for place, name in enumerate(order, start=1)
     ]
 
 
+LINES = 6
+"""The most variants in a chart with a line for each."""
+
+
+def featured(ranked: Sequence[Ranked]) -> list[str]:
+    """Choose the variants of a chart with a line for each: the paper's, and the best from strokes.
+
+    Args:
+        ranked: What `rank` returns.
+
+    Returns:
+        Up to `LINES` names; all where there are no more.
+    """
+    names = [one.variant for one in ranked]
+    if len(names) <= LINES:
+        return names
+    best = [name for name in names if name != MASKS]
+    wanted = [MASKS, "scribble", "prn", "brn", ranked[0].reference, *best]
+    return list(dict.fromkeys(name for name in wanted if name in names))[:LINES]
+
+
 def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Table:
-    """Return every variant's mIoU and Boundary IoU, and its difference to the reference."""
+    """Return every variant's mIoU and Boundary IoU, and its differences to BPG and full masks."""
     reference = setting.label(ranked[0].reference)
 
     def mean(heading: str, key: str, kind: Kind, measure: str) -> Column[Ranked]:
@@ -84,7 +114,7 @@ def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Tab
         label("epochs", "epochs", lambda one: setting.budgets[one.variant]),
         mean("mIoU", "miou", "raw", "miou"),
         Column(
-            "95 % interval",
+            INTERVAL,
             lambda one: Cell(score_interval(one.scores["raw"])),
             lambda one: {
                 "miou_low": f"{one.scores['raw'].low:.2f}",
@@ -97,6 +127,12 @@ def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Tab
         *difference(f"mIoU − {reference}'s", "raw", lambda one: one.differences.get("raw")),
         *difference(f"with CRF − {reference}'s", "crf", lambda one: one.differences.get("crf")),
     ]
+    if any(one.to_masks for one in ranked):
+        masks = setting.label(MASKS)
+        columns += difference(f"mIoU − {masks}'s", "masks_raw", lambda one: one.to_masks.get("raw"))
+        columns += difference(
+            f"with CRF − {masks}'s", "masks_crf", lambda one: one.to_masks.get("crf")
+        )
     return make_table(
         "ranking",
         "All variants, by mIoU without CRF, in %",
@@ -106,9 +142,9 @@ def ranking_table(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> Tab
         ranked,
         (
             "epochs: those of each training in turn, the same sum for every network but those that "
-            "others are fine-tuned from; none for a forest. The first part is the shared warm "
-            "start by partial cross-entropy. A schedule in parts is another training than one in a "
-            "whole: see the table of gains.",
+            "others are fine-tuned from; none for a forest. The first part is a warm start without "
+            "the loss, which is trained once for all that have the same network. A schedule in "
+            "parts is another training than one in a whole: see the table of gains.",
             setting.intervals(),
             "No interval is corrected for the number of rows: of twenty true ties, one would come "
             "out as higher or lower.",

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -193,24 +193,30 @@ def mean_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, A
         rows: What `gather_curves` returns.
 
     Returns:
-        {variant: rows by step}. A metric that a variant does not have is left out of its rows.
+        {variant: rows by step}. A metric that a variant does not have is left out of its rows; one
+        that it lacks at a step is None there.
     """
     groups: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
     for row in rows:
         groups.setdefault(row["variant"], {}).setdefault(row["step"], []).append(row)
     metrics = [name for name in rows[0] if name not in ("variant", "seed", "step")]
-    return {
-        variant: [
-            {"step": step}
-            | {
-                name: fmean(row[name] for row in group)
-                for name in metrics
-                if all(row[name] is not None for row in group)
-            }
+    curves = {}
+    for variant, steps in groups.items():
+        own = [
+            n
+            for n in metrics
+            if any(row[n] is not None for group in steps.values() for row in group)
+        ]
+        curves[variant] = [
+            {"step": step} | {name: _mean(row[name] for row in group) for name in own}
             for step, group in sorted(steps.items())
         ]
-        for variant, steps in groups.items()
-    }
+    return curves
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return fmean(present) if present else None
 
 
 def _read_metrics(path: Path, variant: str, seed: int) -> Metrics:

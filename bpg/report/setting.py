@@ -17,7 +17,8 @@ class Setting:
     """What our numbers were made on; every table states it.
 
     `truth` is what the validation images are scored on; `budgets` are the epochs of each training
-    of a variant, such as "16 + 16"; `labels` are the names of the variants.
+    of a variant, such as "16 + 16"; `labels` are the names of the variants; `own` says that the
+    images are a user's own.
     """
 
     dataset: str
@@ -30,11 +31,17 @@ class Setting:
     truth: Truth = "masks"
     budgets: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    own: bool = False
 
     def label(self, system: System | str) -> str:
         """Return the name of a variant, and whether its predictions went through the CRF."""
         variant, kind = (system, "raw") if isinstance(system, str) else system
         return self.labels.get(variant, variant) + (" + CRF" if kind == "crf" else "")
+
+    @property
+    def whose(self) -> str:
+        """Whose numbers these are, for captions."""
+        return "Yours" if self.own else "Ours"
 
     def __str__(self) -> str:
         several = len(self.seeds) > 1

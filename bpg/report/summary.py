@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bpg.evaluation.bootstrap import Difference
 from bpg.report.claims import VERDICTS, Claim, pair_label
 from bpg.report.columns import EXCLUDES_0, Cell, cell, grid, interval, score_interval
-from bpg.report.ranking import Ranked
+from bpg.report.ranking import MASKS, Ranked
 from bpg.report.runs import Runs, over_seeds
 from bpg.report.setting import Setting
 
@@ -20,6 +20,7 @@ def summary(claims: Sequence[Claim], ranked: Sequence[Ranked], runs: Runs, setti
         setting: What our numbers were made on.
     """
     reference = setting.label(ranked[0].reference)
+    masks = any(one.to_masks for one in ranked)
     header = ["from → to", "mIoU", "paper's", "claim, mIoU"]
     if any(one.measure == "boundary_iou" for one in claims):
         header += ["Boundary IoU", "claim, boundaries"]
@@ -28,6 +29,7 @@ def summary(claims: Sequence[Claim], ranked: Sequence[Ranked], runs: Runs, setti
         (
             *("system", "mIoU", "95 % interval", "with CRF", "Boundary IoU"),
             *(f"mIoU − {reference}'s", "excludes 0?"),
+            *([f"mIoU − {setting.label(MASKS)}'s"] if masks else []),
         ),
         _rows(ranked, runs, setting),
     )
@@ -56,13 +58,14 @@ def _rows(ranked: Sequence[Ranked], runs: Runs, setting: Setting) -> list[list[C
             cell(over_seeds([seed[kind][key] for seed in runs[one.variant]]))
             for kind, key in (("raw", "miou"), ("crf", "miou"), ("raw", "boundary_iou"))
         )
-        against = one.differences.get("raw")
+        against, masks = one.differences.get("raw"), any(other.to_masks for other in ranked)
         rows.append(
             [
                 Cell(setting.label(one.variant), "label"),
                 *(raw, Cell(score_interval(one.scores["raw"])), crf, boundary),
                 _with_interval(against),
                 Cell("" if against is None else EXCLUDES_0[against.side]),
+                *([_with_interval(one.to_masks.get("raw"))] if masks else []),
             ]
         )
     return rows

@@ -202,7 +202,7 @@ def table3(runs: Runs, setting: Setting, variants: Variants) -> Table:
         (*paper.TABLE_3, *further),
         (
             "All of ours: the same images and CRF; all networks: the same backbone, optimizer and "
-            "testing. epochs: those of each training in turn, first those of the shared warm "
+            "testing. epochs: those of each training in turn, first those of the warm "
             "start; the same sum in all. A forest has none.",
             "The paper quotes its peers from their own papers, with other backbones (ScribbleSup: "
             "VGG16) and initial weights.",
@@ -248,7 +248,8 @@ def boundary_table(runs: Runs, setting: Setting) -> Table:
     return make_table(
         "boundaries",
         "How well the boundaries are met, in %",
-        f"Ours: {setting}. The paper measures none of this.",
+        f"{setting.whose}: {setting}."
+        + ("" if setting.own else " The paper measures none of this."),
         columns,
         [
             _Predictions(System(variant, kind), [seed[kind] for seed in seeds])
@@ -267,6 +268,8 @@ def boundary_table(runs: Runs, setting: Setting) -> Table:
 def cost_table(costs: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
     """Return the parameters, MACs, and memory and time of a training step of each network.
 
+    Where nothing was measured, memory and time are left out.
+
     Args:
         costs: What `bpg.report.costs.read_costs` returns.
         setting: Names the variants.
@@ -278,6 +281,27 @@ def cost_table(costs: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
         )
 
     made = costs[0]
+    counted = [
+        label("variant", "variant", lambda row: setting.label(row["variant"])),
+        number("parameters", "parameters", "{:,.0f}"),
+        number("at test", "parameters_at_test", "{:,.0f}"),
+        number("GMACs", "macs", "{:.3g}", 1e9),
+        number("to baseline", "macs_ratio", "× {:.2f}"),
+    ]
+    baseline = (
+        f"Baseline: {setting.label(made['baseline'])}. GMACs: multiply-accumulates of "
+        "convolutions and matrix products, forward pass of one image."
+    )
+    if "step_seconds" not in made:
+        return make_table(
+            "cost",
+            "What each variant costs",
+            f"Recipe {made['recipe']}, {made['classes']} classes, an image of "
+            f"{made['crop']}×{made['crop']} pixels.",
+            counted,
+            costs,
+            (f"{baseline} How long each training took: provenance.json.",),
+        )
     threads = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''}"
     return make_table(
         "cost",
@@ -287,11 +311,7 @@ def cost_table(costs: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
         f"{made['precision']}, {threads}, torch {made['torch']}. The paper gives no such numbers: "
         'its PRN "only imports small amount computations and GPU memories".',
         [
-            label("variant", "variant", lambda row: setting.label(row["variant"])),
-            number("parameters", "parameters", "{:,.0f}"),
-            number("at test", "parameters_at_test", "{:,.0f}"),
-            number("GMACs", "macs", "{:.3g}", 1e9),
-            number("to baseline", "macs_ratio", "× {:.2f}"),
+            *counted,
             number("peak memory, MiB", "peak_memory_bytes", "{:,.0f}", 2**20),
             number("to baseline", "memory_ratio", "× {:.2f}"),
             number("step, ms", "step_seconds", "{:,.0f}", 1e-3),
@@ -299,8 +319,7 @@ def cost_table(costs: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
         ],
         costs,
         (
-            f"Baseline: {setting.label(made['baseline'])}. GMACs: multiply-accumulates of "
-            "convolutions and matrix products, forward pass of one image. Peak memory: tensors "
+            f"{baseline} Peak memory: tensors "
             "during a training step. Time is the one number here that differs from run to run. A "
             "step of tree energy or of ScribbleSup does work outside of it, too: SciPy's memory, "
             "and the propagation of the labels before each round (docs/peers.md). A random forest "

@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from bpg.atomic import whole_file
 from bpg.errors import BPGError
 from bpg.models.network import Network
+from bpg.training.mean_teacher import Teacher
 
 _DIGEST = 64  # hexadecimal digits of the SHA-256 at the front, so that a flipped bit is noticed
 
@@ -46,7 +47,11 @@ _PLAIN = ("step", "epochs", "labelled", "blank", "summed", "seconds")  # kept as
 
 
 def save_checkpoint(
-    path: Path, network: Network, optimizer: torch.optim.Optimizer, progress: Progress
+    path: Path,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    teacher: Teacher | None = None,
 ) -> None:
     """Write the state of a training run between two steps: whole and flushed, or not at all.
 
@@ -59,8 +64,13 @@ def save_checkpoint(
         network: What is being trained.
         optimizer: Its optimizer.
         progress: How far the training has got.
+        teacher: The mean teacher, if there is one.
     """
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
+    if teacher is not None:
+        tensors |= {
+            f"teacher/{name}": value for name, value in teacher.network.state_dict().items()
+        }
     numbers: dict[str, Any] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
@@ -86,13 +96,19 @@ def save_checkpoint(
         file.write(data)
 
 
-def load_checkpoint(path: Path, network: Network, optimizer: torch.optim.Optimizer) -> Progress:
-    """Restore network, optimizer and random states as `save_checkpoint` found them.
+def load_checkpoint(
+    path: Path,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    teacher: Teacher | None = None,
+) -> Progress:
+    """Restore network, optimizer, teacher and random states as `save_checkpoint` found them.
 
     Args:
         path: The checkpoint file.
         network: A new network of the same architecture, on its device; its weights are replaced.
         optimizer: A new optimizer of the same kind for this network; its state is replaced.
+        teacher: A mean teacher, if there was one; its weights are replaced.
 
     Returns:
         How far the training had got, with its sums on the network's device.
@@ -101,10 +117,40 @@ def load_checkpoint(path: Path, network: Network, optimizer: torch.optim.Optimiz
         BPGError: The file is missing, truncated, damaged, or of another network or optimizer.
             Nothing is changed then.
     """
+    return restore(read_checkpoint(path), path, network, optimizer, teacher)
+
+
+def read_checkpoint(path: Path) -> bytes:
+    """Read a checkpoint file for `restore`, which may be in another process.
+
+    Args:
+        path: The checkpoint file.
+
+    Raises:
+        BPGError: It cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def restore(
+    data: bytes,
+    path: Path,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    teacher: Teacher | None = None,
+) -> Progress:
+    """Do what `load_checkpoint` does with what `read_checkpoint` returned.
+
+    Args:
+        data: The file's bytes.
+        path: For messages.
+        network: As for `load_checkpoint`.
+        optimizer: As for `load_checkpoint`.
+        teacher: As for `load_checkpoint`.
+    """
     digest, data = data[:_DIGEST], data[_DIGEST:]
     if digest != hashlib.sha256(data).hexdigest().encode():
         raise BPGError(f"{path}: damaged, or no checkpoint; delete it to start over")
@@ -118,18 +164,16 @@ def load_checkpoint(path: Path, network: Network, optimizer: torch.optim.Optimiz
         state = _optimizer_state(optimizer, tensors, note["optimizer"])
         progress = Progress(**{name: note[name] for name in _PLAIN})
         progress.sums = {name: tensors[f"sums/{name}"] for name in note["sums"]}
-        weights = _below(tensors, "network/")
-        own = network.state_dict()
-        if weights.keys() != own.keys():
-            raise ValueError("other weights")
-        if any(weights[name].shape != value.shape for name, value in own.items()):
-            raise ValueError("other shapes")
+        weights = _weights(tensors, "network/", network.state_dict())
+        taught = _weights(tensors, "teacher/", teacher.network.state_dict() if teacher else {})
         random = tensors["random/cpu"]
     except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
         raise BPGError(
             f"{path}: of another network or optimizer; delete it to start over"
         ) from error
     network.load_state_dict(weights)
+    if teacher is not None:
+        teacher.network.load_state_dict(taught)
     optimizer.state.update(state)
     torch.set_rng_state(random)
     device = next(network.parameters()).device
@@ -141,6 +185,17 @@ def load_checkpoint(path: Path, network: Network, optimizer: torch.optim.Optimiz
 
 def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _weights(
+    tensors: dict[str, torch.Tensor], prefix: str, own: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    weights = _below(tensors, prefix)
+    if weights.keys() != own.keys():
+        raise ValueError("other weights")
+    if any(weights[name].shape != value.shape for name, value in own.items()):
+        raise ValueError("other shapes")
+    return weights
 
 
 def _optimizer_state(

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import joblib
 import torch
 from torch.utils.data import DataLoader
 
 from bpg.data.dataset import TrainingImages
 from bpg.errors import BPGError
+from bpg.ranks import local_size
 from bpg.training.sampler import EpochSampler
 from bpg.training.signals import leave_interrupts_to_the_parent
 from bpg.training.summary import warn
@@ -31,11 +33,14 @@ def make_loader(
         images: What is loaded.
         sampler: Which images, in which order; a resumed training passes one that skips the batches
             it has seen.
-        num_workers: Loading processes; 0 loads in this one.
+        num_workers: Loading processes, but no more than cores that may be used; 0 loads in this
+            one.
         device: Where the batches will be used: for CUDA they are loaded into pinned memory.
     """
     crop = images.augmentation.crop
     batch_bytes = sampler.batch * crop * crop * _BYTES_PER_PIXEL
+    # More would only wait for each other.
+    num_workers = min(num_workers, max(1, joblib.cpu_count() // local_size()))
     fitting = fitting_workers(num_workers, batch_bytes, _free_shared_memory())
     if fitting < num_workers:
         warn(

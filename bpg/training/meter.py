@@ -1,5 +1,8 @@
 """Mean losses over an epoch."""
 
+import math
+from collections.abc import Mapping
+
 import torch
 
 from bpg.errors import BPGError
@@ -66,17 +69,21 @@ class Meter:
             **{name: value / self.steps for name, value in sums.items() if name not in _MEASURED},
         }
 
-    def end_epoch(self, progress: Progress, where: str) -> None:
+    def end_epoch(self, progress: Progress, where: str, ratios: Mapping[str, float]) -> None:
         """Add the means and counts of the epoch to the progress.
 
         Args:
             progress: Changed in place.
             where: Training and epoch, for the message.
+            ratios: From `bpg.training.objective.gradient_ratios`; those that are finite become
+                NAME_gradient.
 
         Raises:
             BPGError: A sum is not finite, or no crop has a labelled pixel.
         """
-        progress.epochs.append(self.means(where))
+        finite = {name: ratio for name, ratio in ratios.items() if math.isfinite(ratio)}
+        gradients: dict[str, float | None] = {f"{n}_gradient": r for n, r in finite.items()}
+        progress.epochs.append(self.means(where) | gradients)
         counts = [int(count) for count in self.sums["labelled"].tolist()]
         before = progress.labelled or [0] * len(counts)
         progress.labelled = [a + b for a, b in zip(before, counts, strict=True)]

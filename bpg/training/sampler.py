@@ -5,11 +5,14 @@ from itertools import islice
 
 import numpy as np
 
+from bpg.distributed import share
+
 
 class EpochSampler:
     """Batches of keys for `TrainingImages`: each epoch is a permutation that follows from the seed.
 
-    A key is epoch · items + item. An incomplete last batch of an epoch is dropped.
+    A key is epoch · items + item. An incomplete last batch of an epoch is dropped. Of several
+    processes (`bpg.distributed`), each gets its share of every batch.
 
     Args:
         items: Number of images.
@@ -37,4 +40,5 @@ class EpochSampler:
             # Images draw from [seed, epoch, item] with item < items, so this stream is distinct.
             order = np.random.default_rng([self.seed, epoch, self.items]).permutation(self.items)
             for first in range(0, self.items - self.batch + 1, self.batch):
-                yield [epoch * self.items + int(i) for i in order[first : first + self.batch]]
+                batch = order[first : first + self.batch].tolist()
+                yield [epoch * self.items + item for item in share(batch)]

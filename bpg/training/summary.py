@@ -9,6 +9,7 @@ from dvclive import Live
 from tqdm import tqdm
 
 from bpg.atomic import whole_directory
+from bpg.ranks import rank
 from bpg.training.checkpoint import Progress
 
 
@@ -66,5 +67,7 @@ def write_curves(
 
 
 def warn(line: str) -> None:
-    """Print a line on standard error, above the progress bar."""
+    """Print a line on standard error, above the progress bar; process 0 speaks for all."""
+    if rank() > 0:
+        return
     tqdm.write(line, file=sys.stderr)

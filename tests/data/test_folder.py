@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import os
 import re
@@ -86,6 +88,19 @@ def test_every_tools_file_is_found_and_means_the_same(tmp_path, files):
         assert (folder.label_map(name) != expected).mean() < 0.01
 
 
+def test_what_is_not_used_is_named_with_its_files(tmp_path):
+    for name, strokes in fixtures.IMAGES.items():
+        draw(tmp_path, name, (), size=(strokes.width, strokes.height))
+    (tmp_path / "strokes").mkdir()
+    (tmp_path / "strokes/a.xml").write_bytes(fixtures.cvat(fixtures.IMAGES, extras=True))
+    (tmp_path / "strokes/b.json").write_bytes(fixtures.coco(fixtures.IMAGES, extras=True))
+    assert found(read(tmp_path), "warning") == [
+        "not used as strokes: box 2 (in strokes/a.xml, strokes/b.json); "
+        "keypoints 1 (in strokes/b.json); "
+        "polyline without a label 1, skeleton 1, tag 1, track 1 (in strokes/a.xml)"
+    ]
+
+
 def test_the_same_strokes_in_two_exports_count_once(tmp_path):
     for name, strokes in fixtures.IMAGES.items():
         draw(tmp_path, name, (), size=(strokes.width, strokes.height))
@@ -98,6 +113,88 @@ def test_the_same_strokes_in_two_exports_count_once(tmp_path):
         "4 strokes drawn twice (in strokes/a.xml, strokes/b.json)" in text
         for text in found(folder, "note")
     )
+
+
+# Images inside labelme's files
+
+
+def embedded(root, file, image_path, *, seed=0, strokes=ALL):
+    """labelme's file with an image of its own inside."""
+    path = root / "strokes" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = json.loads(fixtures.labelme("x", Strokes(WIDTH, HEIGHT, strokes)))
+    noise = np.random.default_rng(seed).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    png = io.BytesIO()
+    Image.fromarray(noise).save(png, "PNG")
+    document["imageData"] = base64.b64encode(png.getvalue()).decode()
+    document["imagePath"] = image_path
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image_path", "name"),
+    [
+        ("été 1.jpg", "sub/été 1.jpg"),
+        (r"C:\Users\me\photos\b.tif", "sub/b.tif"),
+        ("../../../etc/passwd", "sub/passwd"),
+        ("a", "sub/a.json"),
+        (None, "sub/a.json"),
+        ("..", "sub/a.json"),
+    ],
+)
+def test_an_image_inside_a_file_has_the_name_that_the_file_gives_it(tmp_path, image_path, name):
+    path = embedded(tmp_path, "sub/a.json", image_path)
+    folder = read(tmp_path)
+    assert not found(folder)
+    assert folder.strokes == {name: ALL}
+    assert list(folder.photos) == [name]
+    (note,) = [text for text in found(folder, "note") if "inside the file" in text]
+    called = "" if name == "sub/a.json" else f", called {name}"
+    assert note == f"{path}: the image inside the file is used{called}"
+
+
+def test_an_image_inside_a_file_is_found_in_lists_and_masks(tmp_path):
+    embedded(tmp_path, "x.json", "a.jpg")
+    embedded(tmp_path, "y.json", "b.jpg", seed=1)
+    (tmp_path / "val.txt").write_text("b.jpg\n", encoding="utf-8")
+    (tmp_path / "masks").mkdir()
+    write_mask(tmp_path / "masks/b.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    folder = read(tmp_path)
+    assert not found(folder)
+    assert folder.held_out == {"b.jpg"}
+    assert list(folder.masks) == ["b.jpg"]
+
+
+def test_copies_of_an_image_inside_two_files_are_one_image(tmp_path):
+    embedded(tmp_path, "x.json", "a.jpg", strokes=(GROUND, CAT))
+    embedded(tmp_path, "y.json", "a.jpg", strokes=(SKY,))
+    folder = read(tmp_path)
+    assert folder.strokes == {"a.jpg": (GROUND, CAT, SKY)}
+
+
+def test_other_images_of_one_name_inside_two_files_stay_apart(tmp_path):
+    embedded(tmp_path, "x.json", "a.jpg", strokes=(GROUND, CAT))
+    path = embedded(tmp_path, "y.json", "a.jpg", seed=1, strokes=(SKY, DOG))
+    embedded(tmp_path, "sub/z.json", "a.jpg", seed=2, strokes=(GROUND,))
+    folder = read(tmp_path)
+    assert folder.strokes == {
+        "a.jpg": (GROUND, CAT),
+        "sub/a.jpg": (GROUND,),
+        "y.json": (SKY, DOG),
+    }
+    assert found(folder, "warning") == [
+        f"{path}: another file has an image a.jpg, too; this one is called y.json"
+    ]
+
+
+def test_an_image_inside_a_file_takes_no_others_place(tmp_path):
+    embedded(tmp_path, "a.json", "c.json")
+    embedded(tmp_path, "b.json", "c.json", seed=1)
+    path = embedded(tmp_path, "c.json", "c", seed=2)
+    folder = read(tmp_path)
+    assert list(folder.photos) == ["b.json", "c.json"]
+    assert found(folder) == [f"{path}: another image is called c.json, too; rename this file"]
 
 
 # PNG strokes
@@ -183,6 +280,7 @@ def test_label_studios_pngs_are_joined_through_its_json(tmp_path):
     alone = read(tmp_path)
     (text,) = [text for text in found(alone, "warning") if "Label Studio" in text]
     assert "put the JSON export of the project beside them" in text
+    assert "(strokes/task-1-annotation-1-tag-cat-0.png)" in text
     assert fixtures.EMAIL not in "".join(f.text for f in alone.findings)
 
 
@@ -217,10 +315,46 @@ def test_every_broken_file_is_named(tmp_path):
     assert any("broken.jpg: no JPEG" in text for text in errors)
     assert any("cut.json: no valid JSON" in text for text in errors)
     assert found(folder, "warning") == [
-        "1 file .heic not read; save as JPEG, PNG, TIFF or WebP",
+        "1 file .heic not read (later.HEIC); save as JPEG, PNG, TIFF or WebP",
         "no annotations that are read: notes.txt; unpack archives, and save what was painted "
         "as PNG",
     ]
+
+
+def test_every_fault_in_a_file_is_named_in_one_run(tmp_path):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        draw(tmp_path, name, ())
+    (tmp_path / "strokes").mkdir()
+    files = {"a.jpg": Strokes(20, 30), "b.jpg": Strokes(40, 31), "c.jpg": Strokes(40, 30, ALL)}
+    document = json.loads(fixtures.coco(files))
+    document["annotations"][0]["category_id"] = 77
+    document["annotations"][2]["image_id"] = 78
+    path = tmp_path / "strokes/all.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    folder = read(tmp_path)
+    assert [text.removeprefix(f"{path}: ") for text in found(folder)] == [
+        "annotation 1 (id 0): its category_id '77' is none of the categories' ids",
+        "annotation 3 (id 2): its image_id '78' is none of the images' ids",
+        "image 1 (id 0) 'a.jpg': drawn on 20x30 pixels, but a.jpg has 40x30",
+        "image 2 (id 3) 'b.jpg': drawn on 40x31 pixels, but b.jpg has 40x30",
+    ]
+    assert [stroke.tag for stroke in folder.strokes["c.jpg"]] == ["background", "dog"]
+
+
+def test_strokes_outside_an_image_of_unknown_size_are_all_named_by_their_place(tmp_path):
+    draw(tmp_path, "a.jpg", ())
+    (tmp_path / "strokes").mkdir()
+    document = json.loads(fixtures.labelme("a.jpg", Strokes(40, 30, ALL)))
+    del document["imageWidth"], document["imageHeight"]
+    for number in (1, 3):
+        document["shapes"][number]["points"] = [[70, 5], [75, 5]]
+    path = tmp_path / "strokes/a.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    folder = read(tmp_path)
+    assert found(folder) == [
+        f"{path}: shape {number}: lies wholly outside the 40x30 image" for number in (2, 4)
+    ]
+    assert len(folder.strokes["a.jpg"]) == 2
 
 
 def test_another_size_than_the_images_is_refused(tmp_path):
@@ -253,7 +387,7 @@ def test_unknown_tags_are_counted_and_refused_or_left_out(tmp_path):
     assert text.startswith("strokes of unknown classes: dog (3 strokes), on a.jpg, b.jpg; add them")
     folder = read(tmp_path, classes=["background", "cat"], unknown_tags="unlabelled")
     assert not found(folder)
-    assert any("dog (3 strokes)" in text for text in found(folder, "warning"))
+    assert any("dog (3 strokes), on a.jpg, b.jpg" in text for text in found(folder, "warning"))
     assert [stroke.tag for stroke in folder.strokes["b.jpg"]] == ["background", "cat"]
 
 
@@ -528,7 +662,87 @@ def test_a_png_of_two_images_is_not_used(tmp_path):
     draw(tmp_path, "a.webp", ())
     painted(tmp_path, "a.png", label_map())
     texts = found(read(tmp_path, classes=["ground", "cat"]), "warning")
-    assert any("a.png: may be of a.jpg, a.webp: not used" in text for text in texts)
+    assert texts == [
+        f"{tmp_path}/strokes/a.png: not used: may be the map of values of a.jpg, a.webp; call it "
+        "a.jpg.png or a.webp.png"
+    ]
+    painted(tmp_path, "a.webp.png", label_map())
+    (tmp_path / "strokes/a.png").unlink()
+    assert read(tmp_path, classes=["ground", "cat"]).drawn_on == ["a.webp"]
+
+
+# A name that fits two images
+
+
+def blot(root, name, mode="L"):
+    """What is painted of one class, on black."""
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[5:9, 4:30] = 255
+    path = root / "strokes" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+@pytest.fixture
+def two_images(tmp_path):
+    draw(tmp_path, "my.jpg", ())
+    draw(tmp_path, "my_cat.jpg", ())
+    return tmp_path
+
+
+CLASSES = ["ground", "cat"]
+
+
+def test_a_map_of_values_cannot_be_a_class(two_images):
+    painted(two_images, "my_cat.png", label_map())
+    folder = read(two_images, classes=CLASSES)
+    assert not found(folder)
+    assert folder.drawn_on == ["my_cat.jpg"]
+    np.testing.assert_array_equal(folder.label_map("my_cat.jpg"), label_map())
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "RGB"])
+def test_what_is_painted_on_black_cannot_be_a_map_of_values(two_images, mode):
+    blot(two_images, "my_cat.png", mode)
+    folder = read(two_images, classes=CLASSES)
+    assert not found(folder)
+    assert folder.drawn_on == ["my.jpg"]
+    assert [stroke.tag for stroke in folder.strokes["my.jpg"]] == ["cat"]
+    said = f"{two_images}/strokes/my_cat.png: by its content the class cat of my.jpg, none of "
+    assert said + "my_cat.jpg" in found(folder, "note")
+
+
+def test_what_may_be_both_is_refused_with_both_readings_and_names_that_help(two_images):
+    painted(two_images, "my_cat.png", label_map(unlabelled=0, shift=1))
+    (text,) = found(read(two_images, classes=CLASSES, unlabelled=0))
+    assert text == (
+        f"{two_images}/strokes/my_cat.png: may be the map of values of my_cat.jpg, or the class "
+        "cat of my.jpg; call it my_cat.jpg.png or my.jpg/cat.png"
+    )
+    (two_images / "strokes/my_cat.png").rename(two_images / "strokes/my_cat.jpg.png")
+    assert read(two_images, classes=CLASSES, unlabelled=0).drawn_on == ["my_cat.jpg"]
+    (two_images / "strokes/my.jpg").mkdir()
+    (two_images / "strokes/my_cat.jpg.png").rename(two_images / "strokes/my.jpg/cat.png")
+    assert read(two_images, classes=CLASSES, unlabelled=0).drawn_on == ["my.jpg"]
+
+
+def test_two_classes_of_two_images_are_refused_with_both_readings(two_images):
+    blot(two_images, "my_cat_eye.png")
+    (text,) = found(read(two_images, classes=["ground", "eye", "cat_eye"]))
+    assert text.endswith(
+        "my_cat_eye.png: may be the class eye of my_cat.jpg, or the class cat_eye of my.jpg; call "
+        "it my_cat.jpg/eye.png or my.jpg/cat_eye.png"
+    )
+    folder = read(two_images, classes=["ground", "cat_eye"])  # only one is a class
+    assert folder.drawn_on == ["my.jpg"]
+
+
+def test_classes_that_only_names_tell_make_a_name_unclear_too(two_images):
+    for name in ("my_background.png", "my_cat_cat.png", "my_cat.png"):
+        blot(two_images, name)
+    folder = read(two_images)
+    assert folder.drawn_on == ["my.jpg", "my_cat.jpg"]
+    assert sorted(stroke.tag for stroke in folder.strokes["my.jpg"]) == ["background", "cat"]
 
 
 def test_links_and_colours_of_no_class_are_named(tmp_path):

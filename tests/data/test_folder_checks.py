@@ -132,6 +132,28 @@ def test_near_duplicates_across_the_split(sound):
     assert texts == ["larger.jpg (scored on) and 0.jpg (trained on) are nearly the same image"]
 
 
+def test_near_duplicates_are_those_of_a_full_search(tmp_path):
+    for number in range(60):
+        draw(tmp_path, f"{number:02d}.jpg", seed=number)
+    for number in range(0, 60, 7):
+        with Image.open(tmp_path / f"images/{number:02d}.jpg") as image:
+            brighter = image.point(lambda value: min(255, value + 2))
+        brighter.save(tmp_path / f"images/again{number:02d}.png")
+        mask(tmp_path, f"again{number:02d}.png")
+    folder = read(tmp_path)
+    split = split_folder(folder)
+    small = {name: photo.small.astype(float) for name, photo in folder.photos.items()}
+    expected = {
+        (name, other)
+        for name in split.val
+        for other in split.train
+        if np.abs(small[name] - small[other]).mean() < 4
+    }
+    assert len(expected) == 9
+    found = check_folder(folder, split)
+    assert {f.images for f in found if "nearly the same" in f.text} == expected
+
+
 def test_a_mask_that_cannot_be_read(sound):
     (sound / "masks").mkdir()
     (sound / "masks/0.png").write_bytes(b"nothing")

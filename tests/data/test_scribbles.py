@@ -26,6 +26,15 @@ def test_label_map_reads_checks_and_draws(tmp_path):
         label_map(path, (12, 9), CLASSES, 3)
 
 
+def test_a_share_of_each_line_is_drawn(tmp_path):
+    path = tmp_path / "a.xml"
+    write_scribblesup(path, Strokes(12, 9, (CAT,)))
+    labels = label_map(path, (12, 9), CLASSES, 1, 0.5)
+    # 2.5..8.5 becomes 4..7, and pixels count whose centre lies within half a pixel.
+    assert np.argwhere(labels == 1).tolist() == [[2, column] for column in (3, 4, 5, 6, 7)]
+    assert (label_map(path, (12, 9), CLASSES, 1) == 1).sum() == 7
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(BPGError, match=r"none\.xml: cannot be read"):
         read_strokes(tmp_path / "none.xml")

@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpg.data import strokes as module
-from bpg.data.strokes import Area, Line, Pixels, Stroke, Strokes, covered, paint, rasterise
+from bpg.data.strokes import (
+    Area,
+    Line,
+    Pixels,
+    Stroke,
+    Strokes,
+    covered,
+    paint,
+    rasterise,
+    shortened,
+)
 from bpg.errors import BPGError
 
 CLASSES = ["background", "cat", "dog"]
@@ -171,3 +181,34 @@ def test_width_1_is_the_plain_line():
 def test_joints_of_wide_lines_have_no_notch():
     labels = drawn(line("cat", (2, 6), (8, 6), (8, 1)), width=5)
     assert labels[7, 9] == 1  # the outer corner, two pixels from (8, 6)
+
+
+def length(line):
+    return sum(np.hypot(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(line.points))
+
+
+def test_a_shortened_line_is_what_lies_around_its_middle():
+    bent = Line(((0, 0), (4, 0), (4, 2), (4, 4)))
+    assert shortened(bent, 0.5).points == ((2, 0), (4, 0), (4, 2))
+    assert shortened(bent, 0.25).points == ((3, 0), (4, 0), (4, 1))
+    assert shortened(bent, 1) is bent
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 50), st.floats(0, 50)), min_size=1, max_size=6),
+    st.floats(0.01, 1),
+)
+def test_a_shortened_line_has_its_share_of_the_length_and_lies_on_the_line(points, share):
+    whole = Line(tuple(points))
+    part = shortened(whole, share)
+    assert length(part) == pytest.approx(share * length(whole), abs=1e-6)
+    there = full(whole, 50, 50, 3.5)
+    assert (there[full(part, 50, 50, 3.0) == 1] == 1).all()
+
+
+def test_what_is_no_line_keeps_its_size():
+    for shape in (Area((((0, 0), (4, 0), (4, 4)),)), Pixels(1, 1, np.ones((2, 3), bool))):
+        assert shortened(shape, 0.1) is shape
+    dot = Line(((3, 4),))
+    assert shortened(dot, 0.1) is dot

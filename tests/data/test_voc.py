@@ -14,7 +14,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from bpg.data.masks import PALETTE, read_image, read_mask
-from bpg.data.scribbles import label_map
+from bpg.data.scribbles import label_map, read_strokes
+from bpg.data.strokes import Line
 from bpg.data.voc import prepare_voc, train_aug_ids
 from bpg.errors import BPGError
 from bpg.resumable import open_work, tree_digest
@@ -86,7 +87,7 @@ def scribble_members():
 def prepare(tmp_path, make_tar, make_zip):
     """Pack the three archives with changes (None leaves a member out) and prepare them."""
 
-    def run(voc=None, sbd=None, scribbles=None, prefix=""):
+    def run(voc=None, sbd=None, scribbles=None, prefix="", **options):
         def members(official, changes):
             merged = official | (changes or {})
             return {prefix + name: data for name, data in merged.items() if data is not None}
@@ -94,7 +95,9 @@ def prepare(tmp_path, make_tar, make_zip):
         make_tar("archives/voc.tar", members(voc_members(), voc))
         make_tar("archives/sbd.tgz", members(sbd_members(), sbd), "w:gz")
         make_zip("archives/scribbles.zip", members(scribble_members(), scribbles))
-        return prepared(tmp_path / "archives", tmp_path / "out", classes=CLASSES, **NAMES)
+        return prepared(
+            tmp_path / "archives", tmp_path / "out", classes=CLASSES, **NAMES, **options
+        )
 
     return run
 
@@ -388,3 +391,33 @@ def test_a_name_that_is_there_twice_is_refused(prepare, tmp_path, archive, name,
     with pytest.raises(BPGError, match=f"{NAMES[archive]}: member .*is there twice") as caught:
         prepared(tmp_path / "archives", tmp_path / "out2", classes=CLASSES, **NAMES)
     assert Path(name).name in str(caught.value)
+
+
+def test_with_longest_side_images_masks_and_strokes_are_shrunk_together(prepare, tmp_path):
+    half = np.zeros((HEIGHT, WIDTH), np.uint8)
+    half[:, WIDTH // 2 :] = 1
+    indexed = Image.fromarray(half, "P")
+    indexed.putpalette(PALETTE.tobytes())
+    buffer = io.BytesIO()
+    indexed.save(buffer, format="PNG")
+    masks = {f"{VOC}/SegmentationClass/{i}.png": buffer.getvalue() for i in ("v1", "leak")}
+    train, val = prepare(voc=masks, longest_side=WIDTH // 2)
+    out = tmp_path / "out"
+    assert (train, val) == (["both", "s1", "s2", "v1"], ["leak"])
+    for name in [*train, *val]:
+        assert read_image(out / f"images/{name}.png").shape == (HEIGHT // 2, WIDTH // 2, 3)
+    for name in ("v1", "leak"):
+        mask = read_mask(out / f"masks/{name}.png")
+        np.testing.assert_array_equal(mask, np.repeat([[0, 0, 0, 1, 1, 1]], HEIGHT // 2, axis=0))
+    # (2, 2) to (9, 5), from pixel centre to pixel centre, at half the size.
+    (stroke,) = read_strokes(out / "strokes/v1.json").strokes
+    assert stroke.shape == Line(((1.25, 1.25), (4.75, 2.75)))
+    labels = label_map(out / "strokes/v1.json", (WIDTH // 2, HEIGHT // 2), CLASSES, 1)
+    assert labels[1, 1] == labels[2, 4] == CLASSES.index("cat")
+    wrong = {"scribble_annotation/pascal_2012/v1.xml": xml().replace(b">12<", b">24<")}
+    with pytest.raises(BPGError, match=r"v1\.xml: drawn on 24x8 pixels, but the image has 12x8"):
+        prepare(scribbles=wrong, longest_side=WIDTH // 2 - 1)
+    # What fits is VOC's own, byte by byte.
+    prepare(longest_side=WIDTH)
+    assert (out / "images/v1.jpg").read_bytes() == jpeg()
+    assert (out / "strokes/v1.xml").read_bytes() == xml()

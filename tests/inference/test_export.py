@@ -17,7 +17,7 @@ from bpg.errors import BPGError
 from bpg.inference import export as module
 from bpg.inference.card import Card
 from bpg.inference.export import ODD_SIZES, export_model, verify
-from bpg.inference.info import describe
+from bpg.inference.info import describe_model
 from bpg.inference.model import Model, open_model
 from bpg.inference.options import InferenceOptions
 from bpg.inference.portable import Portable
@@ -109,11 +109,11 @@ def test_the_card_is_inside_with_the_commit(run, exported):
         card = open_model(path, "cpu").card
         assert (card.commit, card.model) == ("abc123", digest)
         assert (card.classes, card.inference, card.longest_side) == (CLASSES, CARD.inference, 90)
-        described = dict(describe(path))
+        described = dict(describe_model(path))
         assert described["classes"] == "background, bird, Kätzchen"
         assert described["variant"] == "bpg, seed 1"
         assert described["commit"] == "abc123"
-        of_run = dict(describe(run))
+        of_run = dict(describe_model(run))
         for same in ("parameters", "SHA-256", "recipe", "images", "commit"):
             assert of_run[same] == described[same]
         assert of_run["trained on"] == "a CPU"

@@ -10,7 +10,7 @@ from bpg.forest.forest import save_forest
 from bpg.forest.options import ForestOptions
 from bpg.inference.card import Card
 from bpg.inference.export import export_model
-from bpg.inference.info import describe
+from bpg.inference.info import describe_model
 from bpg.inference.model import ForestModel, open_model
 from bpg.inference.segment import SegmentOptions, segment
 from bpg.inference.tiles import Part
@@ -70,7 +70,9 @@ def test_a_card_of_other_classes_is_refused(model):
 
 
 def test_a_forest_is_described_and_not_exported(model, image, tmp_path):
-    assert dict(describe(model.path))["classes"] == "background, bird, cat"
+    said = dict(describe_model(model.path))
+    assert said["classes"] == "background, bird, cat"
+    assert said["CRF"].startswith("none: bpg predict --crf cannot be used")
     with pytest.raises(BPGError, match="a random forest, which has no export"):
         export_model(model.path, tmp_path / "model.onnx", "onnx", [image])
     assert not (tmp_path / "model.onnx").exists()

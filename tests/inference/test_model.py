@@ -5,8 +5,9 @@ import pytest
 
 from bpg.errors import BPGError
 from bpg.inference.card import Card
-from bpg.inference.info import describe
+from bpg.inference.info import describe_model
 from bpg.inference.model import open_model
+from bpg.inference.options import CRFOptions
 from bpg.models.network import save_network
 from tests.colours import CARD, write_colours
 
@@ -22,6 +23,14 @@ def test_a_run_without_a_card_has_plain_defaults(run, network):
         model = open_model(path, "cpu")
         assert model.card == Card(classes=network.architecture.classes)
         assert model.probabilities(np.zeros((5, 7, 3), np.uint8)).shape == (3, 5, 7)
+
+
+def test_it_is_said_whether_the_crf_can_be_used(run, network):
+    assert dict(describe_model(run))["CRF"].startswith("none: bpg predict --crf cannot be used")
+    crf = CRFOptions(10, 3, 1, 4, 67, 3)
+    card = Card(classes=network.architecture.classes, crf=crf)
+    (run / "card.json").write_text(card.to_json())
+    assert dict(describe_model(run))["CRF"] == "bpg predict --crf refines the labels with it"
 
 
 def test_a_card_of_other_classes_is_refused(run):
@@ -44,7 +53,7 @@ def test_what_is_no_model_is_refused(tmp_path):
         ("broken.safetensors", "not a model of this program"),
         ("broken.onnx", "not an ONNX file of bpg export"),
     ):
-        for opened in (open_model, describe):
+        for opened in (open_model, describe_model):
             with pytest.raises(BPGError, match=message):
                 opened(tmp_path / given)
 

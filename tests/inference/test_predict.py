@@ -10,7 +10,7 @@ from bpg.data.masks import read_mask
 from bpg.errors import BPGError
 from bpg.inference.inputs import Input, find_inputs
 from bpg.inference.model import open_model
-from bpg.inference.predict import predict_files
+from bpg.inference.predict import JPEG_SIDE, predict_files
 from bpg.inference.segment import SegmentOptions
 
 
@@ -59,6 +59,41 @@ def test_a_broken_image_is_named_and_the_others_done(colours, photos, tmp_path, 
     assert capsys.readouterr().err == f"bpg predict: error: {wrong[0]}\n"
     written = sorted(path.name for path in out.rglob("*") if path.is_file())
     assert written == ["areas.csv", "one.png", "two.png"]
+
+
+def test_an_image_too_long_for_a_jpeg_has_a_png_as_overlay(colours, tmp_path, capsys):
+    for side in (JPEG_SIDE, JPEG_SIDE + 1):
+        Image.new("RGB", (side, 1), (250, 20, 30)).save(tmp_path / f"{side}.png")
+    out = tmp_path / "out"
+    inputs = find_inputs([str(tmp_path / "*.png")], out)
+    options = SegmentOptions(tile=8192)
+    assert predict_files(open_model(colours), inputs, out, options, overlay=True) == []
+    assert {path.name for path in out.glob("*.overlay.*")} == {
+        "65500.overlay.jpg",
+        "65501.overlay.png",
+    }
+    with Image.open(out / "65501.overlay.png") as overlay:
+        assert overlay.getpixel((65500, 0)) == (225, 10, 15)
+    assert f"{out / '65501.overlay.png'}: too long for a JPEG" in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_no_areas_of_other_masks(colours, photos, tmp_path):
+    out = tmp_path / "out"
+    inputs = find_inputs([str(photos)], out)
+    model = open_model(colours)
+    predict_files(model, inputs, out, SegmentOptions(), overlay=False)
+    assert (out / "areas.csv").is_file()
+
+    class Interrupting(list):
+        def __iter__(self):
+            yield self[0]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(model, Interrupting(inputs), out, SegmentOptions(), overlay=False)
+    assert not (out / "areas.csv").exists()
+    predict_files(model, inputs, out, SegmentOptions(), overlay=False)
+    assert (out / "areas.csv").is_file()
 
 
 def test_what_the_model_cannot_do_is_said_before_the_first_image(colours, tmp_path):

@@ -24,12 +24,14 @@ class Batch:
     labels: torch.Tensor
     valid: torch.Tensor
     features: torch.Tensor
+    edges: torch.Tensor
+    teacher: torch.Tensor
 
     def field(self, logits: torch.Tensor | None = None) -> Inputs:
         """`make_inputs` without its single precision."""
         logits = self.logits if logits is None else logits
-        unlabelled = self.valid & (self.labels == 255)
-        return Inputs(logits.softmax(1), self.images, self.valid, unlabelled, self.features)
+        others = self.images, self.valid, self.labels, self.features, self.edges
+        return Inputs(logits.softmax(1), *others, self.teacher.softmax(1))
 
     def follow(self, loss: Callable[[Inputs], torch.Tensor], reduction: int = 1):
         """Return the loss of the reduced field and its derivative by the logits."""
@@ -38,17 +40,20 @@ class Batch:
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         """Change every tensor, and let the logits' gradient begin anew."""
-        names = "logits", "images", "labels", "valid", "features"
+        names = "logits", "images", "labels", "valid", "features", "edges", "teacher"
         changed = {name: change(getattr(self, name).detach()).clone() for name in names}
         changed["logits"].requires_grad_()
         return Batch(**changed)
 
     def with_other_padding(self) -> "Batch":
-        """Put other images and other logits where padding is."""
+        """Put other images, logits and edges where padding is."""
         padded = ~self.valid[:, None]
         logits = torch.where(padded, 9 * torch.randn_like(self.logits), self.logits.detach())
         images = torch.where(padded, 255 * torch.rand_like(self.images), self.images)
-        return replace(self, logits=logits.requires_grad_(), images=images)
+        edges = torch.where(~self.valid, torch.rand_like(self.edges), self.edges)
+        teacher = torch.where(padded, 9 * torch.randn_like(self.teacher), self.teacher)
+        changed = {"images": images, "edges": edges, "teacher": teacher}
+        return replace(self, logits=logits.requires_grad_(), **changed)
 
     def with_more_padding(self) -> "Batch":
         """Add eight padded pixels on every side: noise, which nobody should look at."""
@@ -60,6 +65,8 @@ class Batch:
             pad(self.labels, around, value=255),
             pad(self.valid, around, value=False),
             pad(self.features, (1, 1, 1, 1), mode="replicate"),
+            pad(self.edges, around),
+            pad(self.teacher, around),
         )
         return bigger.with_other_padding()
 
@@ -91,18 +98,22 @@ def make_batch():
             torch.randn(
                 2, 4, (height - 1) // stride + 1, (width - 1) // stride + 1, dtype=torch.float64
             ),
+            torch.rand(2, *size, dtype=torch.float64) ** 3,
+            torch.randn(2, classes, *size, dtype=torch.float64),
         )
 
     return make
 
 
 def two_pixels(first: list[float], second: list[float]) -> Inputs:
-    """An image of two pixels, the first black and the second grey 15, with these shares."""
+    """Two pixels with these shares: one black; one grey 15, on an edge of 0.5. Unlabelled."""
     shares = torch.tensor([first, second], dtype=torch.float64).T.reshape(1, -1, 1, 2)
     images = torch.tensor([0.0, 15.0], dtype=torch.float64).expand(1, 3, 1, 2)
     everywhere = torch.ones(1, 1, 2, dtype=torch.bool)
     features = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    return Inputs(shares.requires_grad_(), images, everywhere, everywhere, features)
+    labels = torch.full((1, 1, 2), 255)
+    edges = torch.tensor([0.0, 0.5], dtype=torch.float64).view(1, 1, 2)
+    return Inputs(shares.requires_grad_(), images, everywhere, labels, features, edges)
 
 
 @pytest.fixture(name="two_pixels")
@@ -118,7 +129,7 @@ def constant_picture(shares: list[float], size: tuple[int, int] = (9, 9)) -> Inp
         probabilities.expand(1, -1, *size).clone().requires_grad_(),
         255 * torch.rand(1, 3, *size, dtype=torch.float64),
         everywhere,
-        everywhere,
+        torch.full((1, *size), 255),
         torch.randn(1, 4, 2, 2, dtype=torch.float64),
     )
 

@@ -33,12 +33,30 @@ def test_halved_averages_around_every_other_pixel(size, make_batch):
     for found, whole in (
         (half.probabilities, field.probabilities),
         (half.images, field.images),
+        (half.teacher, field.teacher),
     ):
         torch.testing.assert_close(found, averaged(whole), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(
         half.probabilities.sum(1), torch.ones(2, height, width, dtype=torch.float64)
     )
     assert torch.equal(half.features, field.features)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_halved_edges_are_the_strongest_around(size, make_batch):
+    field = make_batch(*size).field()
+    half = field.halved()
+    for y in range(half.edges.shape[1]):
+        for x in range(half.edges.shape[2]):
+            around = [field.edges[:, v, u] for v in window(y, size[0]) for u in window(x, size[1])]
+            assert torch.equal(half.edges[:, y, x], torch.stack(around).amax(0))
+
+
+def test_without_edges_and_teacher_there_are_none_at_half_size(make_batch):
+    batch = make_batch()
+    field = make_inputs(batch.logits, batch.images, batch.labels, batch.valid, batch.features)
+    assert field.halved().edges is None
+    assert field.halved().teacher is None
 
 
 @pytest.mark.parametrize("reduction", [2, 4, 8])
@@ -60,9 +78,7 @@ def test_a_window_with_padding_is_left_out(size, make_batch):
     field = make_batch(*size).field()
     valid = torch.rand(2, *size) < 0.9
     valid[:, -5:, -5:] = True
-    half = Inputs(
-        field.probabilities, field.images, valid, field.unlabelled, field.features
-    ).halved()
+    half = Inputs(field.probabilities, field.images, valid, field.labels, field.features).halved()
     assert half.valid.dtype == torch.bool
     assert half.valid.any()
     assert not half.valid.all()
@@ -111,7 +127,7 @@ def test_reduced_is_halved_again_and_again(make_batch):
     twice = field.halved().halved()
     found = field.reduced(4)
     assert found.spacing == twice.spacing == 4
-    for name in ("probabilities", "images", "valid", "unlabelled", "features"):
+    for name in ("probabilities", "images", "valid", "labels", "features", "edges", "teacher"):
         assert torch.equal(getattr(found, name), getattr(twice, name))
     assert torch.equal(field.halved().reduced(4).images, found.images)
 

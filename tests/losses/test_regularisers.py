@@ -8,11 +8,25 @@ from bpg.losses.affinity import dense_affinity
 from bpg.losses.dense_crf import dense_crf_loss
 from bpg.losses.inputs import Inputs, make_inputs
 from bpg.losses.normalized_cut import normalized_cut_loss
-from bpg.losses.options import OPTIONS, DenseOptions, GatedOptions, TreeOptions
+from bpg.losses.options import (
+    OPTIONS,
+    DenseOptions,
+    GatedOptions,
+    MeanTeacherOptions,
+    SoftLabelOptions,
+    TreeOptions,
+)
 from bpg.losses.regularisers import regularise
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-TERMS = ["normalized_cut", "dense_crf", "gated_crf", "tree_energy"]
+TERMS = [
+    "normalized_cut",
+    "dense_crf",
+    "gated_crf",
+    "tree_energy",
+    "soft_label",
+    "mean_teacher",
+]
 
 
 def options(reduction=1):
@@ -21,6 +35,8 @@ def options(reduction=1):
         "dense_crf": DenseOptions(2.0, reduction, 20.0, 60.0),
         "gated_crf": GatedOptions(0.1, reduction, 3, 2.0, 0.4),
         "tree_energy": TreeOptions(0.4, reduction, 1.0, 1.0),
+        "soft_label": SoftLabelOptions(0.3, reduction, 5.0, 0.3, 20),
+        "mean_teacher": MeanTeacherOptions(1.0, reduction, 0.9),
     }
 
 
@@ -164,7 +180,8 @@ def single(batch, device="cpu"):
     logits = batch.logits.detach().float().to(device).requires_grad_()
     images = batch.images.round().float().to(device)
     images = images.contiguous(memory_format=torch.channels_last)
-    parts = (tensor.to(device) for tensor in (batch.labels, batch.valid, batch.features.float()))
+    singles = (batch.features.float(), batch.edges.float(), batch.teacher.float())
+    parts = (tensor.to(device) for tensor in (batch.labels, batch.valid, *singles))
     return make_inputs(logits, images, *parts), logits
 
 

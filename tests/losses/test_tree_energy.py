@@ -123,6 +123,8 @@ def test_enlarges_the_features_corner_on_corner(make_batch):
         batch.labels[:, 4:5],
         batch.valid[:, 4:5],
         batch.features[:, :, :1],
+        batch.edges[:, 4:5],
+        batch.teacher[:, :, 4:5],
     )
     check(row, 1)
 
@@ -144,7 +146,7 @@ def test_two_pixels_by_hand(two_pixels):
     assert loss(two_pixels([0.6, 0.4], [0.6, 0.4])).item() == pytest.approx(0, abs=1e-12)
     first, second = two_pixels([1, 0], [0, 1]), two_pixels([1, 0], [0, 1])
     features = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]], dtype=torch.float64)
-    apart = Inputs(first.probabilities, first.images, first.valid, second.valid, features)
+    apart = Inputs(first.probabilities, first.images, first.valid, second.labels, features)
     # Far features: the second filter weighs exp(-2 / HIGH), the first `near`.
     far = math.exp(-2 / HIGH)
     own, other = 1 / (1 + near), near / (1 + near)
@@ -182,7 +184,7 @@ def test_labelled_pixels_are_filtered_but_do_not_count(make_batch):
     # They have a say in their neighbours' Y.
     assert (gradient.permute(0, 2, 3, 1)[labelled] != 0).any(1).all()
     nobody = Inputs(
-        field.probabilities, field.images, field.valid, field.valid & False, field.features
+        field.probabilities, field.images, field.valid, 0 * field.labels, field.features
     )
     value = loss(nobody)
     (gradient,) = torch.autograd.grad(value, nobody.probabilities)
@@ -194,5 +196,5 @@ def test_features_do_not_learn_from_it(make_batch):
     batch = make_batch()
     features = batch.features.clone().requires_grad_()
     field = batch.field()
-    value = loss(Inputs(field.probabilities, field.images, field.valid, field.unlabelled, features))
+    value = loss(Inputs(field.probabilities, field.images, field.valid, field.labels, features))
     assert torch.autograd.grad(value, features, allow_unused=True) == (None,)

@@ -16,6 +16,21 @@ def test_rows_and_what_they_start_from_are_trained(parameter_files):
     assert before.count("#") == after.count("#")  # comments stay
 
 
+def test_the_rows_as_they_were_are_the_file_as_it_was(parameter_files):
+    file = parameter_files / "params.yaml"
+    before = file.read_text(encoding="utf-8")
+    shipped = read_parameters(parameter_files).switches
+    for rows in (["bpg"], ["scribblesup", "grabcut"], ["forest", "scribble"]):
+        choose(parameter_files, rows, None, "small")
+        text = file.read_text(encoding="utf-8")
+        assert text.endswith("]\n")
+        for line in text.splitlines():
+            assert line == line.rstrip()
+            assert "  " not in line.lstrip()
+    choose(parameter_files, shipped.variants.all, None, shipped.recipe)
+    assert file.read_text(encoding="utf-8") == before
+
+
 def test_a_folder_becomes_the_data_set(parameter_files, tmp_path):
     folder = tmp_path / "mes photos d'été"
     folder.mkdir()

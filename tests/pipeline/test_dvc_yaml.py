@@ -23,12 +23,15 @@ from pipeline.paths import (
     data_layout,
     run_layout,
 )
-from pipeline.variants import WARM, Stage
+from pipeline.variants import Stage
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
-ROWS = ("scribble", "bpg", "kernelcut", "bpg_kernelcut", "scribblesup", "grabcut", "forest")
+ROWS = (
+    *("scribble", "bpg", "kernelcut", "softlabel", "bpg_kernelcut", "scribblesup"),
+    *("grabcut", "forest"),
+)
 ROUNDS = [
     {"name": "scribblesup_1", "init_from": "warm"},
     {"name": "scribblesup", "init_from": "scribblesup_1"},
@@ -41,8 +44,9 @@ def repository(checkout, tools, run, tmp_path_factory):
     lists = tools.lists(
         ROWS,
         train=["scribble", "warm"],
-        train_boundary=["bpg"],
+        train_boundary=["bpg", "bpg_warm"],
         fine_tune=["kernelcut"],
+        fine_tune_edges=["softlabel"],
         fine_tune_boundary=["bpg_kernelcut"],
         rounds=ROUNDS,
         train_grabcut=["grabcut"],
@@ -55,15 +59,15 @@ def repository(checkout, tools, run, tmp_path_factory):
 
 # What every stage imports, and what decides none of its bytes: another version reruns nothing.
 PLUMBING = {
-    *("bpg/atomic.py", "bpg/errors.py", "bpg/resumable.py", "bpg/strict_yaml.py"),
-    *("bpg/options.py", "bpg/variants.py", "bpg/data/ids.py"),
+    *("bpg/atomic.py", "bpg/errors.py", "bpg/files.py", "bpg/ranks.py", "bpg/resumable.py"),
+    *("bpg/strict_yaml.py", "bpg/options.py", "bpg/variants.py", "bpg/data/ids.py"),
     *("bpg/data/description.py", "pipeline/dataset.py"),  # what they read is an input
     *(f"bpg/{room}/options.py" for room in ("data", "forest", "inference", "losses", "models")),
     *(f"bpg/{room}/options.py" for room in ("propagation", "training")),
     *(f"pipeline/{name}.py" for name in ("early", "run_stage", "params", "paths", "resume")),
     *(
         f"pipeline/{name}.py"
-        for name in ("check", "dvc_yaml", "provenance", "variants", "versions")
+        for name in ("check", "cluster", "dvc_yaml", "provenance", "variants", "versions")
     ),
 }
 # Who reads what these have brought.
@@ -286,13 +290,13 @@ def test_every_parameter_is_tracked_by_some_stage_but_for_how_the_work_is_done()
         assert {key.split(".")[0] for key in untracked} <= {"device", "machine"}, file
 
 
-def test_only_the_boundary_stages_know_lambda_and_the_edge_maps():
+def test_only_the_boundary_stages_know_lambda_and_few_others_the_edge_maps():
     boundary = {"train_boundary", "fine_tune_boundary"}
     # The last two state it.
     users = boundary | {"tables", "report"}
     assert {n for n in STAGES if "switches.lambda" in parameters_of(n)} == users
     readers = {n for n in STAGES if "data/${dataset}/edges" in entries(n, "deps")}
-    assert readers == boundary | {"report"}  # Figure 5 shows them
+    assert readers == boundary | {"fine_tune_edges", "report"}  # Figure 5 shows them
 
 
 def test_full_masks_are_for_the_stage_of_the_upper_bound_alone():
@@ -341,7 +345,9 @@ def test_whatever_is_read_is_written_before():
             if path.startswith(("data/", "results/", "runs/")):
                 # Of the variant that it starts from: another run of the stage that writes it.
                 own = re.sub(
-                    r"^runs/(warm|\$\{item.round.init_from\})/", "runs/${item.variant}/", path
+                    r"^runs/((bpg_)?warm|\$\{item.round.init_from\})/",
+                    "runs/${item.variant}/",
+                    path,
                 )
                 assert own in written, (name, path)
 
@@ -379,6 +385,7 @@ RUNS = {
     "train_grabcut": ("grabcut", "0"),
     "forest": ("forest", "0"),
     "fine_tune": ("kernelcut", "0"),
+    "fine_tune_edges": ("softlabel", "0"),
     "fine_tune_boundary": ("bpg_kernelcut", "0"),
     "predict": ("bpg", "0"),
     "crf": ("bpg", "0"),
@@ -416,7 +423,15 @@ class Recorder:
             value = getattr(section, name)
             if isinstance(value, BaseModel) or hasattr(type(value), "__dataclass_fields__"):
                 self.watch(value, f"{path}.{name}".lstrip("."))
-        recording = type(kind.__name__, (kind,), {"__getattribute__": get})
+
+        def equal(one: object, other: object) -> bool:
+            # A dataclass equals only those of its own class.
+            plain = kind.__getattribute__
+            same = (plain(one, name) == plain(other, name) for name in names)
+            return isinstance(other, kind) and all(same)
+
+        methods = {"__getattribute__": get, "__eq__": equal, "__hash__": kind.__hash__}
+        recording = type(kind.__name__, (kind,), methods)
         object.__setattr__(section, "__class__", recording)
 
     def opened(self, event: str, arguments: tuple) -> None:
@@ -479,7 +494,7 @@ def test_a_stage_declares_what_it_reads_and_writes(
 
     variant, seed = RUNS[name] or ("", "")
     filled = {"${dataset}": "shapes", "${recipe}": "tiny", "${item.seed}": seed}
-    filled |= {"${item.variant}": variant, "${item.round.init_from}": WARM}
+    filled |= {"${item.variant}": variant, "${item.round.init_from}": "warm"}
 
     def fill(path: str) -> str:
         for word, value in filled.items():
@@ -499,6 +514,7 @@ OF_OTHER_VARIANTS = {
     "train": {"switches.lambda", "recipe.regularisers"},
     "train_boundary": {"recipe.regularisers"},
     "fine_tune": {"switches.lambda", "recipe.model.weights"},
+    "fine_tune_edges": {"switches.lambda", "recipe.model.weights"},
     "fine_tune_boundary": {"recipe.model.weights"},
     "train_propagated": {"switches.lambda", "recipe.regularisers", "recipe.model.weights"},
     "train_grabcut": {"switches.lambda", "recipe.regularisers"},

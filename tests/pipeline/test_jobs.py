@@ -1,6 +1,7 @@
 """Runs side by side: who waits for whom, and what a failure, an interrupt and a kill do."""
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from bpg.errors import BPGError
+from bpg.variants import lineage
 from pipeline.run_stage import is_dvc
 
 PATIENCE = 60  # seconds in which anything here must end
@@ -52,8 +54,8 @@ def test_each_seed_is_planned(jobs, parameters):
 def test_who_is_needed_comes_first_and_then_the_longest(jobs, parameters):
     planned = jobs.plan(parameters)
     names = [job.name for job in planned]
-    assert set(names[:2]) == {"warm 0", "scribblesup_1 0"}
-    rest = [job.work for job in planned[2:]]
+    assert set(names[:3]) == {"warm 0", "bpg_warm 0", "scribblesup_1 0"}
+    rest = [job.work for job in planned[3:]]
     assert rest == sorted(rest, reverse=True)
     assert names.index("bpg 0") < names.index("scribble 0")
 
@@ -73,8 +75,8 @@ def test_what_needs_a_changed_run_is_done_again_and_no_more(jobs, parameters):
     assert [job.name for job in jobs.to_do(planned, {"crf@bpg-0", "report"})] == ["bpg 0"]
     after_warm = {job.name for job in jobs.to_do(planned, {"train@warm-0"})}
     variants = parameters.variants
-    start = {name for name in variants if variants[name].init_from is not None}
-    assert after_warm == {"warm 0", *(f"{name} 0" for name in start)}
+    start = {name for name in variants if "warm" in lineage(name, variants)}
+    assert after_warm == {f"{name} 0" for name in start}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,9 @@ stages:
   a: { cmd: "touch a-began; while [ ! -e b-began ]; do sleep 0.1; done; echo > a", outs: [a] }
   b: { cmd: "touch b-began; while [ ! -e a-began ]; do sleep 0.1; done; echo > b", outs: [b] }
   c: { cmd: "cp a c", deps: [a], outs: [c] }
+  launched:
+    cmd: echo $LAUNCHED $SLURM_JOB_ID $CUDA_VISIBLE_DEVICES > launched
+    outs: [launched]
   fails: { cmd: "sh fails.sh", outs: [nothing] }
   leaves: { cmd: "sleep 300 & echo $! > left; echo > leaves", outs: [leaves] }
   long: { cmd: "touch long-began; sleep 600", outs: [long] }
@@ -148,17 +153,17 @@ def start(folder, environment, tools):
     """Start `run` with jobs {name: what it needs}, a stage each, two at a time."""
     processes = []
 
-    def command(**needs: str | None) -> subprocess.Popen:
+    def command(launch: str = "", **needs: str | None) -> subprocess.Popen:
         program = (
             "import sys; from bpg.errors import BPGError; from pipeline.jobs import Job, run\n"
             f"jobs = [Job(n, (n,), needs, 1) for n, needs in {needs!r}.items()]\n"
-            "try:\n    run(jobs, 2, [])\n"
+            "try:\n    run(jobs, 2, ['5'])\n"
             "except BPGError as error:\n    sys.exit(f'error: {error}')\n"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", program],
             cwd=folder,
-            env={**environment, "PYTHONPATH": str(tools.ROOT)},
+            env={**environment, "PYTHONPATH": str(tools.ROOT), "LAUNCH": launch},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -191,6 +196,51 @@ def test_after_a_failure_none_is_started_and_the_reason_stands_there(start, fold
     assert "half" not in said
     assert "error: failed: fails" in said
     assert not (folder / "c").exists()
+
+
+def test_a_launcher_starts_each_job_and_gives_it_its_gpu(start, folder):
+    for launch, found in (("env LAUNCHED='far away'", "far away\n"), ("", "5\n")):
+        (folder / "launched").unlink(missing_ok=True)
+        process = start(launch, launched=None)
+        said, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, said
+        assert (folder / "launched").read_text() == found
+
+
+def test_a_launcher_needs_to_be_told_how_many(jobs, monkeypatch):
+    monkeypatch.setattr(jobs, "LAUNCH", ("srun",))
+    monkeypatch.setattr(jobs, "stale", lambda: {"train@scribble-0", "train@prn-0"})
+    monkeypatch.setattr(jobs, "visible_gpus", lambda parameters: [])
+    monkeypatch.setattr(sys, "argv", ["jobs"])
+    with pytest.raises(SystemExit, match="LAUNCH needs JOBS=N"):
+        jobs.main()
+
+
+SINFO = shutil.which("sinfo")
+needs_slurm = pytest.mark.skipif(
+    SINFO is None or subprocess.run([SINFO], capture_output=True, check=False).returncode != 0,
+    reason="no Slurm here",
+)
+
+
+@needs_slurm
+def test_slurm_runs_two_at_once(start, folder):
+    process = start(
+        "srun --disable-status --exact --ntasks=1 --cpus-per-task=1", a=None, b=None, launched=None
+    )
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    assert (folder / "launched").read_text().strip().isdecimal()
+
+
+@needs_slurm
+def test_interrupted_slurms_jobs_end_too(start, folder):
+    process = start("srun --disable-status --exact --ntasks=1 --cpus-per-task=1", long=None)
+    wait_for(folder / "long-began")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode != 0, said
+    assert subprocess.check_output([shutil.which("squeue"), "--noheader"]) == b""
 
 
 def test_what_a_stage_leaves_behind_is_not_waited_for(start, folder):

@@ -145,6 +145,8 @@ WRONG_VALUES = {
         "source.size": [31, "large", True],
         "source.train": [0],
         "scribbles.line_width": [0],
+        "scribbles.length": [0, 1.1],
+        "train_share": [0, 2],
         "edges.upscale": [0],
         "edges.source": ["sobel"],
     },
@@ -220,7 +222,7 @@ def test_a_former_name_is_refused_with_the_new_one(old):
 def test_a_misspelt_optional_key_is_suggested_and_another_gets_the_list():
     assert problem(TINY, {"training.augmentation.flips": True}).endswith("; did you mean flip?")
     assert problem(TINY, {"machine.gpu": 1}).endswith(
-        "deterministic, compile, capture, checkpoint_seconds"
+        "deterministic, compile, capture, checkpoint_seconds, launcher, dask"
     )
 
 

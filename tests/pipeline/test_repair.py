@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,10 @@ def finished(tmp_path_factory, run) -> tuple[Path, str]:
 def repair(finished, tools, environment):
     """Run it in that folder; give the status and what it says."""
 
-    def command() -> tuple[int, str]:
+    def command(patience: float = 5) -> tuple[int, str]:
+        program = f"from pipeline import repair; repair.PATIENCE = {patience}; repair.main()"
         result = subprocess.run(
-            [sys.executable, "-c", "from pipeline.repair import main; main()"],
+            [sys.executable, "-c", program],
             cwd=finished[0],
             env={**environment, "PYTHONPATH": str(tools.ROOT)},
             stdout=subprocess.PIPE,
@@ -130,8 +132,24 @@ def test_beside_a_dvc_at_work_nothing_is_touched(finished, repair):
     (folder / "dvc.lock").write_text(lock[:40])
     held = zc.lockfile.LockFile(str(folder / ".dvc/tmp/lock"))
     try:
-        assert repair() == (1, "repair: error: another DVC is at work here; wait for it to end\n")
+        said = "repair: error: another DVC is at work here; wait for it to end\n"
+        assert repair(patience=0.3) == (1, said)
         assert (folder / "dvc.lock").read_text() == lock[:40]
     finally:
         held.close()
+        (folder / "dvc.lock").write_text(lock)
+
+
+def test_it_waits_for_a_dvc_between_two_stages(finished, repair):
+    folder, lock = finished
+    (folder / "dvc.lock").write_text(lock[:40])
+    held = zc.lockfile.LockFile(str(folder / ".dvc/tmp/lock"))
+    soon = threading.Timer(2, held.close)  # starting the program takes less than that
+    try:
+        soon.start()
+        code, said = repair(patience=60)
+        assert code == 0
+        assert said.startswith("repair: dvc.lock was cut off")
+    finally:
+        soon.join()
         (folder / "dvc.lock").write_text(lock)

@@ -66,7 +66,7 @@ def test_a_stage_trains_what_reads_the_same(shipped):
         found.setdefault(stage_of(variant), []).append(name)
     assert found == {
         "train": ["mask", "scribble", "prn", "warm"],
-        "train_boundary": ["brn", "bpg", "bpg_all_channels"],
+        "train_boundary": ["brn", "bpg", "bpg_all_channels", "bpg_warm"],
         "fine_tune": [
             "fine_tuned",
             "normalcut",
@@ -74,8 +74,16 @@ def test_a_stage_trains_what_reads_the_same(shipped):
             "kernelcut",
             "gatedcrf",
             "treeenergy",
+            "ema",
         ],
-        "fine_tune_boundary": ["bpg_kernelcut"],
+        "fine_tune_edges": ["softlabel"],
+        "fine_tune_boundary": [
+            "bpg_fine_tuned",
+            "bpg_kernelcut",
+            "bpg_gatedcrf",
+            "bpg_treeenergy",
+            "bpg_softlabel",
+        ],
         "train_propagated": ["scribblesup_1", "scribblesup"],
         "train_grabcut": ["grabcut"],
         "forest": ["forest"],
@@ -150,12 +158,13 @@ def test_networks_are_what_has_epochs_and_curves(shipped):
 
 def test_lists_are_made_with_what_the_rows_start_from(shipped):
     rows = ["scribblesup", "bpg", "bpg_kernelcut", "gatedcrf", "scribble", "kernelcut"]
-    rows += ["forest", "grabcut"]
+    rows += ["softlabel", "forest", "grabcut"]
     made = make_lists(rows, shipped)
     assert made == {
         "train": ["warm", "scribble"],
-        "train_boundary": ["bpg"],
+        "train_boundary": ["bpg", "bpg_warm"],
         "fine_tune": ["gatedcrf", "kernelcut"],
+        "fine_tune_edges": ["softlabel"],
         "fine_tune_boundary": ["bpg_kernelcut"],
         "rounds": [FIRST, SECOND],
         "train_grabcut": ["grabcut"],

@@ -235,3 +235,31 @@ def test_every_variant_and_some_more_have_a_style_of_their_own(figure):
     )
     styles = {(line.get_color(), line.get_linestyle()) for line in drawn.axes[0].lines}
     assert len(styles) == len(names)
+
+
+WITH_CLASSES = {
+    variant: [
+        {"classes": ["background", "cat", "dog"], "raw": {"iou": [90.0, start + seed, absent]}}
+        for seed in (0, 2)
+    ]
+    for variant, start, absent in (("scribble", 40.0, 10.0), ("bpg", 50.0, None))
+}
+
+
+def test_classes_have_a_point_for_each_variant(figure):
+    drawn = figure(lambda path: charts.class_chart(path, WITH_CLASSES, LABELS))
+    (axes,) = drawn.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["background", "cat", "dog"]
+    assert axes.yaxis_inverted()
+    scribble, bpg = axes.lines
+    assert _points(scribble) == [(90.0, 0), (41.0, 1), (10.0, 2)]
+    assert _points(bpg) == [(90.0, 0), (51.0, 1)]
+    assert list(_legend(drawn)) == ["DeepLab-v2 [scri]", "BPG"]
+
+
+def test_cost_beside_gain(figure):
+    points = {"baseline": (1.0, 57.0), "BPG": (2.4, 60.0), "KernelCut": (2.2, 57.6)}
+    (axes,) = figure(lambda path: charts.cost_chart(path, points, ["BPG"])).axes
+    assert {text.get_text(): text.xy for text in axes.texts} == points
+    blue = [line for line in axes.lines if to_hex(line.get_color()).upper() == charts.OURS]
+    assert [_points(line) for line in blue] == [[(2.4, 60.0)]]

@@ -139,6 +139,21 @@ def test_a_row_per_id(draw, name):
     assert two.shape[1] == one.shape[1]
 
 
+def test_a_users_figures_show_what_was_run(data):
+    """And what is scored on under its own name, or the strokes instead."""
+    common = {"images": data / "images", "classes": CLASSES}
+    runs = [(name, data / "runs" / name / "3/masks") for name in ("brn", "mask")]
+    truth = ("held-out strokes", data / "masks")
+    figures.results_figure(data / "a.png", IDS, **common, truth=truth, predictions=runs)
+    figures.strokes_figure(
+        data / "b.png", IDS, **common, scribbles=data / "scribbles", predictions=runs[:1]
+    )
+    results, strokes = (np.asarray(Image.open(data / name)) for name in ("a.png", "b.png"))
+    for row in range(len(IDS)):
+        assert _middles(results, row) == [PHOTO, _colour(TRUTH), *_predicted("brn", "mask")]
+        assert _middles(strokes, row) == [PHOTO, _colour(STROKE), *_predicted("brn")]
+
+
 def test_rows_show_their_own_id(data, draw):
     _mask(data / "masks" / "two.png", 0)
     picture = draw("figure6")

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from bpg.evaluation.bootstrap import Difference, paired_bootstrap
+from bpg.report.claims import check_claims
 from bpg.report.columns import EXCLUDES_0, markdown, write_table
 from bpg.report.ranking import rank, ranking_table
 from bpg.report.runs import read_runs
+from bpg.report.summary import summary
 
 CLASSES, IMAGES = 3, 20
 MIOU = {"scribble": 51.0, "kernelcut": 54.0, "bpg": 53.0, "treeenergy": 50.0}
@@ -101,6 +103,28 @@ def test_differences_are_to_the_reference_raw_and_with_crf(runs):
     assert crf == pytest.approx({"scribble": 0.0, "kernelcut": -1.0, "treeenergy": 1.0})
     both = (np.stack([one[:, 0, 0] for one in COUNTS[name]]) for name in ("bpg", "treeenergy"))
     assert found["treeenergy"]["raw"] == paired_bootstrap(*both)
+
+
+def test_each_rows_distance_to_full_masks(runs, runs_folder, write_run, setting, tmp_path):
+    """Where there is a row of full masks; it has none to itself."""
+    assert not any(one.to_masks for one in rank(runs, COUNTS))
+    write_run("mask", 0, 60.0)
+    runs = read_runs(runs_folder, ["mask", "bpg", "kernelcut"], [0])
+    kept = {name: COUNTS[name] for name in ("bpg", "kernelcut")} | {"mask": [counts(60, 59)]}
+    ranked = rank(runs, kept)
+    found = {one.variant: one.to_masks for one in ranked}
+    assert found["mask"] == {}
+    for name, values in {"bpg": [-7.0, -1.0], "kernelcut": [-6.0, -2.0]}.items():
+        assert [found[name][kind].value for kind in ("raw", "crf")] == pytest.approx(values)
+    setting = dataclasses.replace(setting, budgets=BUDGETS | {"mask": "16"})
+    table = ranking_table(ranked, runs, setting)
+    write_table(tmp_path, table)
+    with (tmp_path / "ranking.csv").open(newline="") as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    assert rows["kernelcut"]["masks_raw_difference"] == "-6.00"
+    assert rows["kernelcut"]["masks_crf_excludes_0"] == "yes, lower"
+    assert rows["mask"]["masks_raw_difference"] == ""
+    assert "mIoU − DeepLab-v2 [F]'s" in summary(check_claims(kept), ranked, runs, setting)
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,19 @@ def test_curves_are_averaged_over_seeds_and_leave_out_what_a_variant_lacks(runs_
     assert [row["step"] for row in curves["bpg"]] == [0, 1]
 
 
+def test_a_metric_that_is_not_there_at_every_step_leaves_a_gap(runs_folder):
+    """The ratio of gradients, where a batch has no labelled pixel."""
+    for seed in (0, 1):
+        _write_curve(runs_folder, "bpg", seed, "loss", [2.0, 1.0])
+    path = _write_curve(runs_folder, "bpg", 0, "boundary_gradient", [0.1, 0.2])
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))  # the first step alone
+    curves = mean_curves(gather_curves(runs_folder, ["bpg"], [0, 1]))
+    assert curves["bpg"] == [
+        {"step": 0, "loss": 2.0, "boundary_gradient": 0.1},
+        {"step": 1, "loss": 1.0, "boundary_gradient": None},
+    ]
+
+
 def test_dvclive_writes_what_is_read(runs_folder, monkeypatch):
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     live_type = pytest.importorskip("dvclive").Live

@@ -6,6 +6,7 @@ import pytest
 
 from bpg.report import paper
 from bpg.report.columns import markdown, write_table
+from bpg.report.costs import CountRow
 from bpg.report.runs import read_runs
 from bpg.report.setting import NO_EPOCHS
 from bpg.report.tables import SHOWN_RADII, boundary_table, cost_table, table1, table2, table3
@@ -268,7 +269,12 @@ def test_the_cost_stands_beside_the_baselines(setting):
         "precision": "fp32",
     }
     bpg = base | {"variant": "bpg", "macs_ratio": 1.714, "time_ratio": 2.1}
+    counted = [{key: row[key] for key in CountRow.model_fields} for row in (base, bpg)]
+    plain = cost_table(counted, setting)
     table = cost_table([base, bpg], setting)
+    assert plain.header == table.header[:5]
+    assert [row[:5] for row in table.rows] == list(plain.rows)
+    assert "Paper" not in str(plain) and "step" not in str(plain)
     first, second = _cells(table).values()
     assert first[:6] == ["299,564", "299,564", "0.0752", "× 1.00", "31", "× 1.00"]
     assert second[3] == "× 1.71"

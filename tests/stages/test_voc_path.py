@@ -63,7 +63,7 @@ def test_pictures_of_all_sizes_reach_the_tables(voc, tools):
     # Only a variant that was not run stands beside the baseline, so there is no difference.
     assert {path.name for path in page.glob("*.png")} == {
         *(f"figure{number}.png" for number in (1, 4, 5, 6)),
-        *("miou.png", "trimap.png", "curves.png", "draw_next.png"),
+        *("miou.png", "classes.png", "trimap.png", "curves.png", "draw_next.png"),
     }
 
     run = voc.folder / "runs/scribble/0"

@@ -77,6 +77,13 @@ def test_the_walk_through_works_to_the_letter(checkout, tools, run, tmp_path):
 
     summary = said["cat results/summary.md"]
     assert "held-out strokes, which alone are scored on" in summary
+    page = (folder / "results/report/index.html").read_text(encoding="utf-8")
+    page = re.sub(r'data:image/[^"]+', "", page)  # pictures may spell any word
+    for text in (summary, page.partition("<body>")[2]):
+        assert "Class by class" in text and "95 % interval" in text
+        for foreign in ("paper", "Wang", "not run", "n/a", "claim", "Table 1"):
+            assert foreign not in text
+    assert 'alt="The least sure images"' in page
     card = json.loads((folder / "runs/bpg/0/card.json").read_text(encoding="utf-8"))
     assert card["scores"]["measured_on"] == "held-out strokes"
     assert card["classes"][0] == "background"

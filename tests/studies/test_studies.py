@@ -14,6 +14,7 @@ from bpg.errors import BPGError
 from bpg.strict_yaml import read_as
 from pipeline.params import Switches
 from pipeline.variants import make_lists
+from studies import run
 from studies.results import write_study
 from studies.run import (
     Found,
@@ -76,7 +77,10 @@ def test_a_setting_becomes_arguments_of_dvc(tmp_path, switches, shipped):
         "variants.train_boundary=[bpg]",
         *(
             f"variants.{key}=[]"
-            for key in ("fine_tune", "fine_tune_boundary", "rounds", "train_grabcut", "forest")
+            for key in (
+                *("fine_tune", "fine_tune_edges", "fine_tune_boundary", "rounds"),
+                *("train_grabcut", "forest"),
+            )
         ),
         "variants.all=[prn,bpg]",
     ]
@@ -154,9 +158,63 @@ def test_what_the_study_sets_cannot_be_set_beside_it(switches, extra, shipped):
         refuse_overlap(study, switches, ["seeds=[0]", extra])
 
 
+FAKE_DVC = """
+import subprocess, sys
+from pathlib import Path
+said = Path("said")
+words = sys.argv[1:]
+with said.open("a") as file:
+    print(*words[:2], file=file)
+looks = said.read_text().count("queue status") if said.exists() else 0
+if words[:2] == ["queue", "start"]:
+    subprocess.Popen(["sleep", "60"])  # a worker, which keeps the output open
+if words[:2] == ["queue", "status"]:
+    states = {1: ("Queued", "Queued"), 2: ("Running", "Queued"), 3: ("Success", "Running")}
+    last = "Failed" if Path("fails").exists() else "Success"
+    one, two = states.get(looks, ("Success", last))
+    print("Task     Name          Created    Status")
+    print(f"1a2b3c4  study-x-1     06:29 AM   {one}")
+    print(f"5d6e7f8  study-x-2     06:29 AM   {two}")
+    print(f"Worker status: {int(looks > 1)} active, 0 idle")
+"""
+
+
+@pytest.mark.parametrize("ending", ["well", "badly"])
+def test_the_queue_is_filled_started_once_and_waited_for(
+    ending, switches, shipped, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "dvc.py").write_text(FAKE_DVC)
+    if ending == "badly":
+        (tmp_path / "fails").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "DVC", (sys.executable, str(tmp_path / "dvc.py")))
+    monkeypatch.setattr(run, "POLL", 0)
+    monkeypatch.setattr(run, "read_experiment", lambda name: Found({"name": name}, []))
+    study = Study(title="T", variants=["prn"], settings={"a": {"lambda": 0}, "b": {"lambda": 1}})
+
+    def queued():
+        return run.run_queued(study, {"a": "x_1", "b": "x_2"}, 2, switches, shipped, [])
+
+    if ending == "well":
+        found = queued()
+        assert {name: one.metrics["name"] for name, one in found.items()} == {
+            "a": "study-x-1",
+            "b": "study-x-2",
+        }
+    else:
+        with pytest.raises(BPGError, match="study-x-2 failed; `dvc queue logs study-x-2`"):
+            queued()
+    commands = (tmp_path / "said").read_text().splitlines()
+    assert commands.count("exp run") == 2
+    assert commands.count("queue start") == 1
+    assert ("queue kill" in commands) == (ending == "badly")
+    assert "a: queued\nb: queued\na: running\na: success\nb: running\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["lambda", "--jobs", "none"], "--jobs 'none' is not a whole number"),
         ([], "usage: python -m studies NAME"),
         (["nothing"], "unknown study 'nothing'"),
         (["lambda", "--seeds", "3"], "only -S KEY=VALUE"),

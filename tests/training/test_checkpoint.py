@@ -33,6 +33,13 @@ KERNELCUT = {
     for term in ("normalized_cut", "dense_crf")
 }
 
+TEACHER = {
+    "mean_teacher": OPTIONS["mean_teacher"](weight=1.0, reduction=2, decay=0.9),
+    "soft_label": OPTIONS["soft_label"](
+        weight=0.3, reduction=4, smoothness=20, edge=0.2, iterations=5
+    ),
+}
+
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
@@ -96,6 +103,7 @@ def trained(build, load, fit, tmp_path, monkeypatch):
         ([2, 2], {"bf16": True}),
         ([5], {"parts": {}, "boundary_weight": 0.0, "regularisers": TREE, "first_epoch": 4}),
         ([STEPS], {"parts": {"frozen_norm": True}}),
+        ([1, 4], {"regularisers": TEACHER}),
         ([6], {"regularisers": KERNELCUT}),  # in the last epoch, with sums of two
     ],
 )
@@ -111,17 +119,17 @@ def test_without_a_checkpoint_it_starts_from_the_first_step_and_ends_the_same(tr
     assert trained("killed", [4], **never) == trained("undisturbed", **never)
 
 
-def test_the_solvers_state_goes_on_too(trained, build, load, fit, tmp_path, monkeypatch):
-    """Without which the tests above would pass for a solver that has none."""
+def test_the_optimizers_state_is_resumed_too(trained, build, load, fit, tmp_path, monkeypatch):
+    """Without which the tests above would pass for a optimizer that has none."""
     undisturbed = trained("undisturbed")
-    load_all = module.load_checkpoint
+    restore_all = module.restore
 
-    def without_state(path, network, solver):
-        progress = load_all(path, network, solver)
-        solver.state.clear()
+    def without_state(data, path, network, optimizer, teacher):
+        progress = restore_all(data, path, network, optimizer, teacher)
+        optimizer.state.clear()
         return progress
 
-    monkeypatch.setattr(module, "load_checkpoint", without_state)
+    monkeypatch.setattr(module, "restore", without_state)
     assert trained("forgetful", [4])[0] != undisturbed[0]
 
 
@@ -163,9 +171,9 @@ def test_it_is_kept_as_often_as_asked_and_at_the_end(build, load, fit, tmp_path,
         now[0] += 10
         return optimizer_step(*arguments)
 
-    def note(path, network, solver, progress):
+    def note(path, network, optimizer, progress, teacher):
         kept.append(progress.step)
-        save(path, network, solver, progress)
+        save(path, network, optimizer, progress, teacher)
 
     monkeypatch.setattr(module, "optimizer_step", step)
     monkeypatch.setattr(module, "save_checkpoint", note)
@@ -346,12 +354,12 @@ def checkpoint(build, load, fit, tmp_path):
 
 def test_a_checkpoint_gives_back_what_it_was_given(build, tmp_path):
     network = build(**BOTH)
-    solver = make_solver(network)
+    optimizer = make_solver(network)
     network(torch.rand(1, 3, 33, 33)).logits.sum().backward()
-    solver.step()
+    optimizer.step()
     sums = {"loss": torch.tensor(0.1, dtype=torch.float64), "labelled": torch.arange(7.0).double()}
     progress = Progress(5, [{"loss": 1 / 3, "boundary": None}], [1, 2], 3, sums, 2, 4.5)
-    save_checkpoint(tmp_path / "kept", network, solver, progress)
+    save_checkpoint(tmp_path / "kept", network, optimizer, progress)
     other = build(**BOTH, seed=1)
     empty = make_solver(other)
     found = load_checkpoint(tmp_path / "kept", other, empty)
@@ -361,10 +369,10 @@ def test_a_checkpoint_gives_back_what_it_was_given(build, tmp_path):
     assert replace(found, sums={}) == replace(progress, sums={})
     pairs = zip(other.state_dict().values(), network.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    assert len(solver.state) == len(empty.state) > 0
+    assert len(optimizer.state) == len(empty.state) > 0
     for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
-        assert solver.state.get(mine, {}).keys() == empty.state.get(theirs, {}).keys()
-        for name, value in solver.state.get(mine, {}).items():
+        assert optimizer.state.get(mine, {}).keys() == empty.state.get(theirs, {}).keys()
+        for name, value in optimizer.state.get(mine, {}).items():
             assert torch.equal(value, empty.state[theirs][name])
             assert value.stride() == empty.state[theirs][name].stride()
 
@@ -374,22 +382,23 @@ def test_channels_last_parameters_get_state_of_their_own_layout(build, load, fit
     path = tmp_path / "kept"
     fit(build(), load(), checkpoint=path)
     network = build().to(memory_format=torch.channels_last)
-    solver = make_solver(network)
-    load_checkpoint(path, network, solver)
+    optimizer = make_solver(network)
+    load_checkpoint(path, network, optimizer)
     kernels = [p for p in network.parameters() if p.ndim == 4 and p.shape[2] > 1]
     assert kernels
     for kernel in kernels:
-        assert solver.state[kernel]["exp_avg"].stride() == kernel.stride()
+        assert optimizer.state[kernel]["exp_avg"].stride() == kernel.stride()
 
 
 @pytest.mark.parametrize(
-    ("parts", "solver"), [({"prn": True}, "adamw"), ({"brn": "foreground"}, "adamw"), ({}, "sgd")]
+    ("parts", "optimizer"),
+    [({"prn": True}, "adamw"), ({"brn": "foreground"}, "adamw"), ({}, "sgd")],
 )
-def test_another_networks_checkpoint_is_refused(parts, solver, checkpoint, build):
+def test_another_networks_checkpoint_is_refused(parts, optimizer, checkpoint, build):
     network = build(**parts)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(BPGError, match=r"checkpoint: of another network") as caught:
-        load_into(checkpoint, network, solver)
+        load_into(checkpoint, network, optimizer)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(before[name], v) for name, v in network.state_dict().items())
 
@@ -413,11 +422,11 @@ def test_a_damaged_checkpoint_is_refused_and_changes_nothing(checkpoint, build, 
     path = checkpoint.with_name("spoilt")
     path.write_bytes(spoilt)
     network = build()
-    solver = make_solver(network)
+    optimizer = make_solver(network)
     state = torch.get_rng_state()
     with pytest.raises(BPGError, match="damaged, or no checkpoint"):
-        load_checkpoint(path, network, solver)
-    assert not solver.state
+        load_checkpoint(path, network, optimizer)
+    assert not optimizer.state
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -8,6 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bpg.devices import Execution
 from bpg.models.network import Network
+from bpg.training.mean_teacher import Teacher
 from bpg.training.objective import Objective, losses
 from pipeline.build import architecture, objective
 from pipeline.params import read_parameters
@@ -38,7 +39,11 @@ def test_a_step_forwards_stays_on_the_gpu_and_waits_for_nothing(name, parameters
         items = [torch.zeros(*size, 3, dtype=torch.uint8)]
         items += [torch.zeros(size, dtype=torch.uint8) for _ in range(2)]
         items.append(torch.ones(size, dtype=torch.bool))
-        loss, parts = losses(network, items, Objective(1.0, terms), Execution(gpu, bf16=True))
+        wanted = Objective(1.0, terms)
+        with gpu:  # fake tensors cannot be copied as `make_teacher` does
+            copy = Network(architecture(parameters, variant)).eval()
+        teacher = None if wanted.teacher_decay is None else Teacher(copy, wanted.teacher_decay)
+        loss, parts = losses(network, items, wanted, Execution(gpu, bf16=True), teacher)
     assert (loss.device, loss.dtype, loss.shape) == (gpu, torch.float32, ())
     assert all(part.device == gpu for part in parts.values())
     assert parts.keys() >= terms.keys()

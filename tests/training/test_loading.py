@@ -1,10 +1,15 @@
 """Loading processes: how many shared memory has room for, and what their deaths are called."""
 
+import warnings
+
+import joblib
 import pytest
+import torch
 
 from bpg.errors import BPGError
 from bpg.training import loading
-from bpg.training.loading import dead_workers_named, fitting_workers
+from bpg.training.loading import dead_workers_named, fitting_workers, make_loader
+from bpg.training.sampler import EpochSampler
 
 
 @pytest.mark.parametrize(
@@ -33,6 +38,16 @@ def test_fewer_processes_are_said_and_train_the_same(
     said = capsys.readouterr().err
     assert "/dev/shm" in said and "loading with 0" in said
     assert all((runs[0][name] == value).all() for name, value in runs[1].items())
+
+
+@pytest.mark.parametrize("asked", [0, 1, 1000])
+def test_no_more_processes_than_cores(asked, load):
+    images = load()
+    sampler = EpochSampler(len(images), 4, 1, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # PyTorch warns of more than it sees
+        loader = make_loader(images, sampler, asked, torch.device("cpu"))
+    assert loader.num_workers == min(asked, joblib.cpu_count())
 
 
 @pytest.mark.parametrize(

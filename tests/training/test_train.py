@@ -181,7 +181,7 @@ def test_a_regulariser_has_a_curve_of_its_own(regularisers, build, load, fit, tm
     (name,) = regularisers
     assert [key for key in summary if key in REGULARISERS] == [name]
     found = {path.stem for path in (tmp_path / "curves/plots/metrics/train").iterdir()}
-    assert found == {"loss", "semantic", name}
+    assert found == {"loss", "semantic", name, f"{name}_gradient"}
     with (tmp_path / f"curves/plots/metrics/train/{name}.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [int(row["step"]) for row in rows] == [1, 2]
@@ -283,7 +283,7 @@ def test_frozen_norm_stays_as_it_was(build, load, fit):
 @pytest.mark.parametrize("brn", [None, "foreground"])
 def test_curves_have_a_row_an_epoch_in_dvclives_layout(brn, build, load, fit, tmp_path):
     summary = fit(build(brn=brn), load(), epochs=3)
-    names = ["loss", "semantic"] + (["boundary", "edge_loss"] if brn else [])
+    names = ["loss", "semantic"] + (["boundary", "edge_loss", "boundary_gradient"] if brn else [])
     curves = tmp_path / "curves"
     found = sorted(str(p.relative_to(curves)) for p in curves.rglob("*") if p.is_file())
     assert found == sorted(["metrics.json"] + [f"plots/metrics/train/{n}.tsv" for n in names])

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,53 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.ElementTree import fromstring
 
+from bpg.data.formats.rle import BudgetError
 from bpg.data.photographs import PIXEL_LIMIT
 from bpg.data.strokes import Area, Line, Pixels, Point, Shape, Stroke
 from bpg.errors import BPGError
+from bpg.files import read_limited
 
 FILE_LIMIT = 256 * 2**20
 """Larger annotation files are refused unread; a thousand brush masks have a tenth of that."""
+
+MOST_FAULTS = 20
+"""Faults of a file that are named; those beyond are counted."""
+
+
+class Faults:
+    """What is wrong in a file, fault by fault: at the first one alone, its owner would have to
+    check the file as often as it has faults.
+
+    Args:
+        name: Path of the file, for messages.
+    """
+
+    def __init__(self, name: str):
+        self._name, self._found, self._more = name, list[str](), 0
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note a `BPGError` that is raised inside; the code behind runs.
+
+        Raises:
+            BudgetError: As raised inside: no more of the file may be read.
+        """
+        try:
+            yield
+        except BudgetError:
+            raise
+        except BPGError as error:
+            if len(self._found) < MOST_FAULTS:
+                self._found.append(str(error))
+            else:
+                self._more += 1
+
+    def lines(self) -> tuple[str, ...]:
+        """Return a line for each fault, or a last one that says how many more there are."""
+        if not self._more:
+            return tuple(self._found)
+        faults = "faults" if self._more > 1 else "fault"
+        return *self._found, f"{self._name}: … and {self._more:,} more {faults}"
 
 
 @dataclass(frozen=True)
@@ -28,6 +70,7 @@ class ImageStrokes:
         size: (width, height) of the image that was drawn on; None if the file does not say.
         strokes: In drawing order.
         place: The file and, if it holds several images, which one; for messages.
+        places: Where in the file each stroke stands; for messages.
         embedded: The image file itself, where the annotation file contains it.
     """
 
@@ -35,6 +78,7 @@ class ImageStrokes:
     size: tuple[int, int] | None
     strokes: tuple[Stroke, ...]
     place: str
+    places: tuple[str, ...]
     embedded: bytes | None = None
 
 
@@ -47,12 +91,14 @@ class Annotations:
         images: The images that it is about, also those without a stroke.
         classes: Names that the file declares, in its order, used or not.
         left_out: What is no stroke, counted by kind, such as {"rectangle": 2}.
+        faults: What is wrong in the file, a line each; the other fields are without it.
     """
 
     tool: str
     images: tuple[ImageStrokes, ...]
     classes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
 
 
 def read_bytes(path: Path) -> bytes:
@@ -61,14 +107,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         BPGError: It cannot be read, or is larger than `FILE_LIMIT`; the message names it.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-    except OSError as error:
-        raise BPGError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > FILE_LIMIT:
-        raise BPGError(f"{path}: larger than {FILE_LIMIT:,} bytes; export it in parts")
-    return data
+    return read_limited(path, FILE_LIMIT, "; export it in parts")
 
 
 def parse_json(data: bytes, name: str) -> Any:
@@ -195,40 +234,36 @@ def reaches_beyond(shape: Shape, width: int, height: int) -> bool:
     )
 
 
-def check_inside(strokes: Sequence[Stroke], width: int, height: int, place: str) -> None:
-    """Check that every stroke touches the image, and that none goes far beyond it.
+def check_inside(shape: Shape, width: int, height: int, place: str) -> None:
+    """Check that a stroke touches the image, and does not go far beyond it.
 
     Points may lie beyond the border, where annotators slip, but not further than the image is long
     on that axis.
 
     Args:
-        strokes: Strokes of one image.
+        shape: The stroke's.
         width: Of the image.
         height: Of the image.
-        place: What errors call the file.
+        place: What errors call the stroke.
 
     Raises:
-        BPGError: A stroke lies outside; the message names it, counted from 1.
+        BPGError: The stroke lies outside.
     """
-    for count, stroke in enumerate(strokes, 1):
-        corners = _corners(stroke.shape)
-        for x, y in corners:
-            if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
-                raise BPGError(
-                    f"{place}: stroke {count}: ({x:.9g}, {y:.9g}) lies far outside the "
-                    f"{width}x{height} image"
-                )
-        # The far border counts as inside, and a pixel more: some tools count pixels from 1.
-        beyond = (
-            all(x < 0 for x, _ in corners)
-            or all(y < 0 for _, y in corners)
-            or all(x > width + 1 for x, _ in corners)
-            or all(y > height + 1 for _, y in corners)
-        )
-        if beyond:
+    corners = _corners(shape)
+    for x, y in corners:
+        if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
             raise BPGError(
-                f"{place}: stroke {count}: lies wholly outside the {width}x{height} image"
+                f"{place}: ({x:.9g}, {y:.9g}) lies far outside the {width}x{height} image"
             )
+    # The far border counts as inside, and a pixel more: some tools count pixels from 1.
+    beyond = (
+        all(x < 0 for x, _ in corners)
+        or all(y < 0 for _, y in corners)
+        or all(x > width + 1 for x, _ in corners)
+        or all(y > height + 1 for _, y in corners)
+    )
+    if beyond:
+        raise BPGError(f"{place}: lies wholly outside the {width}x{height} image")
 
 
 def one_line(error: Exception) -> str:

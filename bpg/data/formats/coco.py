@@ -5,7 +5,8 @@ corner of the image.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -13,12 +14,12 @@ import numpy as np
 
 from bpg.data.formats.annotations import (
     Annotations,
+    Faults,
     ImageStrokes,
     check_inside,
     image_size,
     number,
     optional_size,
-    parse_json,
 )
 from bpg.data.formats.names import label_text, relative_names, url_names
 from bpg.data.formats.rle import Budget, decode_coco
@@ -50,100 +51,127 @@ def _is_result(entry: Any) -> bool:
     return isinstance(entry, dict) and "image_id" in entry and "category_id" in entry
 
 
-def read_coco(data: bytes, name: str) -> Annotations:
-    """Read a COCO data set: polygons and run-length codes, of crowds or not.
+def coco_strokes(document: Any, name: str) -> Annotations:
+    """Return what a COCO data set holds: polygons and run-length codes, of crowds or not.
 
     An annotation is one stroke, however many polygons it has: it covers what any of them encloses.
-    Boxes without a segmentation and keypoints are counted in `left_out`.
+    Boxes without a segmentation and keypoints are counted in `left_out`. What is missing, of
+    another type, broken, or lies outside its image is among the `faults`, with the number of the
+    entry in its list (counted from 1) and its id.
 
     Args:
-        data: Content of the file.
+        document: The parsed JSON.
         name: Its path, for messages.
 
     Raises:
-        BPGError: The file is no JSON, holds results only, or something in it is missing, of another
-            type, broken, or lies outside its image. The message is one line that names the file
-            and the annotation (counted from 1).
+        BPGError: The document holds results only, one of its lists is missing, or its masks take
+            too many pixels. The message is one line that names the file.
     """
-    return coco_strokes(parse_json(data, name), name)
-
-
-def coco_strokes(document: Any, name: str) -> Annotations:
-    """Return what a COCO document holds, as `read_coco` does."""
     if isinstance(document, list):
         raise BPGError(
             f"{name}: COCO results name neither images nor categories; "
             "export a data set, with images, annotations and categories"
         )
-    images, annotations, categories = (_dicts(document, key, name) for key in _LISTS)
-    tags = _tags(categories, name)
-    known = _images(images, name)
-    strokes: dict[str, list[Stroke]] = {key: [] for key in known}
+    images, annotations, categories = (_list(document, key, name) for key in _LISTS)
+    faults = Faults(name)
+    tags = _tags(categories, name, faults)
+    known = _images(images, name, faults)
+    strokes: dict[str, list[tuple[Stroke, str]]] = {key: [] for key in known}
     left_out: Counter[str] = Counter()
     budget = Budget(name)
     for count, annotation in enumerate(annotations, 1):
-        place = f"{name}: annotation {count}"
-        key, category = _id(annotation, "image_id", place), _id(annotation, "category_id", place)
-        if key not in known:
-            raise BPGError(f"{place}: its image_id {key[:40]!r} is none of the images' ids")
-        if category not in tags:
-            raise BPGError(f"{place}: its category_id {category[:40]!r} is none of the categories'")
-        stroke = _stroke(annotation, tags[category], known[key].size, place, budget)
-        if isinstance(stroke, str):
-            left_out[stroke] += 1
-            continue
-        strokes[key].append(stroke)
+        place = _place(name, "annotation", count, annotation)
+        with faults.noted():
+            key = _reference(annotation, "image_id", known, "images", place)
+            category = _reference(annotation, "category_id", tags, "categories", place)
+            if (image := known[key]) is None:  # a fault that is noted already
+                continue
+            stroke = _stroke(annotation, tags[category], image.size, place, budget)
+            if isinstance(stroke, str):
+                left_out[stroke] += 1
+            else:
+                strokes[key].append((stroke, place))
     return Annotations(
         TOOL,
         tuple(
-            ImageStrokes(image.names, image.size, tuple(strokes[key]), image.place)
+            replace(
+                image,
+                strokes=tuple(stroke for stroke, _ in strokes[key]),
+                places=tuple(place for _, place in strokes[key]),
+            )
             for key, image in known.items()
+            if image is not None
         ),
         tuple(dict.fromkeys(filter(None, tags.values()))),
         left_out,
+        faults.lines(),
     )
 
 
-def _dicts(document: Any, key: str, name: str) -> list[dict[str, Any]]:
-    found = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+def _list(document: dict[str, Any], key: str, name: str) -> list[Any]:
+    found = document.get(key)
+    if not isinstance(found, list):
         raise BPGError(
-            f"{name}: {key} is no list of objects; "
-            "export a data set, with images, annotations and categories"
+            f"{name}: {key} is no list; export a data set, with images, annotations and categories"
         )
     return found
 
 
-def _tags(categories: Sequence[dict[str, Any]], name: str) -> dict[str, str]:
+def _place(name: str, what: str, count: int, entry: Any) -> str:
+    """Return what errors call an entry: its place in its list, and its id if it has one."""
+    text = label_text(entry.get("id")) if isinstance(entry, dict) else ""
+    identity = f" (id {' '.join(text.split())[:40]})" if text else ""
+    return f"{name}: {what} {count}{identity}"
+
+
+def _tags(categories: Sequence[Any], name: str, faults: Faults) -> dict[str, str]:
+    """Return the categories' names by id."""
     tags: dict[str, str] = {}
     for count, category in enumerate(categories, 1):
-        place = f"{name}: category {count}"
-        key = _id(category, "id", place)
-        if key in tags:
-            raise BPGError(f"{place}: its id {key[:40]!r} occurs twice")
-        tags[key] = label_text(category.get("name"))
+        place = _place(name, "category", count, category)
+        with faults.noted():
+            key = _new_id(category, tags, place)
+            tags[key] = label_text(category.get("name"))
     return tags
 
 
-def _images(images: Sequence[dict[str, Any]], name: str) -> dict[str, ImageStrokes]:
-    known: dict[str, ImageStrokes] = {}
+def _images(images: Sequence[Any], name: str, faults: Faults) -> dict[str, ImageStrokes | None]:
+    """Return the images by id, None for those with a fault."""
+    known: dict[str, ImageStrokes | None] = {}
     for count, image in enumerate(images, 1):
-        place = f"{name}: image {count}"
-        key = _id(image, "id", place)
-        if key in known:
-            raise BPGError(f"{place}: its id {key[:40]!r} occurs twice")
-        # Label Studio exports its uploads with a prefix, which `url_names` takes off.
-        given = image.get("file_name")
-        names = (*relative_names(given), *url_names(image.get("coco_url"), given))
-        if not names:
-            raise BPGError(f"{place}: has no file_name")
-        size = optional_size(image.get("width"), image.get("height"), place)
-        known[key] = ImageStrokes(tuple(dict.fromkeys(names)), size, (), f"{place} {names[0]!r}")
+        place = _place(name, "image", count, image)
+        with faults.noted():
+            key = _new_id(image, known, place)
+            known[key] = None
+            # Label Studio exports its uploads with a prefix, which `url_names` takes off.
+            given = image.get("file_name")
+            names = (*relative_names(given), *url_names(image.get("coco_url"), given))
+            if not names:
+                raise BPGError(f"{place}: has no file_name")
+            size = optional_size(image.get("width"), image.get("height"), place)
+            place = f"{place} {names[0]!r}"
+            known[key] = ImageStrokes(tuple(dict.fromkeys(names)), size, (), place, ())
     return known
 
 
-def _id(entry: dict[str, Any], key: str, place: str) -> str:
+def _new_id(entry: Any, known: Container[str], place: str) -> str:
+    key = _id(entry, "id", place)
+    if key in known:
+        raise BPGError(f"{place}: its id {key[:40]!r} occurs twice")
+    return key
+
+
+def _reference(entry: Any, key: str, known: Container[str], of: str, place: str) -> str:
+    found = _id(entry, key, place)
+    if found not in known:
+        raise BPGError(f"{place}: its {key} {found[:40]!r} is none of the {of}' ids")
+    return found
+
+
+def _id(entry: Any, key: str, place: str) -> str:
     """Return an id as text: some tools write numbers here and texts there."""
+    if not isinstance(entry, dict):
+        raise BPGError(f"{place}: is no object")
     text = label_text(entry.get(key))
     if not text:
         raise BPGError(f"{place}: its {key} is missing, or neither a number nor a text")
@@ -166,10 +194,9 @@ def _stroke(
         return shape
     if not tag:
         return "annotation without a label"
-    stroke = Stroke(tag, shape)
     if size is not None:
-        check_inside([stroke], *size, place)
-    return stroke
+        check_inside(shape, *size, place)
+    return Stroke(tag, shape)
 
 
 def _shape(
@@ -236,7 +263,7 @@ def _union(
     if size is None:
         right, bottom = np.ceil(np.max([box[1] for box in boxes], 0)).clip(1).tolist()
         size = image_size(right, bottom, place)
-    check_inside([Stroke(None, area)], *size, place)
+    check_inside(area, *size, place)
     boxes = [np.stack([np.floor(box[0]), np.ceil(box[1])]).clip(0, size) for box in boxes]
     left, top = np.min([box[0] for box in boxes], 0).astype(int).tolist()
     right, bottom = np.max([box[1] for box in boxes], 0).astype(int).tolist()

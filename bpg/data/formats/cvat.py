@@ -9,13 +9,13 @@ from xml.etree.ElementTree import Element
 
 from bpg.data.formats.annotations import (
     Annotations,
+    Faults,
     ImageStrokes,
     check_inside,
     image_size,
     kind_text,
     number,
     optional_size,
-    parse_xml,
 )
 from bpg.data.formats.names import label_text, relative_names
 from bpg.data.formats.rle import Budget, decode_cvat
@@ -34,36 +34,31 @@ def is_cvat(root: Element) -> bool:
     )
 
 
-def read_cvat(data: bytes, name: str) -> Annotations:
-    """Read CVAT's XML.
+def cvat_strokes(root: Element, name: str) -> Annotations:
+    """Return what CVAT's XML holds.
 
     Strokes are polylines, points, polygons and masks. Each point of a `points` element is a stroke
     of its own: a line through them would cover what nobody marked. What has the larger `z_order`
-    lies on top. Everything else is counted in `left_out`, the tracks of videos too.
+    lies on top. Everything else is counted in `left_out`, the tracks of videos too. What is
+    missing, broken, or lies outside its image is among the `faults`, with the image and the number
+    of the shape (counted from 1).
 
     Args:
-        data: Content of the file.
+        root: The parsed XML.
         name: Its path, for messages.
 
     Raises:
-        BPGError: The file is no XML, or something in it is missing, broken, or lies outside its
-            image. The message is one line that names the file, the image and the shape (counted
-            from 1).
+        BPGError: The masks take too many pixels. The message is one line that names the file.
     """
-    return cvat_strokes(parse_xml(data, name), name)
-
-
-def cvat_strokes(root: Element, name: str) -> Annotations:
-    """Return what CVAT's XML holds, as `read_cvat` does."""
     left_out: Counter[str] = Counter()
     if tracks := len(root.findall("track")):
         left_out["track"] = tracks
-    budget = Budget(name)
-    images = [
-        _image(element, count, name, left_out, budget)
-        for count, element in enumerate(root.findall("image"), 1)
-    ]
-    return Annotations(TOOL, tuple(images), _classes(root), left_out)
+    budget, faults = Budget(name), Faults(name)
+    images = []
+    for count, element in enumerate(root.findall("image"), 1):
+        with faults.noted():
+            images.append(_image(element, count, name, left_out, budget, faults))
+    return Annotations(TOOL, tuple(images), _classes(root), left_out, faults.lines())
 
 
 def _classes(root: Element) -> tuple[str, ...]:
@@ -77,7 +72,12 @@ def _classes(root: Element) -> tuple[str, ...]:
 
 
 def _image(
-    image: Element, count: int, name: str, left_out: Counter[str], budget: Budget
+    image: Element,
+    count: int,
+    name: str,
+    left_out: Counter[str],
+    budget: Budget,
+    faults: Faults,
 ) -> ImageStrokes:
     title, subset = image.get("name", ""), image.get("subset")
     names = relative_names(title, f"{subset}/{title}" if subset else None)
@@ -85,7 +85,7 @@ def _image(
         raise BPGError(f"{name}: image {count}: the attribute name is missing or empty")
     place = f"{name}: image {title[:80]!r}"
     size = optional_size(image.get("width"), image.get("height"), place)
-    drawn: list[tuple[float, Stroke]] = []
+    drawn: list[tuple[float, Stroke, str]] = []
     for position, element in enumerate(image, 1):
         kind = element.tag
         if kind not in _STROKES:
@@ -96,16 +96,19 @@ def _image(
             left_out[f"{kind} without a label"] += 1
         else:
             where = f"{place}: shape {position}"
-            order = number(element.get("z_order", "0"), f"{where}: z_order")
-            shapes = _shapes(element, where, budget)
-            if isinstance(shapes, str):
-                left_out[shapes] += 1
-            else:
-                drawn += [(order, Stroke(label, shape)) for shape in shapes]
-    strokes = tuple(stroke for _, stroke in sorted(drawn, key=lambda pair: pair[0]))
-    if size is not None:
-        check_inside(strokes, *size, place)
-    return ImageStrokes(names, size, strokes, place)
+            with faults.noted():
+                order = number(element.get("z_order", "0"), f"{where}: z_order")
+                shapes = _shapes(element, where, budget)
+                if isinstance(shapes, str):
+                    left_out[shapes] += 1
+                    continue
+                for shape in shapes:
+                    if size is not None:
+                        check_inside(shape, *size, where)
+                    drawn.append((order, Stroke(label, shape), where))
+    drawn.sort(key=lambda one: one[0])
+    strokes = tuple(stroke for _, stroke, _ in drawn)
+    return ImageStrokes(names, size, strokes, place, tuple(where for _, _, where in drawn))
 
 
 def _shapes(element: Element, place: str, budget: Budget) -> list[Shape] | str:

@@ -1,5 +1,7 @@
 """Strokes in PNG files: maps of label values, or one file of painted pixels for each class."""
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -100,3 +102,23 @@ def parts(painted: NDArray[np.bool_]) -> list[Pixels]:
         box = labels[top : top + height, left : left + width]
         found.append(Pixels(left, top, box == part))
     return found
+
+
+def may_be_strokes(data: bytes, name: str, unlabelled: int | None) -> bool:
+    """Say whether a PNG's content can be strokes: none of a class covers most of the image.
+
+    Args:
+        data: The PNG.
+        name: What errors call the file.
+        unlabelled: As for `strokes_of_map`; None: for a PNG of one class.
+    """
+    try:
+        if unlabelled is None:
+            return bool(strokes_of_class(data, name, "")[1])
+        (width, height), found = strokes_of_map(data, name, unlabelled)
+    except BPGError:
+        return False
+    pixels: Counter[int] = Counter()
+    for index, part in found:
+        pixels[index] += int(part.mask.sum())
+    return 0 < max(pixels.values(), default=0) <= _MOST * width * height

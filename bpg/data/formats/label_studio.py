@@ -1,8 +1,8 @@
-"""Label Studio's JSON and JSON_MIN exports, and the names of the PNGs that it exports.
+"""Label Studio's JSON and JSON_MIN exports, pages of its API, and the names of its PNGs.
 
-Source: <https://labelstud.io/guide/export>, and `converter.py` and `brush.py` of the converter in
-label-studio-sdk 2.1. Coordinates are in percent of the image's width and height, from its upper
-left corner.
+Source: <https://labelstud.io/guide/export>, `converter.py` and `brush.py` of the converter in
+label-studio-sdk 2.1, and `openapi_schema.py` of the server's tasks. Coordinates are in percent of
+the image's width and height, from its upper left corner.
 
 Exports name annotators by their e-mail addresses: no message may quote one.
 """
@@ -17,12 +17,12 @@ from typing import Any
 
 from bpg.data.formats.annotations import (
     Annotations,
+    Faults,
     ImageStrokes,
     check_inside,
     image_size,
     kind_text,
     number,
-    parse_json,
 )
 from bpg.data.formats.names import label_text, url_names
 from bpg.data.formats.rle import Budget, decode_label_studio
@@ -32,7 +32,11 @@ from bpg.errors import BPGError
 TOOL = "Label Studio"
 
 _LABELS = ("brushlabels", "polygonlabels", "labels")
+_REGION_LABELS = tuple(
+    f"{shape}labels" for shape in ("brush", "polygon", "rectangle", "ellipse", "keypoint")
+)
 _STROKES = ("brush", "polygon", *_LABELS)
+_PAGES = ("tasks", "results")
 _IMAGE_KEYS = ("image", "img", "image_url", "url")
 _IMAGE = re.compile(r"\.(jpe?g|png|tiff?|webp|bmp|gif)\b|^/data/(upload|local-files)/", re.I)
 _PNG = re.compile(r"task-(.+?)-annotation-(.+?)-by-[^-]*-(.+)\.png", re.I)
@@ -67,23 +71,70 @@ class _Annotation:
 
 
 def is_label_studio(document: Any) -> bool:
-    """Say whether a JSON document is an export of Label Studio, or one of its tasks."""
-    tasks = document if isinstance(document, list) else [document]
-    return any(_is_task(task) or _is_record(task) or _is_stored(task) for task in tasks)
+    """Say whether a JSON document is Label Studio's: an export, a task, or a page of its API."""
+    return any(
+        _is_task(task) or _is_record(task) or _is_stored(task) or _is_alone(task)
+        for task in _tasks(document)
+    )
+
+
+def _tasks(document: Any) -> list[Any]:
+    """Return the tasks of an export, of a page of the API, or of a file of one task."""
+    if isinstance(document, list):
+        return document
+    if isinstance(document, dict) and not _is_task(document) and not _is_stored(document):
+        for key in _PAGES:
+            if isinstance(document.get(key), list):
+                return document[key]
+    return [document]
 
 
 def _is_task(task: Any) -> bool:
+    """Say whether this is a task. Without `fields=all`, the API gives their numbers only."""
     lists = ("annotations", "completions", "predictions")
     return (
         isinstance(task, dict)
         and isinstance(task.get("data"), dict)
-        and any(isinstance(task.get(key), list) for key in lists)
+        and (any(isinstance(task.get(key), list) for key in lists) or "total_annotations" in task)
     )
 
 
 def _is_record(task: Any) -> bool:
-    """Say whether this is an entry of JSON_MIN: the task's data and results side by side."""
-    return isinstance(task, dict) and "annotation_id" in task and "lead_time" in task
+    """Say whether this is an entry of JSON_MIN: the task's data and results side by side.
+
+    Scripts drop what they don't need, such as `annotation_id` and `lead_time`, so that regions tell
+    as well. They stand in lists by control.
+    """
+    return isinstance(task, dict) and (
+        ("annotation_id" in task and "lead_time" in task)
+        or any(
+            _is_region(entry)
+            for entries in task.values()
+            if isinstance(entries, list)
+            for entry in entries
+        )
+    )
+
+
+def _is_region(entry: Any) -> bool:
+    """Say whether this is a region of JSON_MIN: labels by control, or a shape with its size."""
+    if not isinstance(entry, dict):
+        return False
+    return any(isinstance(entry.get(key), list) for key in _REGION_LABELS) or (
+        "original_width" in entry
+        and "original_height" in entry
+        and any(key in entry for key in ("rle", "points", "x"))
+    )
+
+
+def _is_alone(annotation: Any) -> bool:
+    """Say whether this is an annotation that the API gives without its task's data."""
+    return (
+        isinstance(annotation, dict)
+        and isinstance(annotation.get("result"), list)
+        and isinstance(annotation.get("task"), int)
+        and "completed_by" in annotation
+    )
 
 
 def _is_stored(task: Any) -> bool:
@@ -96,47 +147,47 @@ def _is_stored(task: Any) -> bool:
     )
 
 
-def read_label_studio(data: bytes, name: str) -> Annotations:
-    """Read a JSON or JSON_MIN export.
+def label_studio_strokes(document: Any, name: str) -> Annotations:
+    """Return what a JSON or JSON_MIN export holds, or a page of the API.
 
     Strokes are brush masks and polygons. All annotations of a task are read, later ones on top;
-    cancelled ones, drafts, predictions and all other results are counted in `left_out`.
+    cancelled ones, drafts, predictions and all other results are counted in `left_out`. What is
+    missing, of another type, broken, or lies outside its image is among the `faults`, with the task
+    and the region (counted from 1).
 
     Args:
-        data: Content of the file.
+        document: The parsed JSON.
         name: Its path, for messages.
 
     Raises:
-        BPGError: The file is no JSON, or something in it is missing, of another type, broken, or
-            lies outside its image. The message is one line that names the file, the task and the
-            region (counted from 1).
+        BPGError: The masks take too many pixels. The message is one line that names the file.
     """
-    return label_studio_strokes(parse_json(data, name), name)
-
-
-def label_studio_strokes(document: Any, name: str) -> Annotations:
-    """Return what an export holds, as `read_label_studio` does."""
     left_out: Counter[str] = Counter()
-    budget = Budget(name)
+    budget, faults = Budget(name), Faults(name)
     images: dict[tuple[str, tuple[str, ...]], ImageStrokes] = {}
-    for annotation in _annotations(document, name, left_out):
-        size, strokes = _strokes(annotation, left_out, budget)
-        if not annotation.names:
-            if strokes:
-                raise BPGError(f"{annotation.place}: its data names no image")
-            left_out["task without an image"] += 1
-            continue
-        key = (annotation.task, annotation.names)
-        before = images.get(key, ImageStrokes(annotation.names, None, (), annotation.place))
-        if size and before.size and size != before.size:
-            raise BPGError(
-                f"{annotation.place}: drawn on {size[0]}x{size[1]} pixels, but another annotation "
-                f"on {before.size[0]}x{before.size[1]}"
+    for annotation in _annotations(document, name, left_out, faults):
+        size, strokes = _strokes(annotation, left_out, budget, faults)
+        with faults.noted():
+            if not annotation.names:
+                if strokes:
+                    raise BPGError(f"{annotation.place}: its data names no image")
+                left_out["task without an image"] += 1
+                continue
+            key = (annotation.task, annotation.names)
+            before = images.get(key, ImageStrokes(annotation.names, None, (), annotation.place, ()))
+            if size and before.size and size != before.size:
+                raise BPGError(
+                    f"{annotation.place}: drawn on {size[0]}x{size[1]} pixels, but another "
+                    f"annotation on {before.size[0]}x{before.size[1]}"
+                )
+            images[key] = ImageStrokes(
+                annotation.names,
+                size or before.size,
+                (*before.strokes, *(stroke for stroke, _ in strokes)),
+                annotation.place,
+                (*before.places, *(place for _, place in strokes)),
             )
-        images[key] = ImageStrokes(
-            annotation.names, size or before.size, (*before.strokes, *strokes), annotation.place
-        )
-    return Annotations(TOOL, tuple(images.values()), left_out=left_out)
+    return Annotations(TOOL, tuple(images.values()), left_out=left_out, faults=faults.lines())
 
 
 def png_key(file_name: str) -> str | None:
@@ -167,11 +218,11 @@ def png_names(document: Any, name: str) -> Mapping[str, PngRegion]:
     Returns:
         The regions, by `png_key` of the PNG's name.
 
-    Raises:
-        BPGError: As for `read_label_studio`.
+    What has a fault is left out: `label_studio_strokes` names it.
     """
     found: dict[str, PngRegion] = {}
-    for annotation in _annotations(document, name, Counter()):
+    faults = Faults(name)
+    for annotation in _annotations(document, name, Counter(), faults):
         numbers: Counter[str] = Counter()
         for result in annotation.results:
             kind, value = result["type"], result["value"]
@@ -184,35 +235,49 @@ def png_names(document: Any, name: str) -> Mapping[str, PngRegion]:
             key = f"task-{annotation.task}-annotation-{annotation.key}-{title}-{numbers[title]}"
             numbers[title] += 1
             labels = _labels([result])
-            found[label_text(key.replace("/", "-").replace("\\", "-"))] = PngRegion(
-                annotation.names,
-                _size(result, annotation.place),
-                labels[0] if len(labels) == 1 else "",
-            )
+            with faults.noted():
+                found[label_text(key.replace("/", "-").replace("\\", "-"))] = PngRegion(
+                    annotation.names,
+                    _size(result, annotation.place),
+                    labels[0] if len(labels) == 1 else "",
+                )
     return found
 
 
-def _annotations(document: Any, name: str, left_out: Counter[str]) -> Iterator[_Annotation]:
+def _annotations(
+    document: Any, name: str, left_out: Counter[str], faults: Faults
+) -> Iterator[_Annotation]:
     """Yield the annotations that count, and one without results for each task that has none."""
-    tasks = document if isinstance(document, list) else [document]
+    tasks = _tasks(document)
+    # Entries of JSON_MIN without a region look like anything.
+    records = any(map(_is_record, tasks))
     for count, task in enumerate(tasks, 1):
         place = f"{name}: task {count}"
-        if _is_stored(task):
-            yield from _of_task({**task["task"], "annotations": [task]}, place, left_out)
-        elif _is_task(task):
-            yield from _of_task(task, place, left_out)
-        elif _is_record(task):
-            yield _of_record(task, place)
-        else:
-            raise BPGError(f"{place}: has no data or no annotations; export as JSON or JSON_MIN")
+        with faults.noted():
+            if _is_stored(task):
+                whole = {**task["task"], "annotations": [task]}
+                yield from _of_task(whole, place, left_out, faults)
+            elif _is_task(task):
+                yield from _of_task(task, place, left_out, faults)
+            elif records and isinstance(task, dict):
+                yield _of_record(task, place)
+            else:
+                raise BPGError(
+                    f"{place}: has no data or no annotations; export as JSON or JSON_MIN"
+                )
 
 
-def _of_task(task: _Object, place: str, left_out: Counter[str]) -> Iterator[_Annotation]:
+def _of_task(
+    task: _Object, place: str, left_out: Counter[str], faults: Faults
+) -> Iterator[_Annotation]:
     for key, kind in (("drafts", "draft"), ("predictions", "prediction")):
         others = task.get(key)
         if isinstance(others, list) and others:
             left_out[kind] += len(others)
-    annotations = task.get("annotations", task.get("completions", []))
+    annotations = task.get("annotations", task.get("completions"))
+    if annotations is None and task.get("total_annotations"):
+        raise BPGError(f"{place}: is without its annotations; ask the API with fields=all")
+    annotations = [] if annotations is None else annotations
     if not isinstance(annotations, list) or not all(
         isinstance(annotation, dict) for annotation in annotations
     ):
@@ -228,7 +293,10 @@ def _of_task(task: _Object, place: str, left_out: Counter[str]) -> Iterator[_Ann
         if not isinstance(results, list):
             raise BPGError(f"{place}: its result is no list")
         found = True
-        checked = [_result(one, f"{place}: result {n}") for n, one in enumerate(results, 1)]
+        checked = []
+        for count, result in enumerate(results, 1):
+            with faults.noted():
+                checked.append(_result(result, f"{place}: result {count}"))
         yield _Annotation(title, label_text(annotation.get("id")), names, checked, place)
     if not found:
         yield _Annotation(title, "", names, (), place)
@@ -288,9 +356,9 @@ def _names(data: _Object, uploaded: Any, annotations: Iterable[_Object]) -> tupl
 
 
 def _strokes(
-    annotation: _Annotation, left_out: Counter[str], budget: Budget
-) -> tuple[tuple[int, int] | None, list[Stroke]]:
-    """Return the image's size and the strokes of an annotation.
+    annotation: _Annotation, left_out: Counter[str], budget: Budget, faults: Faults
+) -> tuple[tuple[int, int] | None, list[tuple[Stroke, str]]]:
+    """Return the image's size and the strokes of an annotation, each with its place.
 
     A region may be several results with one id: one with the shape, another with the labels, more
     with answers to questions about it.
@@ -300,7 +368,7 @@ def _strokes(
         key = label_text(result.get("id"))
         regions.setdefault(key or count, []).append(result)
     size: tuple[int, int] | None = None
-    strokes: list[Stroke] = []
+    strokes: list[tuple[Stroke, str]] = []
     for count, results in enumerate(regions.values(), 1):
         place = f"{annotation.place}: region {count}"
         parts = [result for result in results if result["type"] in _STROKES]
@@ -311,16 +379,17 @@ def _strokes(
             # Such as a rectangle, the labels of which are a result of their own.
             left_out.update({} if others else {"region without a shape": 1})
             continue
-        found = _size(shaped[0], place)
-        if size is not None and size != found:
-            raise BPGError(f"{place}: drawn on another size of image than the regions before")
-        size = found
-        stroke = _stroke(shaped[0], _labels(parts), size, place, budget)
-        if isinstance(stroke, str):
-            left_out[stroke] += 1
-        else:
-            check_inside([stroke], *size, place)
-            strokes.append(stroke)
+        with faults.noted():
+            found = _size(shaped[0], place)
+            if size is not None and size != found:
+                raise BPGError(f"{place}: drawn on another size of image than the regions before")
+            size = found
+            stroke = _stroke(shaped[0], _labels(parts), size, place, budget)
+            if isinstance(stroke, str):
+                left_out[stroke] += 1
+                continue
+            check_inside(stroke.shape, *size, place)
+            strokes.append((stroke, place))
     return size, strokes
 
 
@@ -355,7 +424,10 @@ def _labels(results: Iterable[_Object]) -> list[str]:
 
 
 def _size(result: _Object, place: str) -> tuple[int, int]:
-    return image_size(result.get("original_width"), result.get("original_height"), place)
+    width, height = result.get("original_width"), result.get("original_height")
+    if width is None and height is None:
+        raise BPGError(f"{place}: has no original_width and original_height; export as JSON")
+    return image_size(width, height, place)
 
 
 def _points(points: Any, size: tuple[int, int], place: str) -> tuple[Point, ...]:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from bpg.data.formats.annotations import (
     Annotations,
+    Faults,
     ImageStrokes,
     check_inside,
     kind_text,
@@ -52,16 +53,17 @@ def read_labelme(data: bytes, name: str) -> Annotations:
 
     Strokes are linestrips, lines, points, polygons and masks; the label `__ignore__` stands for
     pixels that stay unlabelled, and `_background_` for the class background. Other shapes are
-    counted in `left_out`. Groups, flags and descriptions of shapes have no influence.
+    counted in `left_out`. Groups, flags and descriptions of shapes have no influence. What is
+    missing, of another type, broken, or lies outside the image is among the `faults`, with the
+    number of the shape (counted from 1).
 
     Args:
         data: Content of the file.
         name: Its path, for messages; its stem is the image's last name.
 
     Raises:
-        BPGError: The file is no JSON, or something in it is missing, of another type, broken, or
-            lies outside the image. The message is one line that names the file and the shape
-            (counted from 1).
+        BPGError: The file is no JSON or no labelme file, its size is impossible, or its masks take
+            too many pixels. The message is one line that names the file.
     """
     return labelme_strokes(parse_json(data, name), name)
 
@@ -72,36 +74,32 @@ def labelme_strokes(document: Any, name: str) -> Annotations:
     if not isinstance(shapes, list):
         raise BPGError(f"{name}: has no list of shapes, so it is no complete labelme file")
     size = optional_size(document.get("imageWidth"), document.get("imageHeight"), name)
-    strokes: list[Stroke] = []
+    strokes: list[tuple[Stroke, str]] = []
     left_out: Counter[str] = Counter()
-    budget = Budget(name)
+    budget, faults = Budget(name), Faults(name)
     for count, found in enumerate(shapes, 1):
         place = f"{name}: shape {count}"
-        if not isinstance(found, dict):
-            raise BPGError(f"{place}: is no JSON object")
-        kind = found.get("shape_type") or "polygon"
-        if kind not in (*_LINES, "polygon", "mask"):
-            left_out[kind_text(kind)] += 1
-        elif not (label := label_text(found.get("label"))):
-            left_out[f"{kind} without a label"] += 1
-        else:
-            shape = _shape(found, kind, place, budget)
-            if isinstance(shape, str):
-                left_out[shape] += 1
-            else:
-                strokes.append(Stroke(_TAGS.get(label, label), shape))
-    if size is not None:
-        check_inside(strokes, *size, name)
-    names = relative_names(document.get("imagePath"), PurePosixPath(name).stem)
-    embedded = document.get("imageData")
+        with faults.noted():
+            stroke = _stroke(found, place, budget)
+            if isinstance(stroke, str):
+                left_out[stroke] += 1
+                continue
+            if size is not None:
+                check_inside(stroke.shape, *size, place)
+            strokes.append((stroke, place))
+    embedded = None
+    if document.get("imageData"):
+        with faults.noted():
+            embedded = _base64(document["imageData"], f"{name}: imageData")
     image = ImageStrokes(
-        names,
+        relative_names(document.get("imagePath"), PurePosixPath(name).stem),
         size,
-        tuple(strokes),
+        tuple(stroke for stroke, _ in strokes),
         name,
-        _base64(embedded, f"{name}: imageData") if embedded else None,
+        tuple(place for _, place in strokes),
+        embedded,
     )
-    return Annotations(TOOL, (image,), left_out=left_out)
+    return Annotations(TOOL, (image,), left_out=left_out, faults=faults.lines())
 
 
 def write_labelme(path: Path, strokes: Strokes, image_name: str) -> None:
@@ -163,6 +161,19 @@ def _png(pixels: Pixels) -> str:
     file = BytesIO()
     Image.fromarray(pixels.mask).save(file, format="PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _stroke(found: Any, place: str, budget: Budget) -> Stroke | str:
+    """Return a shape's stroke, or why it is left out."""
+    if not isinstance(found, dict):
+        raise BPGError(f"{place}: is no JSON object")
+    kind = found.get("shape_type") or "polygon"
+    if kind not in (*_LINES, "polygon", "mask"):
+        return kind_text(kind)
+    if not (label := label_text(found.get("label"))):
+        return f"{kind} without a label"
+    shape = _shape(found, kind, place, budget)
+    return shape if isinstance(shape, str) else Stroke(_TAGS.get(label, label), shape)
 
 
 def _shape(found: dict[str, Any], kind: str, place: str, budget: Budget) -> Shape | str:

@@ -28,12 +28,12 @@ def read_annotations(path: Path) -> Annotations | None:
     a text that merely begins like JSON is not.
 
     Returns:
-        What the file holds; None if it is no file of annotations, such as an image, a text, or the
-        JSON of something else.
+        What the file holds, with its faults; None if it is no file of annotations, such as an
+        image, a text, or the JSON of something else.
 
     Raises:
-        BPGError: The file cannot be read, is broken, or of a known kind without strokes, such as
-            VOC's boxes. The message is one line that names the file.
+        BPGError: The file cannot be read, is broken as a whole, or of a known kind without strokes,
+            such as VOC's boxes. The message is one line that names the file.
     """
     ending = path.suffix.lower()
     try:

@@ -25,9 +25,12 @@ _GROUPS = 6
 
 _HEADER = 32 + 5 + 4 * 4
 _WORD = 8
-_RUN_BITS = (3, 4, 8, 16)
 _BYTES_AT_ONCE = 2**16
 """Of a Label Studio code: for each of their bits, some 60 bytes are held."""
+
+
+class BudgetError(BPGError):
+    """A file's masks take too much, so that no more of it is read."""
 
 
 class Budget:
@@ -40,11 +43,11 @@ class Budget:
         """Take these pixels from the budget.
 
         Raises:
-            BPGError: Fewer are left; the message names the file.
+            BudgetError: Fewer are left; the message names the file.
         """
         self._left -= pixels
         if self._left < 0:
-            raise BPGError(
+            raise BudgetError(
                 f"{self._name}: its masks take more than {TOTAL_LIMIT:,} pixels; export it in parts"
             )
 
@@ -78,31 +81,14 @@ def decode_coco(counts: Any, height: int, width: int, place: str) -> Pixels:
 
 
 def encode_coco(mask: NDArray[np.bool_]) -> list[int]:
-    """Encode a mask as COCO's list of counts.
+    """Encode a mask as COCO's list of counts: lengths of runs, the first one not covered.
 
     Args:
         mask: bool (h, w).
     """
-    return _counts(mask.T.ravel())
-
-
-def encode_coco_text(mask: NDArray[np.bool_]) -> str:
-    """Encode a mask as COCO's compressed text.
-
-    Args:
-        mask: bool (h, w).
-    """
-    counts = encode_coco(mask)
-    characters = []
-    for place, count in enumerate(counts):
-        value = count - counts[place - 2] if place > 2 else count
-        more = True
-        while more:
-            bits = value & 0x1F
-            value >>= 5
-            more = value != (-1 if bits & 0x10 else 0)
-            characters.append(chr(48 + (bits | 0x20 if more else bits)))
-    return "".join(characters)
+    changes = np.flatnonzero(np.diff(mask.T.ravel(), prepend=False))
+    counts: list[int] = np.diff(changes, prepend=0, append=mask.size).tolist()
+    return counts
 
 
 def decode_cvat(text: str, height: int, width: int, place: str) -> Pixels:
@@ -129,15 +115,6 @@ def decode_cvat(text: str, height: int, width: int, place: str) -> Pixels:
         raise BPGError(f"{place}: its rle is no list of numbers") from error
     runs = _list_runs(counts, place)
     return _covered(*_odd_runs(runs, height * width, place), width)
-
-
-def encode_cvat(mask: NDArray[np.bool_]) -> str:
-    """Encode a mask as in CVAT's XML.
-
-    Args:
-        mask: bool (h, w), the shape's box.
-    """
-    return ", ".join(map(str, _counts(mask.ravel())))
 
 
 def decode_label_studio(code: Any, height: int, width: int, place: str) -> Pixels:
@@ -183,37 +160,6 @@ def decode_label_studio(code: Any, height: int, width: int, place: str) -> Pixel
     first, last, alphas = np.concatenate(parts, 1)
     solid = 2 * alphas >= alphas.max(initial=0)
     return _covered(first[solid], last[solid], width)
-
-
-def encode_label_studio(alpha: NDArray[np.uint8]) -> list[int]:
-    """Encode a brush mask as Label Studio does: all four channels hold the mask.
-
-    Args:
-        alpha: uint8 (h, w), 255 where covered.
-    """
-    pixels = alpha.ravel()
-    starts = np.flatnonzero(np.diff(pixels, prepend=~pixels[:1]))
-    lengths = 4 * np.diff(starts, append=len(pixels))
-    longest = 2 ** _RUN_BITS[-1]
-    pieces = -(-lengths // longest)
-    values = np.repeat(pixels[starts], pieces).astype(np.int64)
-    last = np.zeros(len(values), bool)
-    last[np.cumsum(pieces) - 1] = True
-    parts = np.full(len(values), longest)
-    parts[last] = lengths - (pieces - 1) * longest
-    which = np.searchsorted(2 ** np.array(_RUN_BITS), parts)
-    bits = np.array(_RUN_BITS)[which]
-    tokens = (4 + which) << (bits + _WORD) | (parts - 1) << _WORD | values
-    sizes = 0
-    for size in _RUN_BITS:
-        sizes = sizes << 4 | (size - 1)
-    header = (4 * len(pixels) << 5 | (_WORD - 1)) << 16 | sizes
-    codes = np.concatenate([[header], tokens])
-    widths = np.concatenate([[_HEADER], 3 + bits + _WORD])
-    token = np.repeat(np.arange(len(codes)), widths)
-    behind = np.repeat(np.cumsum(widths), widths) - 1 - np.arange(len(token))
-    stream: list[int] = np.packbits((codes[token] >> behind & 1).astype(bool)).tolist()
-    return stream
 
 
 def _check_size(height: int, width: int, place: str) -> None:
@@ -299,13 +245,6 @@ def _covered(first: _Numbers, last: _Numbers, width: int) -> Pixels:
     lengths = np.diff(edges, prepend=0, append=(bottom - top) * across)
     values = np.arange(len(lengths)) % 2 == 1
     return Pixels(left, top, np.repeat(values, lengths).reshape(bottom - top, across))
-
-
-def _counts(pixels: NDArray[np.bool_]) -> list[int]:
-    """Return the lengths of runs, the first one not covered."""
-    changes = np.flatnonzero(np.diff(pixels, prepend=False))
-    counts: list[int] = np.diff(changes, prepend=0, append=len(pixels)).tolist()
-    return counts
 
 
 def _bytes(code: Any, place: str) -> NDArray[np.uint8]:

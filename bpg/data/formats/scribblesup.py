@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 
 from bpg.data.formats.annotations import (
     Annotations,
+    Faults,
     ImageStrokes,
     check_inside,
     image_size,
@@ -37,16 +38,16 @@ def read_scribblesup(data: bytes, name: str) -> Annotations:
 
     A stroke of a single point is allowed: it is drawn as a dot. Points may lie beyond the image's
     border, where annotators slip; but every stroke must touch the image, and no point may lie
-    further out than the image is long on that axis.
+    further out than the image is long on that axis. What is missing, no number, or lies outside the
+    image is among the `faults`, with the number of the stroke (counted from 1).
 
     Args:
         data: Content of the file.
         name: Its path, for messages; its stem names the image if the file does not.
 
     Raises:
-        BPGError: The file is cut off, not XML, or has entities; an element is missing or not a
-            number; the size is below 1 or above PIXEL_LIMIT; a stroke has no points or lies outside
-            the image. The message is one line that names the file and the stroke (counted from 1).
+        BPGError: The file is cut off, not XML, or has entities; the size is missing, below 1 or
+            above PIXEL_LIMIT. The message is one line that names the file.
     """
     root = parse_xml(data, name)
     if root.tag != "annotation":
@@ -56,14 +57,19 @@ def read_scribblesup(data: bytes, name: str) -> Annotations:
     width, height = image_size(
         _text(root, "size/width", name), _text(root, "size/height", name), name
     )
-    strokes = tuple(
-        _stroke(polygon, f"{name}: stroke {count}")
-        for count, polygon in enumerate(root.findall("polygon"), 1)
-    )
-    check_inside(strokes, width, height, name)
+    faults, strokes, places = Faults(name), list[Stroke](), list[str]()
+    for count, polygon in enumerate(root.findall("polygon"), 1):
+        place = f"{name}: stroke {count}"
+        with faults.noted():
+            stroke = _stroke(polygon, place)
+            check_inside(stroke.shape, width, height, place)
+            strokes.append(stroke)
+            places.append(place)
     names = (PurePosixPath(name).stem, (root.findtext("filename") or "").strip())
-    image = ImageStrokes(tuple(filter(None, names)), (width, height), strokes, name)
-    return Annotations(TOOL, (image,))
+    image = ImageStrokes(
+        tuple(filter(None, names)), (width, height), tuple(strokes), name, tuple(places)
+    )
+    return Annotations(TOOL, (image,), faults=faults.lines())
 
 
 def write_scribblesup(path: Path, strokes: Strokes) -> None:

@@ -17,13 +17,9 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from PIL import Image
 
-from bpg.data.formats.rle import (
-    encode_coco,
-    encode_coco_text,
-    encode_cvat,
-    encode_label_studio,
-)
+from bpg.data.formats.rle import encode_coco
 from bpg.data.strokes import Area, Line, Pixels, Stroke, Strokes, covered, paint
+from tests.data.formats.encoders import encode_coco_text, encode_cvat, encode_label_studio
 
 LINE_WIDTH = 3
 

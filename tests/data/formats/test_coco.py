@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as judge
 
-from bpg.data.formats import rle
-from bpg.data.formats.coco import is_coco, read_coco
-from bpg.data.formats.rle import encode_coco, encode_coco_text
+from bpg.data.formats import annotations, rle
+from bpg.data.formats.annotations import parse_json
+from bpg.data.formats.coco import coco_strokes, is_coco
+from bpg.data.formats.rle import encode_coco
 from bpg.data.strokes import Area, Pixels, Stroke, covered, paint
 from bpg.errors import BPGError
+from tests.data.formats.encoders import encode_coco_text
 
 SQUARE = [1, 1, 8, 1, 8, 8, 1, 8]
 INSIDE = [3, 3, 6, 3, 6, 6, 3, 6]
@@ -33,7 +35,7 @@ def document(*annotations, images=None, categories=None, **more):
 
 
 def read(value):
-    return read_coco(json.dumps(value).encode(), "a.json")
+    return coco_strokes(parse_json(json.dumps(value).encode(), "a.json"), "a.json")
 
 
 def strokes_of(*annotations, **more):
@@ -161,26 +163,51 @@ def test_only_cocos_documents_are():
 
 
 MANY = [[0, 0, 12, 0, 12, 9, 0, 9]] * 40
-BAD = {
+UNUSABLE = {
     "results": ([{"image_id": 1, "category_id": 1}], "a.json: COCO results name neither images"),
-    "no images": ({"annotations": [], "categories": []}, "a.json: images is no list of objects"),
-    "images": (document(images=[5]), "a.json: images is no list of objects"),
-    "no categories": (document(categories={}), "categories is no list of objects"),
-    "annotations": (document(annotations="x"), "annotations is no list of objects"),
-    "no name": (document(images=[{"id": 0}]), "image 1: has no file_name"),
+    "no images": ({"annotations": [], "categories": []}, "a.json: images is no list"),
+    "no categories": (document(categories={}), "categories is no list"),
+    "annotations": (document(annotations="x"), "annotations is no list"),
+}
+BAD = {
+    "image": (document(images=[5]), "image 1: is no object"),
+    "annotation": (document(annotations=[None]), "annotation 1: is no object"),
+    "category": (document(categories=["cat"]), "category 1: is no object"),
+    "no name": (document(images=[{"id": 0}]), "image 1 (id 0): has no file_name"),
     "no id": (document(images=[{"file_name": "a"}]), "image 1: its id is missing"),
     "id": (document(images=[{"id": [0], "file_name": "a"}]), "image 1: its id is missing"),
-    "same image": (document(images=document()["images"] * 2), "image 2: its id '0' occurs twice"),
-    "same category": (document(categories=[{"id": 1}] * 2), "category 2: its id '1' occurs twice"),
+    "same image": (
+        document(images=document()["images"] * 2),
+        "image 2 (id 0): its id '0' occurs twice",
+    ),
+    "same category": (
+        document(categories=[{"id": 1}] * 2),
+        "category 2 (id 1): its id '1' occurs twice",
+    ),
     "size": (document(images=[{"id": 0, "file_name": "a", "width": 5}]), "height is 'None'"),
-    "unknown image": (document({"image_id": 8}), "annotation 1: its image_id '8' is none of"),
-    "unknown category": (document({"category_id": 8}), "annotation 1: its category_id '8' is none"),
-    "panoptic": (document({"segments_info": []}), "panoptic COCO has its masks in PNG files"),
+    "unknown image": (
+        document({"image_id": 8}),
+        "annotation 1 (id 0): its image_id '8' is none of",
+    ),
+    "unknown category": (
+        document({"category_id": 8}),
+        "annotation 1 (id 0): its category_id '8' is none",
+    ),
+    "panoptic": (
+        document({"segments_info": []}),
+        "annotation 1 (id 0): panoptic COCO has its masks in PNG files",
+    ),
     "text": (document({"segmentation": "x"}), "neither polygons nor a run-length code"),
-    "odd": (document({"segmentation": [[1, 2, 3]]}), "polygon 1: is no list of x and y in turn"),
+    "odd": (
+        document({"segmentation": [[1, 2, 3]]}),
+        "annotation 1 (id 0), polygon 1: is no list of x and y in turn",
+    ),
     "mixed": (document({"segmentation": [SQUARE, 5]}), "polygon 2: is no list of x and y"),
     "word": (document({"segmentation": [[1, "x"]]}), "polygon 1 is 'x' instead of a number"),
-    "outside": (document({"segmentation": [[20, 1, 21, 2, 20, 2]]}), "lies wholly outside"),
+    "outside": (
+        document({"segmentation": [[20, 1, 21, 2, 20, 2]]}),
+        "annotation 1 (id 0): lies wholly outside",
+    ),
     "far": (document({"segmentation": [[1, 1, 1e300, 2, 1, 2]] * 2}), "lies far outside"),
     "no size": (document({"segmentation": {"counts": [108]}}), "its size is no list"),
     "other size": (
@@ -206,13 +233,64 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("value", "message"), BAD.values(), ids=BAD)
-def test_bad_files_get_one_line_with_file_and_place(value, message):
+@pytest.mark.parametrize(("value", "message"), UNUSABLE.values(), ids=UNUSABLE)
+def test_unusable_files_get_one_line(value, message):
     with pytest.raises(BPGError) as caught:
         read(value)
-    assert str(caught.value).startswith("a.json: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "message"), BAD.values(), ids=BAD)
+def test_faults_get_one_line_with_file_and_place(value, message):
+    fault = read(value).faults[0]
+    assert fault.startswith("a.json: ")
+    assert message in fault
+    assert "\n" not in fault
+
+
+def test_every_fault_is_named_and_what_is_sound_is_read():
+    found = read(
+        document(
+            {"segmentation": [SQUARE]},
+            {"segmentation": [[1, 2, 3]], "id": 17},
+            {"segmentation": "x", "id": "a\nb"},
+            {"segmentation": [APART], "image_id": 4},  # of an image with a fault of its own
+            {"segmentation": [APART], "category_id": 5},
+            {"segmentation": [APART], "category_id": 6, "id": None},
+            images=[
+                {"id": 0, "file_name": "a.jpg", "width": 12, "height": 9},
+                {"id": 4, "file_name": "b.jpg", "width": 0, "height": 9},
+                {"id": 4, "file_name": "c.jpg"},
+            ],
+        )
+    )
+    assert [fault.removeprefix("a.json: ").partition(": ")[0] for fault in found.faults] == [
+        "image 2 (id 4)",
+        "image 3 (id 4)",
+        "annotation 2 (id 17), polygon 1",
+        "annotation 3 (id a b)",
+        "annotation 6",
+    ]
+    (image,) = found.images
+    assert [stroke.tag for stroke in image.strokes] == ["cat", "dog"]
+    assert image.places == ("a.json: annotation 1 (id 0)", "a.json: annotation 5 (id 4)")
+
+
+def test_of_many_faults_the_first_are_named_and_the_others_counted(monkeypatch):
+    monkeypatch.setattr(annotations, "MOST_FAULTS", 3)
+    three, four, nine = (read(document(*[{"image_id": 8}] * n)).faults for n in (3, 4, 9))
+    assert len(three) == 3
+    assert three == four[:3] == nine[:3]
+    assert four[3:] == ("a.json: … and 1 more fault",)
+    assert nine[3:] == ("a.json: … and 6 more faults",)
+
+
+def test_behind_the_limit_of_all_masks_nothing_is_read(monkeypatch):
+    monkeypatch.setattr(rle, "TOTAL_LIMIT", 700)
+    full = {"segmentation": {"counts": [0, 108], "size": [9, 12]}}
+    with pytest.raises(BPGError, match="its masks take more than"):
+        read(document({"image_id": 8}, *[full] * 7, {"image_id": 9}))
 
 
 def test_masks_have_a_limit_together(monkeypatch):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as theirs
 
-from bpg.data.formats.coco import read_coco
+from bpg.data.formats.annotations import parse_json
+from bpg.data.formats.coco import coco_strokes
 from bpg.data.formats.coco_writer import write_coco
 from bpg.data.strokes import Area, Line, Pixels, Stroke, Strokes, covered, rasterise
 
@@ -34,7 +35,8 @@ def path(tmp_path):
 
 
 def test_our_reader_finds_the_same_label_maps(path):
-    found = read_coco(path.read_bytes(), str(path))
+    found = coco_strokes(parse_json(path.read_bytes(), "a"), "a")
+    assert not found.faults
     assert found.classes == CLASSES
     assert [image.names[0] for image in found.images] == list(STROKES)
     for image, strokes in zip(found.images, STROKES.values(), strict=True):

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from bpg.data.formats.annotations import parse_xml
-from bpg.data.formats.cvat import is_cvat, read_cvat
+from bpg.data.formats.cvat import cvat_strokes, is_cvat
 from bpg.data.strokes import Area, Line, Pixels, Stroke
-from bpg.errors import BPGError
 from tests.data.formats import fixtures
 
 
@@ -24,7 +23,7 @@ def xml(*parts):
 
 
 def read(*parts):
-    return read_cvat(xml(*parts), "a.xml")
+    return cvat_strokes(parse_xml(xml(*parts), "a.xml"), "a.xml")
 
 
 def strokes_of(*shapes):
@@ -61,12 +60,14 @@ def test_z_order_decides_and_equal_ones_keep_their_order():
 
 @pytest.mark.parametrize("where", ["project", "task", "job"])
 def test_labels_are_listed_without_skeletons_and_their_joints(where):
-    found = read_cvat(fixtures.cvat(fixtures.IMAGES, extras=True, where=where), "a.xml")
+    data = fixtures.cvat(fixtures.IMAGES, extras=True, where=where)
+    found = cvat_strokes(parse_xml(data, "a.xml"), "a.xml")
     assert found.classes == ("background", "cat", "größe-2", "0", "unused")
 
 
 def test_labels_may_stand_nowhere():
-    found = read_cvat(fixtures.cvat(fixtures.IMAGES, where=None), "a.xml")
+    data = fixtures.cvat(fixtures.IMAGES, where=None)
+    found = cvat_strokes(parse_xml(data, "a.xml"), "a.xml")
     assert found.classes == ()
     assert len(found.images) == 2
 
@@ -130,7 +131,10 @@ BAD = {
     "triple": (image(shape("polyline", points="1,2,3")), "'1,2,3' instead of two numbers"),
     "word": (image(shape("polyline", points="1,x")), "shape 1, point 1 is 'x' instead"),
     "nan": (image(shape("polyline", points="1,2;nan,2")), "point 2 is 'nan' instead"),
-    "outside": (image(shape("polyline", points="20,1;21,2")), "lies wholly outside the 12x9"),
+    "outside": (
+        image(shape("polyline", points="20,1;21,2")),
+        "image 'a.jpg': shape 1: lies wholly outside the 12x9",
+    ),
     "far": (image(shape("polyline", points="1,1;1e300,2")), "lies far outside"),
     "z_order": (image(shape("points", points="1,1", z_order="x")), "z_order is 'x' instead"),
     "no rle": (image(shape("mask", **BOX)), "its rle is no list of numbers"),
@@ -149,9 +153,33 @@ BAD = {
 
 
 @pytest.mark.parametrize(("part", "message"), BAD.values(), ids=BAD)
-def test_bad_files_get_one_line_with_file_and_place(part, message):
-    with pytest.raises(BPGError) as caught:
-        read(part)
-    assert str(caught.value).startswith("a.xml: image ")
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_faults_get_one_line_with_file_and_place(part, message):
+    (fault,) = read(part).faults
+    assert fault.startswith("a.xml: image ")
+    assert message in fault
+    assert "\n" not in fault
+
+
+def test_every_fault_is_named_and_what_is_sound_is_read():
+    found = read(
+        image(
+            shape("polyline", points="1,x", z_order=1),
+            shape("points", points="20,1", z_order=9),
+            shape("points", "dog", points="1,2", z_order=5),
+            shape("points", points="1,2", z_order=4),
+        ),
+        '<image id="0"/>',
+        image(shape("mask", rle="x", left=1, top=1, width=3, height=2), name="b.jpg"),
+    )
+    assert [fault.removeprefix("a.xml: ").partition(": ")[0] for fault in found.faults] == [
+        "image 'a.jpg'",
+        "image 'a.jpg'",
+        "image 2",
+        "image 'b.jpg'",
+    ]
+    # The number is the shape's in the file, whatever its order.
+    assert "shape 2: lies wholly outside" in found.faults[1]
+    first, second = found.images
+    assert [stroke.tag for stroke in first.strokes] == ["cat", "dog"]
+    assert first.places == tuple(f"a.xml: image 'a.jpg': shape {n}" for n in (4, 3))
+    assert second.strokes == ()

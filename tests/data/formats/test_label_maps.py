@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bpg.data.formats.label_maps import parts, strokes_of_class, strokes_of_map
+from bpg.data.formats.label_maps import may_be_strokes, parts, strokes_of_class, strokes_of_map
 from bpg.data.strokes import Pixels
 from bpg.errors import BPGError
 
@@ -101,3 +101,22 @@ def test_broken_files_are_named(data):
     ):
         with pytest.raises(BPGError, match=r"^a\.png: "):
             read()
+
+
+def test_content_tells_a_map_from_what_is_painted():
+    some = [[255] * 6, [1, 1, 255, 255, 2, 255], [255] * 6]
+    blot = [[0] * 6, [0, 255, 255, 0, 0, 0], [0] * 6]
+    counted = [[0] * 6, [1, 1, 0, 0, 2, 0], [0] * 6]
+    kinds = {"map": (some, 255), "blot": (blot, 255), "counted": (counted, 0)}
+    found = {
+        kind: (
+            may_be_strokes(grey(rows), "a.png", unlabelled),
+            may_be_strokes(grey(rows), "a.png", None),
+        )
+        for kind, (rows, unlabelled) in kinds.items()
+    }
+    # With 0 for what is unlabelled, a map looks like what is painted on black.
+    assert found == {"map": (True, False), "blot": (False, True), "counted": (True, True)}
+    for broken in (b"", grey(some)[:40]):
+        assert not may_be_strokes(broken, "a.png", None)
+        assert not may_be_strokes(broken, "a.png", 255)

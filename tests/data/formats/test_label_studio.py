@@ -3,16 +3,16 @@ import json
 import numpy as np
 import pytest
 
+from bpg.data.formats.annotations import parse_json
 from bpg.data.formats.label_studio import (
     PngRegion,
     is_label_studio,
+    label_studio_strokes,
     png_key,
     png_names,
-    read_label_studio,
 )
-from bpg.data.formats.rle import encode_label_studio
 from bpg.data.strokes import Area, Pixels, Stroke
-from bpg.errors import BPGError
+from tests.data.formats.encoders import encode_label_studio
 from tests.data.formats.fixtures import EMAIL
 
 SIZE = {"original_width": 20, "original_height": 10, "image_rotation": 0, "to_name": "image"}
@@ -44,8 +44,12 @@ def task(*annotations, data=None, **more):
     return {"id": 7, "data": data or {"image": "a.jpg"}, "annotations": list(annotations), **more}
 
 
+def read_document(document):
+    return label_studio_strokes(parse_json(json.dumps(document).encode(), "a.json"), "a.json")
+
+
 def read(*tasks):
-    return read_label_studio(json.dumps(tasks).encode(), "a.json")
+    return read_document(tasks)
 
 
 def strokes_of(*results):
@@ -152,7 +156,7 @@ def test_old_exports_call_annotations_completions():
 
 def test_a_cloud_storages_file_is_one_annotation_with_its_task():
     stored = {**annotation(brush("cat")), "task": {"id": 7, "data": {"image": "s3://b/x/a.jpg"}}}
-    found = read_label_studio(json.dumps(stored).encode(), "a.json")
+    found = read_document(stored)
     assert found.images[0].names == ("x/a.jpg", "a.jpg")
     assert found.images[0].strokes == (Stroke("cat", BRUSHED),)
 
@@ -296,10 +300,114 @@ BAD = {
 
 
 @pytest.mark.parametrize(("tasks", "message"), BAD.values(), ids=BAD)
-def test_bad_files_get_one_line_without_the_annotator(tasks, message):
-    with pytest.raises(BPGError) as caught:
-        read(*tasks)
-    assert str(caught.value).startswith("a.json: task ")
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert EMAIL not in str(caught.value)
+def test_faults_get_one_line_without_the_annotator(tasks, message):
+    (fault,) = read(*tasks).faults
+    assert fault.startswith("a.json: task ")
+    assert message in fault
+    assert "\n" not in fault
+    assert EMAIL not in fault
+
+
+def test_every_fault_is_named_and_what_is_sound_is_read():
+    found = read(
+        task(
+            annotation(
+                polygon("cat", points=[[1]]),
+                5,
+                brush("cat", code=[1, 2]),
+                polygon("dog"),
+            )
+        ),
+        5,
+        task(5),
+        task(annotation(polygon("cat")), data={"image": "b.jpg"}),
+    )
+    places = [fault.removeprefix("a.json: ").rpartition(": ")[0] for fault in found.faults]
+    # A task's results are looked at before its regions.
+    assert places == [
+        "task 1: result 2",
+        "task 1: region 1, point 1",
+        "task 1: region 2",
+        "task 2",
+        "task 3",
+    ]
+    assert [[s.tag for s in image.strokes] for image in found.images] == [["dog"], ["cat"]]
+    assert found.images[0].places == ("a.json: task 1: region 3",)
+    assert set(png_names([5, task(annotation(brush("cat"), 5))], "a.json")) == {
+        png_key("task-7-annotation-3-by-1-tag-cat-0.png")
+    }
+
+
+# What is no export: scripts' cuts of JSON_MIN, and what the API gives.
+
+
+def without(record, *keys):
+    return {key: value for key, value in record.items() if key not in keys}
+
+
+BOOKKEEPING = ("annotator", "annotation_id", "lead_time", "id")
+
+
+@pytest.mark.parametrize("keys", [BOOKKEEPING[1:2], BOOKKEEPING[2:3], BOOKKEEPING])
+def test_json_min_is_known_by_its_regions(keys):
+    cut = without(min_record(), *keys)
+    assert is_label_studio([cut])
+    found = read(cut, {"image": "b.jpg"})
+    assert [image.strokes for image in found.images] == [
+        (Stroke("cat", BRUSHED), Stroke("dog", OUTLINED)),
+        (),
+    ]
+    assert found.images[1].names == ("b.jpg",)
+    assert not found.faults
+
+
+@pytest.mark.parametrize("key", ["outline", "labels", "box"])
+def test_each_kind_of_region_tells_json_min(key):
+    assert is_label_studio([{"image": "a.jpg", key: min_record()[key]}])
+    assert not is_label_studio([{"image": "a.jpg", key: [{"points": TRIANGLE, "label": "cat"}]}])
+
+
+def test_json_min_without_sizes_says_what_is_missing():
+    region = {"points": TRIANGLE, "polygonlabels": ["cat"]}
+    (fault,) = read({"image": "a.jpg", "label": [region]}).faults
+    assert fault == (
+        "a.json: task 1: region 1: has no original_width and original_height; export as JSON"
+    )
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        lambda tasks: {"tasks": tasks, "total": 9, "total_annotations": 1, "total_predictions": 0},
+        lambda tasks: {"count": 9, "next": None, "previous": None, "results": tasks},
+    ],
+)
+def test_a_page_of_the_api_holds_tasks(page):
+    # As GET /api/tasks?fields=all has them: results of all tasks as texts, too.
+    whole = task(
+        annotation(brush("cat"), completed_by=1),
+        annotations_results="[[]]",
+        predictions=[],
+        drafts=[],
+        total_annotations=1,
+    )
+    document = page([whole, {**task(data={"image": "b.jpg"}), "total_annotations": 0}])
+    assert is_label_studio(document)
+    found = read_document(document)
+    assert [image.names for image in found.images] == [("a.jpg",), ("b.jpg",)]
+    assert found.images[0].strokes == (Stroke("cat", BRUSHED),)
+    assert found.left_out == {}
+    assert not found.faults
+    assert png_names(document, "a.json").keys() == png_names([whole], "a.json").keys()
+    assert not is_label_studio(page([{"id": 1, "title": "other"}]))
+
+
+def test_what_the_api_gives_without_regions_or_data_says_what_to_ask_for():
+    numbers = {"tasks": [{"id": 1, "data": {"image": "a.jpg"}, "total_annotations": 2}]}
+    assert is_label_studio(numbers)
+    (fault,) = read_document(numbers).faults
+    assert fault == "a.json: task 1: is without its annotations; ask the API with fields=all"
+    alone = [annotation(brush("cat"), task=7)]
+    assert is_label_studio(alone)
+    (fault,) = read_document(alone).faults
+    assert "task 1: has no data or no annotations; export as JSON" in fault

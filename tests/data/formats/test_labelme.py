@@ -133,9 +133,13 @@ def test_only_labelmes_documents_are():
 
 
 MASK = png(np.ones((2, 3), np.uint8))
-BAD = {
+UNUSABLE = {
     "no list": (document(shapes={}), "a.json: has no list of shapes"),
     "a list": ([], "a.json: has no list of shapes"),
+    "half a size": (document(imageWidth=None), "width is 'None' instead of a number"),
+    "absurd size": (document(imageWidth=10**9), "impossible"),
+}
+BAD = {
     "no object": (document(5), "shape 1: is no JSON object"),
     "no points": (document(shape("line")), "shape 1: has no points"),
     "points": (document({**shape("line"), "points": 5}), "shape 1: has no points"),
@@ -144,10 +148,8 @@ BAD = {
     "word": (document(shape("line", [1, "x"])), "shape 1, point 1 is 'x' instead of a number"),
     "list": (document(shape("line", [1, [2]])), "shape 1, point 1 is a list instead"),
     "two points": (document(shape("point", [1, 1], [2, 2])), "a point has 1 point instead of 2"),
-    "outside": (document(shape("line", [20, 2], [21, 2])), "stroke 1: lies wholly outside"),
+    "outside": (document(shape("line", [20, 2], [21, 2])), "shape 1: lies wholly outside"),
     "far": (document(shape("line", [1, 2], [1e9, 2])), "lies far outside the 12x9 image"),
-    "half a size": (document(imageWidth=None), "width is 'None' instead of a number"),
-    "absurd size": (document(imageWidth=10**9), "impossible"),
     "mask of 1 point": (document(shape("mask", [1, 1], mask=MASK)), "2 points instead of 1"),
     "no mask": (document(shape("mask", [1, 1], [3, 2])), "its mask: is no base64 text"),
     "no base64": (document(shape("mask", [1, 1], [3, 2], mask="é")), "is no base64 text"),
@@ -159,7 +161,30 @@ BAD = {
 
 
 @pytest.mark.parametrize(("value", "message"), BAD.values(), ids=BAD)
-def test_bad_files_get_one_line_with_file_and_place(value, message):
+def test_faults_get_one_line_with_file_and_place(value, message):
+    (fault,) = read(value).faults
+    assert fault.startswith("folder/a.json: ")
+    assert message in fault
+    assert "\n" not in fault
+
+
+def test_every_fault_is_named_and_what_is_sound_is_read():
+    found = read(
+        document(
+            shape("line", [1, "x"]),
+            shape("circle", [1, 1], [2, 2]),
+            shape("point", [90, 90]),
+            shape("point", [1, 1]),
+            5,
+        )
+    )
+    assert [fault.partition("shape ")[2][0] for fault in found.faults] == ["1", "3", "5"]
+    assert len(found.images[0].strokes) == 1
+    assert found.images[0].places == ("folder/a.json: shape 4",)
+
+
+@pytest.mark.parametrize(("value", "message"), UNUSABLE.values(), ids=UNUSABLE)
+def test_unusable_files_get_one_line(value, message):
     with pytest.raises(BPGError) as caught:
         read(value)
     assert str(caught.value).startswith("folder/a.json: ")
@@ -171,8 +196,8 @@ def test_a_small_png_of_many_pixels_is_refused_undecoded():
     file = io.BytesIO()
     Image.new("1", (8000, 8000)).save(file, "PNG")
     mask = base64.b64encode(file.getvalue()).decode()
-    with pytest.raises(BPGError, match=r"shape 1: its mask: 8000x8000 pixels are more than"):
-        read(document(shape("mask", [0, 0], [7999, 7999], mask=mask)))
+    (fault,) = read(document(shape("mask", [0, 0], [7999, 7999], mask=mask))).faults
+    assert "shape 1: its mask: 8000x8000 pixels are more than" in fault
 
 
 corner = st.tuples(st.integers(0, 12), st.integers(0, 9)).map(lambda p: (float(p[0]), float(p[1])))

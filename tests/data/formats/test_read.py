@@ -28,6 +28,15 @@ SOUND = {
     **{name: make(extras=True) for name, (_, make) in FILES.items()},
     "old labelme": fixtures.labelme("a.jpg", FIRST, old=True, embedded=True),
     "uncompressed coco": fixtures.coco(IMAGES, compressed=False),
+    "page of Label Studio's API": fixtures.dumped(
+        {"tasks": json.loads(fixtures.label_studio(IMAGES, extras=True)), "total": 2}
+    ),
+    "cut label_studio_min": fixtures.dumped(
+        [
+            {key: record[key] for key in record.keys() - {"annotation_id", "lead_time"}}
+            for record in json.loads(fixtures.label_studio_min(IMAGES))
+        ]
+    ),
     "scribblesup": fixtures.scribblesup("a", FIRST),
     "VOC": fixtures.voc_boxes(),
     "LabelMe": fixtures.labelme_web(),
@@ -59,6 +68,7 @@ def test_all_tools_give_the_same_strokes(read, tool, extras):
     found = read(make(extras=extras))
     assert found.tool == title
     assert found.left_out == (EXTRAS[tool] if extras else {})
+    assert not found.faults
     assert len(found.images) == (1 if tool == "labelme" else 2)
     for image in found.images:
         (name,) = [name for name in IMAGES if name in image.names]
@@ -155,8 +165,14 @@ def check_reading(path, data):
         str(error).encode()
         return
     assert found is None or isinstance(found, Annotations)
+    for fault in found.faults if found else ():
+        assert fault.startswith(f"{path}: ")
+        assert "\n" not in fault
+        assert fixtures.EMAIL not in fault
+        fault.encode()
     for image in found.images if found else ():
         assert image.names
+        assert len(image.places) == len(image.strokes)
         assert not any("\0" in name or name.startswith("/") for name in image.names)
         assert all(stroke.tag is None or stroke.tag.strip() for stroke in image.strokes)
         " ".join([*image.names, image.place, *(s.tag or "" for s in image.strokes)]).encode()
@@ -206,9 +222,9 @@ def test_other_types_anywhere_give_annotations_or_one_line(tmp_path_factory, dat
             if action == "delete":
                 del parent[key]
             elif action == "repeat" and isinstance(parent, list):
-                parent.append(parent[key])
+                parent.append(copy.deepcopy(parent[key]))
             else:
-                parent[key] = data.draw(odd)
+                parent[key] = copy.deepcopy(data.draw(odd))  # not in itself
         except (KeyError, IndexError, TypeError):
             pass  # the first change removed this place
     text = json.dumps(document).encode()

@@ -16,8 +16,12 @@ def polygon(tag, *points):
     return f"<polygon><tag>{tag}</tag>{spots}</polygon>"
 
 
+def annotations(text, name="a.xml"):
+    return read_scribblesup(text if isinstance(text, bytes) else text.encode(), name)
+
+
 def read(text, name="a.xml"):
-    (image,) = read_scribblesup(text if isinstance(text, bytes) else text.encode(), name).images
+    (image,) = annotations(text, name).images
     return image
 
 
@@ -98,12 +102,23 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
-def test_bad_files_get_one_line_with_file_and_place(text, message):
-    with pytest.raises(BPGError) as caught:
-        read(text)
-    assert str(caught.value).startswith("a.xml: ")
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_faults_get_one_line_with_file_and_place(text, message):
+    try:
+        (fault,) = annotations(text).faults
+    except BPGError as error:  # of the file as a whole
+        fault = str(error)
+    assert fault.startswith("a.xml: ")
+    assert message in fault
+    assert "\n" not in fault
+
+
+def test_every_fault_is_named_and_what_is_sound_is_read():
+    found = annotations(
+        xml(polygon("cat", ("x", 1)) + polygon("dog", (1, 1)) + polygon("cat", (90, 1)))
+    )
+    assert [fault.split(": ")[1] for fault in found.faults] == ["stroke 1, point 1", "stroke 3"]
+    assert [stroke.tag for stroke in found.images[0].strokes] == ["dog"]
+    assert found.images[0].places == ("a.xml: stroke 2",)
 
 
 def test_deep_nesting_does_no_harm():

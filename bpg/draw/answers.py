@@ -1,0 +1,244 @@
+"""What a model makes of the strokes so far, while one draws."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpg.constants import IGNORE
+from bpg.data.frames import resized
+from bpg.data.split import hold_out_strokes
+from bpg.data.strokes import covered, paint
+from bpg.draw.store import Sheet, Store
+from bpg.errors import BPGError
+from bpg.evaluation.iou import confusion_matrix, iou_metrics
+from bpg.forest.features import Features, pixel_features
+from bpg.forest.forest import Forest
+from bpg.forest.options import ForestOptions
+from bpg.inference.model import Model, open_model
+from bpg.inference.segment import SegmentOptions, probabilities
+from bpg.inference.uncertainty import Region, uncertain_regions, uncertainty
+from bpg.opencv import cv2
+from bpg.resize import shrunk_size
+
+LONGEST = 256
+"""Longer side of the copies that the forest sees, in pixels: it answers in under a second."""
+
+FOREST = ForestOptions(trees=24, depth=12, sigma_min=1.0, sigma_max=8.0, pixels_per_class=1500)
+HOLD_OUT = 0.2
+"""Share of the strokes on which the forest is scored, as for `dataset: folder`."""
+
+LOOKED_AT = 24
+"""The most images that are looked at to say where to draw next."""
+
+_LINE = 3  # pixels of the small copies
+_KEPT = 32  # images whose features stay in memory, some 12 MB each
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model sees in an image.
+
+    Attributes:
+        labels: uint8 (h, w), of a small copy.
+        by: "forest" or "network".
+        seconds: It took.
+        score: mIoU in percent on strokes that the forest was not fitted on; None where every class
+            has one stroke alone, and for a network, which was trained elsewhere.
+        held_out: How many strokes these were.
+    """
+
+    labels: NDArray[np.uint8]
+    by: str
+    seconds: float
+    score: float | None
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Unsure:
+    """An image to draw on next: its mean uncertainty in 0..1, and the places, in its pixels."""
+
+    name: str
+    uncertainty: float
+    regions: tuple[Region, ...]
+
+
+class Answers:
+    """Answers about the images of a store.
+
+    Args:
+        store: The strokes.
+        model: A trained network, a run or an exported file; None: a forest on the strokes.
+
+    Raises:
+        BPGError: The model cannot be opened, or knows other classes than the folder.
+    """
+
+    def __init__(self, store: Store, model: Path | None):
+        self.store = store
+        self.model: Model | None = None
+        self._features: dict[str, Features] = {}
+        # One at a time: the cores are shared anyway.
+        self._lock = threading.Lock()
+        if model is not None:
+            self.use(model)
+
+    def use(self, path: Path) -> None:
+        """Answer with a trained network from now on.
+
+        Raises:
+            BPGError: It cannot be opened, or knows other classes than the folder.
+        """
+        model = open_model(path)
+        self.store.adopt_classes(model.classes)
+        self._check_classes(model)
+        with self._lock:
+            self.model = model
+
+    def _check_classes(self, model: Model) -> None:
+        if list(model.classes) != self.store.classes:
+            raise BPGError(
+                f"{model.path}: knows {', '.join(model.classes)}, but the folder has "
+                f"{', '.join(self.store.classes)}"
+            )
+
+    def answer(self, name: str) -> Answer:
+        """Return what the model sees in an image.
+
+        Raises:
+            BPGError: There are strokes of fewer than two classes, and no network.
+        """
+        with self._lock:
+            started = time.monotonic()
+            if self.model is not None:
+                found = self._network(name)
+                seconds = time.monotonic() - started
+                return Answer(found.argmax(0).astype(np.uint8), "network", seconds, None, 0)
+            sheets = self._sheets(name)
+            forest = self._fit(self._label_maps(sheets))
+            labels = self._predict(forest, name).argmax(0).astype(np.uint8)
+            score, held_out = self._score(sheets)
+            return Answer(labels, "forest", time.monotonic() - started, score, held_out)
+
+    def next(self) -> list[Unsure]:
+        """Return the images on which the model is least sure, the least sure first.
+
+        Raises:
+            BPGError: As for `answer`.
+        """
+        with self._lock:
+            forest = None if self.model is not None else self._fit(self._label_maps(self._sheets()))
+            drawn = {name for name, sheet in self.store.sheets.items() if sheet.strokes}
+            # Those without strokes first: they have most to tell.
+            names = sorted(self.store.names, key=lambda name: name in drawn)[:LOOKED_AT]
+            found = []
+            for name in names:
+                shares = self._network(name) if forest is None else self._predict(forest, name)
+                regions = tuple(self._enlarged(name, one) for one in uncertain_regions(shares, 2))
+                found.append(Unsure(name, float(uncertainty(shares).mean()), regions))
+            return sorted(found, key=lambda one: (-one.uncertainty, one.name))
+
+    def _network(self, name: str) -> NDArray[np.float32]:
+        assert self.model is not None
+        self._check_classes(self.model)  # one may have been added since
+        image = self.store.folder.photos[name].read()
+        return probabilities(self.model, image, SegmentOptions())
+
+    def _small_size(self, name: str) -> tuple[int, int]:
+        return shrunk_size(self.store.size(name), LONGEST)
+
+    def _features_of(self, name: str) -> Features:
+        if name not in self._features:
+            while len(self._features) >= _KEPT:  # the oldest one
+                self._features.pop(next(iter(self._features)))
+            image = self.store.folder.photos[name].read()
+            small = cv2.resize(image, self._small_size(name), interpolation=cv2.INTER_AREA)
+            self._features[name] = pixel_features(
+                small.astype(np.uint8), FOREST.sigma_min, FOREST.sigma_max
+            )
+        return self._features[name]
+
+    def _sheets(self, shown: str | None = None) -> dict[str, Sheet]:
+        """Return the sheets that the forest learns from: the image that is shown, and others."""
+        drawn = {name: sheet for name, sheet in self.store.sheets.items() if sheet.strokes}
+        first = [name for name in (shown,) if name in drawn]
+        names = list(dict.fromkeys([*first, *drawn]))[:_KEPT]
+        return {name: drawn[name] for name in names}
+
+    def _label_maps(
+        self,
+        sheets: Mapping[str, Sheet],
+        held_out: frozenset[tuple[str, int]] = frozenset(),
+        *,
+        only: bool = False,
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Draw the strokes on small copies, without or with those alone that are held out."""
+        maps = {}
+        for name, sheet in sheets.items():
+            size = self._small_size(name)
+            drawn = np.full(size[::-1], IGNORE, np.uint8)
+            for place, stroke in enumerate(sheet.strokes):
+                if ((name, place) in held_out) is only and stroke.tag in self.store.classes:
+                    shape = resized(stroke.shape, self.store.size(name), size)
+                    label = self.store.classes.index(stroke.tag)
+                    paint(drawn, covered(shape, *size, _LINE), label)
+            if (drawn != IGNORE).any():
+                maps[name] = drawn
+        return maps
+
+    def _fit(self, maps: dict[str, NDArray[np.uint8]]) -> Forest:
+        # Here, for scikit-learn takes longer to load than all the rest.
+        from bpg.forest.fit import draw_pixels, fit_forest, labelled_pixels  # noqa: PLC0415
+
+        strokes = {name: labelled_pixels(drawn) for name, drawn in maps.items()}
+        seen = set().union(*(np.unique(one.labels).tolist() for one in strokes.values()))
+        if len(seen) < 2:
+            raise BPGError("draw a stroke of a second class")
+        chosen = draw_pixels(strokes, FOREST.pixels_per_class, seed=0)
+        features = np.concatenate([self._at(name, one.pixels) for name, one in chosen.items()])
+        labels = np.concatenate([one.labels for one in chosen.values()])
+        return fit_forest(features, labels, self.store.classes, FOREST, seed=0)
+
+    def _at(self, name: str, pixels: NDArray[np.integer]) -> Features:
+        features = self._features_of(name)
+        return features.reshape(-1, features.shape[2])[pixels]
+
+    def _predict(self, forest: Forest, name: str) -> NDArray[np.float32]:
+        features = self._features_of(name)
+        height, width, number = features.shape
+        shares = forest.classify(features.reshape(-1, number))
+        return np.ascontiguousarray(shares.T).reshape(-1, height, width)
+
+    def _score(self, sheets: Mapping[str, Sheet]) -> tuple[float | None, int]:
+        """Fit on four fifths of the strokes and score on the others: whole strokes, not pixels."""
+        tags = {name: [s.tag for s in sheet.strokes] for name, sheet in sheets.items()}
+        held_out = frozenset(hold_out_strokes(tags, HOLD_OUT, seed=0))
+        try:
+            forest = self._fit(self._label_maps(sheets, held_out))
+        except BPGError:
+            return None, 0
+        number = len(self.store.classes)
+        total = np.zeros((number, number), np.int64)
+        for name, drawn in self._label_maps(sheets, held_out, only=True).items():
+            pixels = np.flatnonzero(drawn != IGNORE)
+            shares = forest.classify(self._at(name, pixels))
+            found = shares.argmax(1).astype(np.uint8)
+            total += confusion_matrix(drawn.ravel()[pixels], found, number)
+        return (iou_metrics(total)["miou"] if total.any() else None), len(held_out)
+
+    def _enlarged(self, name: str, region: Region) -> Region:
+        small = self._small_size(name) if self.model is None else self.store.size(name)
+        across, down = (a / b for a, b in zip(self.store.size(name), small, strict=True))
+        return Region(
+            round(region.left * across),
+            round(region.top * down),
+            round(region.width * across),
+            round(region.height * down),
+            region.uncertainty,
+            region.labels,
+        )

@@ -1,0 +1,421 @@
+"""The page's server: on this machine alone, for those who have the link."""
+
+import base64
+import hmac
+import secrets
+import socket
+import webbrowser
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import uvicorn
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from bpg.data.strokes import Pixels, Stroke, covered
+from bpg.draw.answers import Answers
+from bpg.draw.editing import outline
+from bpg.draw.store import MOST_POINTS, Change, Store
+from bpg.draw.training import Training
+from bpg.errors import BPGError
+from bpg.opencv import cv2
+from bpg.strict_yaml import first_error
+
+HOST = "127.0.0.1"
+_BODY_LIMIT = 4 * 2**20  # bytes of a request
+_SESSION = "X-Session"
+EPOCHS = 100
+"""Of a training, unless the page asks for others."""
+_QUALITY = 92  # of the images' JPEG
+_WIDEST = 200.0  # pixels of a brush or eraser
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+# Nothing from elsewhere, and in no other page's frame.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+_Points = Annotated[
+    list[tuple[FiniteFloat, FiniteFloat]], Field(min_length=1, max_length=MOST_POINTS)
+]
+_Width = Annotated[float, Field(ge=1, le=_WIDEST)]
+
+
+class _Add(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["add"]
+    tag: str
+    points: _Points
+    brush: _Width | None = None
+
+
+class _Erase(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["erase"]
+    points: _Points
+    brush: _Width
+
+
+class _Undo(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["undo"]
+    added: list[int]
+    removed: list[int]
+
+
+class _Train(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    action: Literal["start", "stop", "use"]
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = EPOCHS
+
+
+class _Class(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+
+
+_EDITS: TypeAdapter[_Add | _Erase | _Undo] = TypeAdapter(
+    Annotated[_Add | _Erase | _Undo, Field(discriminator="kind")]
+)
+
+
+def make_app(
+    store: Store, answers: Answers, training: Training | None, token: str, port: int
+) -> Starlette:
+    """Return the application.
+
+    Args:
+        store: The strokes.
+        answers: What a model makes of them.
+        training: For trainings from the page; None where there is no checkout.
+        token: Whoever has it may use the page.
+        port: It is served on.
+    """
+    app = Starlette(
+        routes=[
+            Route("/", _page("html")),
+            Route("/draw.css", _page("css")),
+            Route("/draw.js", _page("js")),
+            Route("/api/folder", _folder),
+            Route("/api/classes", _add_class, methods=["POST"]),
+            Route("/api/strokes/{index:int}", _strokes),
+            Route("/api/strokes/{index:int}", _edit, methods=["POST"]),
+            Route("/api/answer/{index:int}", _answer),
+            Route("/api/next", _next),
+            Route("/api/train", _progress),
+            Route("/api/train", _train, methods=["POST"]),
+            Route("/image/{index:int}", _image),
+        ],
+        middleware=[Middleware(_Guard, token=token, port=port)],
+        exception_handlers={
+            BPGError: _refused,
+            ValidationError: _refused,
+            OSError: _failed,
+            Exception: _broken,
+        },
+    )
+    app.state.store, app.state.answers, app.state.training = store, answers, training
+    app.state.session = secrets.token_hex(8)
+    return app
+
+
+class _Guard(BaseHTTPMiddleware):
+    """Let in who has the token and asks this machine by its own name."""
+
+    def __init__(self, app: Any, token: str, port: int):
+        super().__init__(app)
+        self.token = token
+        self.cookie = f"bpg-draw-{port}"  # browsers share cookies between ports
+        self.hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
+
+    async def dispatch(
+        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        given = request.query_params.get("token", "")
+        if request.url.path == "/" and self._is_from_here(request) and self._fits(given):
+            response: Response = RedirectResponse("/", 303)
+            response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
+        else:
+            response = self._refusal(request) or await call_next(request)
+        response.headers.update(_HEADERS)
+        return response
+
+    def _is_from_here(self, request: Request) -> bool:
+        # Another site's page can make a browser ask here, by a name that leads here.
+        pages = {None, *(f"http://{host}" for host in self.hosts)}
+        return request.headers.get("host") in self.hosts and request.headers.get("origin") in pages
+
+    def _refusal(self, request: Request) -> Response | None:
+        if not self._is_from_here(request):
+            return _said("this server is for its own page on this machine alone", 403)
+        if not self._fits(request.cookies.get(self.cookie, "")):
+            return _said("open the link that bpg draw printed", 403)
+        if request.method == "POST":
+            if request.headers.get("content-type") != "application/json":
+                return _said("not JSON", 415)
+            length = request.headers.get("content-length", "")
+            if not length.isdecimal() or int(length) > _BODY_LIMIT:
+                return _said("too long", 413)
+            # A page that was left open knows the strokes by the numbers of another process.
+            if request.headers.get(_SESSION) != request.app.state.session:
+                return _said("bpg draw was started anew: reload this page", 409)
+        return None
+
+    def _fits(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def _said(text: str, status: int) -> Response:
+    return JSONResponse({"error": text}, status)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    text = first_error(error) if isinstance(error, ValidationError) else str(error)
+    return _said(text, 400)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    return _said(f"not saved: {error.filename or 'a file'}: {error.strerror or error}", 507)
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    return _said(f"a fault of bpg draw, please report it: {type(error).__name__}: {error}", 500)
+
+
+def _page(kind: str) -> Callable[[Request], Awaitable[Response]]:
+    text = files("bpg.draw").joinpath(f"draw.{kind}").read_text(encoding="utf-8")
+
+    async def answer(request: Request) -> Response:
+        return Response(text, media_type=_TYPES[kind])
+
+    return answer
+
+
+def _store(request: Request) -> Store:
+    return request.app.state.store
+
+
+def _name(request: Request) -> str:
+    names, index = _store(request).names, request.path_params["index"]
+    if index >= len(names):
+        raise BPGError(f"there is no image {index}")
+    return names[index]
+
+
+async def _folder(request: Request) -> Response:
+    store = _store(request)
+    images = [
+        {
+            "name": name,
+            "width": store.size(name)[0],
+            "height": store.size(name)[1],
+            "strokes": len(store.sheets[name].strokes),
+        }
+        for name in store.names
+    ]
+    return JSONResponse(
+        {
+            "session": request.app.state.session,
+            "folder": str(store.root),
+            "problems": store.problems,
+            "files": str(store.place.relative_to(store.root)),
+            "classes": store.classes,
+            "colours": store.colours,
+            "images": images,
+            "model": request.app.state.answers.model is not None,
+            "trains": request.app.state.training is not None,
+        }
+    )
+
+
+async def _add_class(request: Request) -> Response:
+    given = _Class.model_validate_json(await request.body())
+    await run_in_threadpool(_store(request).add_class, given.name)
+    return await _folder(request)
+
+
+async def _image(request: Request) -> Response:
+    photo = _store(request).folder.photos[_name(request)]
+
+    def encoded() -> bytes:
+        _, data = cv2.imencode(
+            ".jpg", photo.read()[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _QUALITY)
+        )
+        return data.tobytes()
+
+    return Response(await run_in_threadpool(encoded), media_type="image/jpeg")
+
+
+async def _strokes(request: Request) -> Response:
+    return JSONResponse(await run_in_threadpool(_sheet, _store(request), _name(request)))
+
+
+async def _edit(request: Request) -> Response:
+    store, name = _store(request), _name(request)
+    edit = _EDITS.validate_json(await request.body())
+
+    def done() -> dict[str, Any]:
+        match edit:
+            case _Add():
+                change = store.add(name, edit.tag, edit.points, edit.brush)
+            case _Erase():
+                change = store.erase(name, edit.points, edit.brush)
+            case _Undo():
+                change = store.undo(name, Change(tuple(edit.added), tuple(edit.removed)))
+        return {**_sheet(store, name), "added": change.added, "removed": change.removed}
+
+    return JSONResponse(await run_in_threadpool(done))
+
+
+def _sheet(store: Store, name: str) -> dict[str, Any]:
+    sheet = store.sheets[name]
+    size = store.size(name)
+    return {
+        "revision": sheet.revision,
+        "locked": [_stroke(stroke, size) for stroke in sheet.locked],
+        "own": [{"id": n, **_stroke(stroke, size)} for n, stroke in sheet.own.items()],
+    }
+
+
+def _stroke(stroke: Stroke, size: tuple[int, int]) -> dict[str, Any]:
+    found: dict[str, Any] = {"tag": stroke.tag, "lines": outline(stroke.shape)}
+    if isinstance(stroke.shape, Pixels):
+        pixels = covered(stroke.shape, *size, 1)
+        found |= {"left": pixels.left, "top": pixels.top, "mask": _png(pixels.mask)}
+    return found
+
+
+def _png(mask: np.ndarray) -> str:
+    """Return painted pixels as a data URI: white, and transparent where there is nothing."""
+    if not mask.size:
+        return ""
+    white = np.repeat(255 * mask.astype(np.uint8)[..., None], 4, axis=2)
+    return _uri(white)
+
+
+def _uri(pixels: np.ndarray) -> str:
+    _, data = cv2.imencode(".png", pixels)
+    return f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+async def _answer(request: Request) -> Response:
+    answers, store = request.app.state.answers, _store(request)
+    name = _name(request)
+
+    def made() -> dict[str, Any]:
+        found = answers.answer(name)
+        colours = np.array([[int(c[n : n + 2], 16) for n in (5, 3, 1)] for c in store.colours])
+        return {
+            "labels": _uri(colours.astype(np.uint8)[found.labels]),
+            "by": found.by,
+            "seconds": round(found.seconds, 2),
+            "score": None if found.score is None else round(found.score, 1),
+            "held_out": found.held_out,
+        }
+
+    return JSONResponse(await run_in_threadpool(made))
+
+
+async def _next(request: Request) -> Response:
+    store = _store(request)
+    found = await run_in_threadpool(request.app.state.answers.next)
+    return JSONResponse(
+        [
+            {
+                "index": store.names.index(one.name),
+                "uncertainty": round(100 * one.uncertainty, 1),
+                "regions": [
+                    {
+                        "left": region.left,
+                        "top": region.top,
+                        "width": region.width,
+                        "height": region.height,
+                        "likely": [store.classes[label] for label in region.labels],
+                    }
+                    for region in one.regions
+                ],
+            }
+            for one in found
+        ]
+    )
+
+
+async def _progress(request: Request) -> Response:
+    training = _training(request)
+    return JSONResponse(asdict(training.progress(EPOCHS)) | {"model": training.model.is_dir()})
+
+
+async def _train(request: Request) -> Response:
+    training = _training(request)
+    given = _Train.model_validate_json(await request.body())
+    match given.action:
+        case "start":
+            await run_in_threadpool(training.start, given.epochs)
+        case "stop":
+            await run_in_threadpool(training.stop)
+        case "use":
+            await run_in_threadpool(request.app.state.answers.use, training.model)
+    return await _progress(request)
+
+
+def _training(request: Request) -> Training:
+    training = request.app.state.training
+    if training is None:
+        raise BPGError("there is no checkout of BPG here; start bpg draw in one")
+    return training
+
+
+def serve(root: Path, model: Path | None, port: int, *, show: bool) -> None:
+    """Serve the page until it is interrupted.
+
+    Args:
+        root: The folder of images.
+        model: A trained network for the answer; None: a forest.
+        port: 0 takes a free one.
+        show: Whether to open the page in the user's browser.
+
+    Raises:
+        BPGError: The folder or the model cannot be used, or the port is taken.
+    """
+    store = Store(root)
+    try:
+        answers = Answers(store, model)
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, port))
+            listening.listen()  # before the link is shown: it works from the first moment
+        except OSError as error:
+            raise BPGError(f"port {port}: {error.strerror}; give another by --port") from error
+        port = listening.getsockname()[1]
+        token = secrets.token_urlsafe(16)
+        link = f"http://{HOST}:{port}/?token={token}"
+        for problem in store.problems:
+            print(f"error: {problem}")
+        print(f"{len(store.names)} images. Draw here, and end with Ctrl-C:\n{link}", flush=True)
+        if show:
+            webbrowser.open(link)
+        # Where the commands of the documentation can be run.
+        here = Path.cwd()
+        trains = (here / "dvc.yaml").is_file() and (here / "pipeline" / "choose.py").is_file()
+        training = Training(here, store.root, here / "unfinished") if trains else None
+        app = make_app(store, answers, training, token, port)
+        config = uvicorn.Config(app, log_level="warning")
+        uvicorn.Server(config).run([listening])
+        if training is not None and training.progress().running:
+            print(f"the training is still running; its log: {training.log}")
+    finally:
+        store.close()

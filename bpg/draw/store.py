@@ -1,0 +1,320 @@
+"""The strokes of a folder as they are drawn: every change is on disk before it is acknowledged."""
+
+import itertools
+import threading
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bpg.atomic import whole_file, write_text
+from bpg.data.folder import BACKGROUND, DRAWN, class_key, read_folder
+from bpg.data.formats.labelme import read_labelme, write_labelme
+from bpg.data.masks import default_colours
+from bpg.data.options import FolderOptions
+from bpg.data.strokes import Line, Point, Stroke, Strokes
+from bpg.draw.editing import erased, thick
+from bpg.errors import BPGError
+from bpg.files import read_limited
+
+MOST_POINTS = 20_000
+"""Of a stroke."""
+
+_FILE_LIMIT = 64 * 2**20
+_CLASS_LIST = "classes.txt"
+_MOST_CLASSES = 254
+_NAME_LIMIT = 60
+_RESERVED = ("__ignore__", "_background_")  # labelme's names for no label and for the background
+_NOTHING_YET = "no strokes; draw some"  # what `read_folder` says of a folder without any
+
+Key = tuple[int, ...]
+"""Where a stroke is in the drawing order: a piece of an erased one is where that was."""
+
+
+@dataclass
+class Sheet:
+    """An image's strokes.
+
+    Attributes:
+        locked: What other tools have drawn: shown, trained on, and not changed here.
+        own: What was drawn here, by number, in drawing order.
+        gone: What was erased or taken back since the start, by number: it can be restored.
+        keys: By number, the place in the drawing order.
+        revision: Counts the changes since the start.
+    """
+
+    locked: tuple[Stroke, ...] = ()
+    own: dict[int, Stroke] = field(default_factory=dict)
+    gone: dict[int, Stroke] = field(default_factory=dict)
+    keys: dict[int, Key] = field(default_factory=dict)
+    revision: int = 0
+
+    @property
+    def strokes(self) -> tuple[Stroke, ...]:
+        """All, in drawing order."""
+        return (*self.locked, *self.own.values())
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a change did: numbers of strokes that it added and removed."""
+
+    added: tuple[int, ...]
+    removed: tuple[int, ...]
+
+
+class Store:
+    """A folder that is drawn on, by one process at a time and any number of windows.
+
+    A sheet that is replaced is a new object: whoever reads one sees it as it was.
+
+    Args:
+        root: The folder; images as for `dataset: folder`.
+
+    Attributes:
+        problems: What is wrong with the folder, such as images that cannot be read.
+
+    Raises:
+        BPGError: There is no image in it, another process draws on it, or what was drawn here
+            before was drawn on an image of another size.
+    """
+
+    def __init__(self, root: Path):
+        if not root.is_dir():
+            raise BPGError(f"{root}: no such folder; give the folder of your images")
+        self.root = root.resolve()
+        # First, so that nothing that is read here changes any more.
+        self._alone = FileLock(self.root / ".bpg-draw.lock")
+        try:
+            self._alone.acquire(timeout=0)
+        except Timeout:
+            raise BPGError(
+                f"{self.root}: another bpg draw has this folder open; use its page, or end it"
+            ) from None
+        try:
+            self._read_all()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_all(self) -> None:
+        self.folder = read_folder(self.root, FolderOptions(), longest_side=None, drawn=False)
+        self._lock = threading.RLock()
+        self._numbers = itertools.count(1)
+        self.problems = [
+            finding.text
+            for finding in self.folder.findings
+            if finding.level == "error" and _NOTHING_YET not in finding.text
+        ]
+        photos = self.folder.photos.items()
+        self.names = [name for name, photo in photos if isinstance(photo.source, Path)]
+        if inside := len(self.folder.photos) - len(self.names):
+            self.problems.append(f"{inside} images inside annotation files cannot be drawn on")
+        if not self.names:
+            raise BPGError("; ".join([f"{self.root}: no image to draw on", *self.problems]))
+        self.place = self._choose_place()
+        self.classes = list(self.folder.classes) or [BACKGROUND]
+        self.sheets = {name: self._read(name) for name in self.names}
+
+    def close(self) -> None:
+        """Let others draw on the folder."""
+        self._alone.release()
+
+    @property
+    def colours(self) -> list[str]:
+        """The classes' colours, "#rrggbb"; background, black in VOC's, is grey here."""
+        return ["#9a9a9a", *default_colours(len(self.classes))[1:]]
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Return (width, height) of an image in pixels, upright."""
+        photo = self.folder.photos[name]
+        return photo.width, photo.height
+
+    def add(self, name: str, tag: str, points: Sequence[Point], brush: float | None) -> Change:
+        """Add a stroke.
+
+        Args:
+            name: The image.
+            tag: Its class.
+            points: In pixels of the image; those outside are left out.
+            brush: Width of the brush in pixels; None: a line, which has the data set's width.
+
+        Raises:
+            BPGError: The class is unknown, or there are no points inside or too many.
+        """
+        if tag not in self.classes:
+            raise BPGError(f"there is no class {tag[:_NAME_LIMIT]!r}")
+        width, height = self.size(name)
+        inside = _inside(points, width, height)
+        if not inside:
+            raise BPGError("outside the image")
+        shape = Line(inside) if brush is None else thick(inside, brush, width, height)
+        with self._lock:
+            return self._change(name, add=[((), Stroke(tag, shape))])
+
+    def erase(self, name: str, points: Sequence[Point], rubber: float) -> Change:
+        """Take away what an eraser went over, of what was drawn here.
+
+        Args:
+            name: The image.
+            points: Of its way, in pixels of the image.
+            rubber: Its width in pixels.
+
+        Raises:
+            BPGError: There are no points or too many.
+        """
+        width, height = self.size(name)
+        way = _counted(points)
+        with self._lock:
+            sheet = self.sheets[name]
+            added: list[tuple[Key, Stroke]] = []
+            removed = []
+            for number, stroke in sheet.own.items():
+                left = erased(stroke, way, rubber, width, height)
+                if left is not None:
+                    removed.append(number)
+                    added += [(sheet.keys[number], piece) for piece in left]
+            return self._change(name, add=added, remove=removed)
+
+    def undo(self, name: str, change: Change) -> Change:
+        """Take a change back: remove what it added and restore what it removed.
+
+        Where another window has erased or restored a part of it since, nothing comes back that
+        would then be there twice.
+        """
+        with self._lock:
+            sheet = self.sheets[name]
+            removed = [number for number in change.added if number in sheet.own]
+            whole = len(removed) == len(change.added)
+            restored = [number for number in change.removed if number in sheet.gone and whole]
+            return self._change(name, remove=removed, restore=restored)
+
+    def add_class(self, name: str) -> None:
+        """Add a class, at the end.
+
+        Raises:
+            BPGError: There is no name, one that is known or has another meaning, or no room.
+        """
+        name = unicodedata.normalize("NFC", " ".join(name.split()))
+        if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+            raise BPGError(f"a class has a name of 1 to {_NAME_LIMIT} letters")
+        if name.casefold() in _RESERVED:
+            raise BPGError(f"{name} means something else in labelme's files; take another name")
+        with self._lock:
+            known = {class_key(one).casefold() for one in self.classes}
+            if class_key(name).casefold() in known:
+                raise BPGError(f"there is a class {name} already")
+            if len(self.classes) >= _MOST_CLASSES:
+                raise BPGError(f"there are {_MOST_CLASSES} classes, which is the most")
+            self._write_classes([*self.classes, name])
+
+    def adopt_classes(self, names: Sequence[str]) -> None:
+        """Take over a network's classes, where the folder has none of its own yet."""
+        with self._lock:
+            if len(self.classes) == 1:
+                self._write_classes(list(names))
+
+    def _write_classes(self, names: list[str]) -> None:
+        write_text(self.root / _CLASS_LIST, "\n".join(names) + "\n")
+        self.classes = names
+
+    def _change(
+        self,
+        name: str,
+        *,
+        add: Sequence[tuple[Key, Stroke]] = (),
+        remove: Sequence[int] = (),
+        restore: Sequence[int] = (),
+    ) -> Change:
+        """Write an image's new strokes, then count them as drawn.
+
+        Args:
+            name: The image.
+            add: New strokes, and the place of what each of them is a piece of.
+            remove: Numbers of strokes that go.
+            restore: Numbers of strokes that come back.
+        """
+        before = self.sheets[name]
+        own, gone, keys = dict(before.own), dict(before.gone), dict(before.keys)
+        for number in remove:
+            gone[number] = own.pop(number)
+        for number in restore:
+            own[number] = gone.pop(number)
+        added = list(restore)
+        for key, stroke in add:
+            number = next(self._numbers)
+            own[number], keys[number] = stroke, (*key, number)
+            added.append(number)
+        change = Change(tuple(added), tuple(remove))
+        if not added and not remove:
+            return change
+        own = dict(sorted(own.items(), key=lambda item: keys[item[0]]))
+        self._write(name, own)
+        self.sheets[name] = Sheet(before.locked, own, gone, keys, before.revision + 1)
+        return change
+
+    def _file(self, name: str) -> Path:
+        return self.place / f"{name}.json"
+
+    def _write(self, name: str, own: dict[int, Stroke]) -> None:
+        path = self._file(name)
+        if not own:
+            path.unlink(missing_ok=True)
+            return
+        width, height = self.size(name)
+        with whole_file(path) as partial:
+            write_labelme(partial, Strokes(width, height, tuple(own.values())), name)
+
+    def _read(self, name: str) -> Sheet:
+        path = self._file(name)
+        sheet = Sheet(self.folder.strokes.get(name, ()))
+        if not path.is_file():
+            return sheet
+        found = read_labelme(read_limited(path, _FILE_LIMIT, "; no file of strokes"), str(path))
+        if found.faults:
+            raise BPGError(found.faults[0])
+        for image in found.images:
+            if image.size is not None and image.size != self.size(name):
+                sizes = [f"{width}x{height}" for width, height in (image.size, self.size(name))]
+                raise BPGError(
+                    f"{path}: drawn on {sizes[0]} pixels, but {name} has {sizes[1]}; put the image "
+                    "back, or move this file away"
+                )
+            for stroke in image.strokes:
+                number = next(self._numbers)
+                sheet.own[number] = Stroke(self._class_of(stroke.tag), stroke.shape)
+                sheet.keys[number] = (number,)
+        return sheet
+
+    def _class_of(self, tag: str | None) -> str | None:
+        """Return the name that the folder has for a class; one that it lacks becomes a class."""
+        if tag is None:
+            return None
+        known = {class_key(one): one for one in self.classes}
+        if class_key(tag) not in known:
+            self.classes.append(tag)
+        return known.get(class_key(tag), tag)
+
+    def _choose_place(self) -> Path:
+        """Return where to write: below the folder of the strokes; a new one if they are with the
+        images and there are none."""
+        strokes = self.root / self.folder.options.strokes
+        beside = strokes.resolve() == (self.root / self.folder.options.images).resolve()
+        if beside and not self.folder.strokes:
+            listed, ours = strokes / _CLASS_LIST, self.root / _CLASS_LIST
+            if listed.is_file() and not ours.is_file():  # which would not be looked for any more
+                write_text(ours, listed.read_text(encoding="utf-8"))
+            strokes = self.root / FolderOptions().strokes
+        return strokes / DRAWN
+
+
+def _counted(points: Sequence[Point]) -> tuple[Point, ...]:
+    if not 1 <= len(points) <= MOST_POINTS:
+        raise BPGError(f"a stroke has 1 to {MOST_POINTS:,} points")
+    return tuple((float(x), float(y)) for x, y in points)
+
+
+def _inside(points: Sequence[Point], width: int, height: int) -> tuple[Point, ...]:
+    return tuple((x, y) for x, y in _counted(points) if 0 <= x <= width and 0 <= y <= height)

@@ -1,0 +1,34 @@
+"""A real browser, where the system has one."""
+
+import shutil
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")  # while it is there, nothing else can run an event loop
+def browser():
+    """Headless Chromium: Debian's, for Playwright's own cannot be had from a package index."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+
+    with sync_playwright() as playwright:
+        # Without its sandbox, which root may not have.
+        found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def axe():
+    """Return a function that returns what axe finds wrong with a page: one line a fault."""
+    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415
+
+    def check(view):
+        found = Axe().run(view).response["violations"]
+        return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html']}" for one in found]
+
+    return check
