@@ -18,6 +18,7 @@ COSTS = RESULTS / "cost.csv"
 SAMPLES = RESULTS / "samples"
 SAMPLE_IMAGES = 4
 DRAW_NEXT = RESULTS / "draw_next"
+STUDIES = RESULTS / "studies"
 
 
 @dataclass(frozen=True)

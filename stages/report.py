@@ -38,6 +38,7 @@ from bpg.report.page import Figure, Section, Viewer, write_page
 from bpg.report.provenance import lines, read_records
 from bpg.report.ranking import featured
 from bpg.report.runs import Runs, gather_curves, over_seeds, read_runs
+from bpg.report.studies import read_studies
 from bpg.report.viewer import Shot, choose, scores_by_image, shot
 from bpg.report.viewer import rule as viewer_rule
 from bpg.variants import reference_variant
@@ -51,6 +52,7 @@ from pipeline.paths import (
     RUNS,
     SAMPLE_IMAGES,
     SAMPLES,
+    STUDIES,
     data_layout,
     models,
     run_layout,
@@ -93,7 +95,7 @@ def report(parameters: Parameters) -> None:
         # At the top, so not once more below.
         hero = charts.pop("claims" if "claims" in charts else "miou")
         arranged = _own_sections if setting.own else _sections
-        sections = arranged(tables, charts, figures)
+        sections = [*arranged(tables, charts, figures), *_studies(folder, parameters)]
         viewer = _viewer(parameters)
         write_page(folder, setting, opens, hero, viewer, sections, made_with)
     print(f"the page: {RESULTS / 'report' / 'index.html'}")
@@ -127,6 +129,22 @@ def _own_sections(
         _section("Cost", tables, charts, "cost", "cost_gain", folded=True),
         _section("Training curves", tables, charts, "curves", folded=True),
     ]
+
+
+def _studies(folder: Path, parameters: Parameters) -> list[Section]:
+    """Show the studies of this data set and recipe, those of annotation effort first."""
+    switches, labels = parameters.switches, parameters.labels
+    effort: list[Table | Figure] = []
+    others: list[Table | Figure] = []
+    for one in read_studies(STUDIES, switches.dataset, switches.recipe):
+        file = f"study_{one.name}.png"
+        chart = Figure(file, f"Chart: {one.title}", one.command, one.chart(folder / file, labels))
+        (effort if one.name.startswith("effort_") else others).extend([one.table(labels), chart])
+    sections = [
+        Section("How much annotation is enough", tuple(effort)),
+        Section("Studies", tuple(others), folded=True),
+    ]
+    return [section for section in sections if section.parts]
 
 
 def _section(

@@ -12,7 +12,7 @@ from pathlib import Path
 from bpg.errors import BPGError
 from bpg.strict_yaml import read_as
 from pipeline.params import Switches
-from pipeline.paths import RESULTS, ROOT
+from pipeline.paths import ROOT, STUDIES
 from pipeline.variants import read_labels, read_variants
 from studies.results import write_study
 from studies.run import (
@@ -70,7 +70,7 @@ def main() -> None:
         for place, (setting, mark) in enumerate(marks.items(), start=1):
             print(f"{name} {setting} ({place} of {len(marks)})", flush=True)
             found[setting] = run_setting(study, setting, mark, switches, variants, extra)
-    path = write_study(RESULTS / "studies", name, study, found, switches, extra, labels)
+    path = write_study(STUDIES, name, study, found, switches, extra, labels)
     print(path.read_text(encoding="utf-8"))
 
 

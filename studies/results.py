@@ -1,21 +1,13 @@
-"""The table and the chart of a study."""
+"""The files of a study."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from bpg.atomic import write_rows, write_text
-from bpg.report.charts import study_chart
+from bpg.atomic import write_json, write_rows, write_text
+from bpg.report.columns import grid
+from bpg.report.studies import StudyResult, StudyRow
 from pipeline.params import Switches
 from studies.run import Found, Study
-
-MEASURES = {
-    "miou": "mIoU",
-    "miou_crf": "with CRF",
-    "boundary_iou": "Boundary IoU",
-    "boundary_iou_crf": "with CRF",
-    "edge_loss": "edge loss",
-}
 
 
 def write_study(
@@ -27,7 +19,7 @@ def write_study(
     extra: Sequence[str],
     labels: Mapping[str, str],
 ) -> Path:
-    """Write NAME.csv, NAME.md and NAME.png from the results of the settings.
+    """Write NAME.csv, NAME.md, NAME.png and, for the page, NAME.json.
 
     Args:
         folder: Where to write them.
@@ -41,64 +33,34 @@ def write_study(
     Returns:
         Path of the table, NAME.md.
     """
-    rows = [
-        {"setting": setting, "variant": variant} | dict(found[setting].metrics[variant])
-        for setting in study.settings
-        for variant in study.variants
-    ]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    write_rows(folder / f"{name}.csv", columns, rows)
-    series = {
-        variant: [(row["miou"], row.get("miou_std")) for row in rows if row["variant"] == variant]
-        for variant in study.variants
-    }
-    study_chart(folder / f"{name}.png", study.title, list(study.settings), series, labels)
-    path = folder / f"{name}.md"
-    write_text(path, _markdown(name, study, rows, found, switches, extra, labels))
-    return path
-
-
-def _markdown(
-    name: str,
-    study: Study,
-    rows: Sequence[Mapping[str, Any]],
-    found: Mapping[str, Found],
-    switches: Switches,
-    extra: Sequence[str],
-    labels: Mapping[str, str],
-) -> str:
-    command = " ".join([f"python -m studies {name}", *(f"-S '{change}'" for change in extra)])
-    seeds = f"seed {switches.seeds[0]}"
-    if len(switches.seeds) > 1:
-        listed = ", ".join(map(str, switches.seeds))
-        seeds = f"seeds {listed} (mean ± sample standard deviation)"
-    lines = [
-        ["setting", "variant", *MEASURES.values()],
-        ["---", "---", *(["---:"] * len(MEASURES))],
-    ]
-    for row in rows:
-        label = labels[row["variant"]]
-        lines.append([row["setting"], label, *(_show(row, key) for key in MEASURES)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        f"# {study.title}\n\n"
-        f"Data set {switches.dataset}, recipe {switches.recipe}, {seeds}; "
-        "IoU in %, edge loss as squared error per pixel against the edges of the setting.\n\n"
-        f"    {command}\n\n{table}\n\n{_trained_with(found)}"
-    )
-
-
-def _trained_with(found: Mapping[str, Found]) -> str:
-    settings: dict[str, list[str]] = {}
+    trained_with: dict[str, list[str]] = {}
     for setting, one in found.items():
         for text in one.trained_with:
-            settings.setdefault(text, []).append(setting)
-    return "".join(f"Trained with ({', '.join(of)}): {text}.\n" for text, of in settings.items())
-
-
-def _show(row: Mapping[str, Any], key: str) -> str:
-    if key not in row:
-        return ""
-    digits = 3 if key == "edge_loss" else 1
-    deviation = row.get(f"{key}_std")
-    return f"{row[key]:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+            trained_with.setdefault(text, []).append(setting)
+    result = StudyResult(
+        name=name,
+        title=study.title,
+        command=" ".join([f"python -m studies {name}", *(f"-S '{one}'" for one in extra)]),
+        dataset=switches.dataset,
+        recipe=switches.recipe,
+        seeds=list(switches.seeds),
+        rows=[
+            StudyRow(setting=setting, variant=variant, metrics=found[setting].metrics[variant])
+            for setting in study.settings
+            for variant in study.variants
+        ],
+        trained_with=trained_with,
+    )
+    table = result.table(labels)
+    write_rows(folder / f"{name}.csv", list(table.records[0]), table.records)
+    result.chart(folder / f"{name}.png", labels)
+    path = folder / f"{name}.md"
+    notes = "".join(f"\n{note}\n" for note in table.notes)
+    write_text(
+        path,
+        f"# {table.title}\n\n{table.caption}\n\n    {result.command}\n\n"
+        f"{grid(table.header, table.rows)}\n{notes}",
+    )
+    # Last: whoever finds it finds the others.
+    write_json(folder / f"{name}.json", result.model_dump())
+    return path

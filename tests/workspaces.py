@@ -43,6 +43,7 @@ PIPELINE = (
     "stages",
     "studies",
     "own",
+    "results/studies/README.md",
     ".dvcignore",
     ".gitignore",
     ".gitattributes",
@@ -249,6 +250,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("settings")
     person = {"NAME": "Test", "EMAIL": "test@localhost"}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC", "PYTHON"))}
+    kept.pop("CUDA_VISIBLE_DEVICES", None)
     return {
         **kept,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -284,7 +284,7 @@ def study_chart(
     settings: Sequence[str],
     series: Mapping[str, Sequence[tuple[float, float | None]]],
     labels: Mapping[str, str],
-) -> None:
+) -> str:
     """Draw an ablation: mIoU by setting, a line per variant.
 
     Error bars extend one standard deviation to each side.
@@ -317,7 +317,7 @@ def study_chart(
     axes.set_ylabel("mIoU in %")
     _plain(axes)
     _variant_legend(figure, styles, labels, 3)
-    _save(figure, path)
+    return _save(figure, path)
 
 
 def _styles(

@@ -4,6 +4,7 @@ import numpy as np
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import read_mask
+from bpg.report.studies import StudyResult, StudyRow
 
 SHAPES = "params/dataset/shapes.yaml"
 
@@ -39,3 +40,33 @@ def test_a_share_of_each_stroke_is_drawn(workspace, tools):
     there = half != 255
     assert (whole[there] != 255).mean() > 0.99  # but for the round ends of lines
     assert 0.4 < there.sum() / (whole != 255).sum() < 0.8
+
+
+def test_the_page_shows_the_studies_of_its_data_set_and_recipe(workspace, tools):
+    studies = workspace / "results/studies"
+    studies.mkdir()
+    for name, dataset in (("effort_length", "shapes"), ("lambda", "shapes"), ("epochs", "voc")):
+        rows = [
+            StudyRow(setting=setting, variant="bpg", metrics={"miou": miou, "miou_std": 0.5})
+            for setting, miou in (("0.5", 41.25), ("1", 42.75))
+        ]
+        study = StudyResult(
+            name=name,
+            title=f"Study of {name}",
+            command=f"python -m studies {name}",
+            dataset=dataset,
+            recipe="tiny",
+            seeds=[0, 1],
+            rows=rows,
+            trained_with={"commit 1234": ["0.5", "1"]},
+        )
+        (studies / f"{name}.json").write_text(study.model_dump_json())
+    done(workspace, tools, "report")
+    text = (workspace / "results/report/index.html").read_text(encoding="utf-8")
+    first, _, rest = text.partition(">How much annotation is enough</h2>")
+    effort, _, others = rest.partition(">Studies</h2>")
+    assert "Study of" not in first
+    assert "Study of effort_length" in effort and "Study of lambda" in others
+    assert "42.8 ± 0.5" in effort and "python -m studies effort_length" in effort
+    assert 'id="study_lambda-figure_1"' in others  # a chart
+    assert "Study of epochs" not in text

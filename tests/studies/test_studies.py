@@ -1,6 +1,7 @@
 """Studies: their files, the commands that they turn into, and one run for real."""
 
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from bpg.errors import BPGError
+from bpg.report.studies import read_studies
 from bpg.strict_yaml import read_as
 from pipeline.params import Switches
 from pipeline.variants import make_lists
@@ -253,7 +255,7 @@ def test_the_table_has_a_row_for_each_setting_and_variant(
     }
     changed = with_changes(switches, ["seeds=[0,1]"])
     path = write_study(tmp_path, "edges", study, found, changed, ["seeds=[0,1]"], shipped_labels)
-    text = path.read_text(encoding="utf-8")
+    text = re.sub(" +", " ", path.read_text(encoding="utf-8"))
     assert "python -m studies edges -S 'seeds=[0,1]'" in text
     assert "seeds 0, 1 (mean ± sample standard deviation)" in text
     assert "| true boundaries | +BRN | 51.0 ± 0.5 | 60.0 | 30.0 | 40.0 | 0.071 |" in text
@@ -264,3 +266,15 @@ def test_the_table_has_a_row_for_each_setting_and_variant(
         (setting, variant) for setting in study.settings for variant in study.variants
     ]
     assert (tmp_path / "edges.png").stat().st_size > 1000
+    (read,) = read_studies(tmp_path, "shapes", "tiny")
+    assert read.command == "python -m studies edges -S 'seeds=[0,1]'"
+    assert [row.metrics["miou"] for row in read.rows] == [50.0, 50.0, 51.0, 51.0, 52.0, 52.0]
+    assert read_studies(tmp_path, "shapes", "small") == []
+    assert read_studies(tmp_path, "voc", "tiny") == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"name": "edges"}'])
+def test_a_file_that_is_no_study_is_named(tmp_path, text):
+    (tmp_path / "edges.json").write_text(text)
+    with pytest.raises(BPGError, match=r"edges\.json: .*run python -m studies edges, or delete it"):
+        read_studies(tmp_path, "shapes", "tiny")
