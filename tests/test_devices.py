@@ -98,6 +98,7 @@ def test_set_up_seeds_and_counts_threads(monkeypatch):
     assert torch.get_num_threads() == 2
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     torch.set_num_threads(1)
     set_up(CPU, threads=0, seed=0, deterministic=False)

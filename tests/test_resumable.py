@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -251,8 +250,12 @@ def test_a_second_process_waits_and_says_so(start, said, tmp_path):
         text=True,
     )
     assert other.stdout.readline() == "at it\n"
-    threading.Timer(0.5, other.kill).start()  # killed: the lock goes with the process
-    with exclusive(folder, said.append):
+
+    def say(line: str) -> None:
+        said.append(line)
+        other.kill()  # the lock goes with the process
+
+    with exclusive(folder, say):
         assert other.wait() != 0
     assert len(said) == 1
     assert said[0].startswith("another process is at this stage; waiting for it to end")

@@ -40,7 +40,7 @@ def serving(root):
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
         started.append(process)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while not (found := re.search(r"http://\S+", said.read_text())):
             assert process.poll() is None and time.monotonic() < until, said.read_text()
             time.sleep(0.05)

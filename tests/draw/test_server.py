@@ -42,7 +42,7 @@ def asking(link):
             headers["Content-Type"] = "application/json"
         headers |= {key.replace("_", "-"): value for key, value in changes.items()}
         headers = {key: value for key, value in headers.items() if value is not None}
-        connection = HTTPConnection("127.0.0.1", link.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", link.port, timeout=120)
         content = data if data is not None else None if body is None else json.dumps(body).encode()
         connection.request(method or ("GET" if content is None else "POST"), path, content, headers)
         response = connection.getresponse()
@@ -183,7 +183,7 @@ def test_ctrl_c_ends_it_quietly(served, tmp_path):
     served()
     (process,) = served.processes
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     assert "Traceback" not in (tmp_path / "said0").read_text()
 
 

@@ -16,7 +16,7 @@ from bpg.errors import BPGError
 from bpg.variants import lineage
 from pipeline.run_stage import is_dvc
 
-PATIENCE = 60  # seconds in which anything here must end
+PATIENCE = 300  # seconds in which anything here must end
 
 
 @pytest.fixture(scope="module")

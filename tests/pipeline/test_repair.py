@@ -113,7 +113,7 @@ def test_a_table_that_no_dvc_holds_is_deleted(table, finished, repair, run):
 def test_a_table_that_a_dvc_holds_is_left(finished, repair, tmp_path):
     folder, _ = finished
     program = tmp_path / "dvc"  # by its command line
-    program.write_text("import time; print('ready', flush=True); time.sleep(60)")
+    program.write_text("import time; print('ready', flush=True); time.sleep(600)")
     process = subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE)
     try:
         process.stdout.readline()

@@ -4,6 +4,7 @@
 `dvc repro`, one stage at a time.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -33,7 +34,7 @@ REPRO = (
     "jobs.main(); os.execvp('dvc', ['dvc', 'repro'])"
 )
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
-PATIENCE = 120  # seconds in which anything here must end
+PATIENCE = 600  # seconds in which anything here must end
 
 ROWS = ("scribble", "bpg", "kernelcut", "bpg_kernelcut", "scribblesup")
 LISTS = {
@@ -159,12 +160,13 @@ class Chaos:
         if way == "dvc":
             process.kill()
         elif way == "stage" and stages:
-            stages[0].kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                stages[0].kill()
         elif way in ("interrupt", "terminate"):
             os.killpg(process.pid, signal.SIGINT if way == "interrupt" else signal.SIGTERM)
         else:
             for one in family:
-                if one.is_running():
+                with contextlib.suppress(psutil.NoSuchProcess):  # it died with another
                     one.kill()
             return
         if way != "dvc":
@@ -247,10 +249,17 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     calm = make(tmp_path / "calm")
     tools.in_one_process(run, calm, STAGES)
     chance, total = random.Random(SEED), Counter()
-    while total["kills"] < KILLS:
+
+    def enough() -> bool:
+        kinds = sum(total[f"in {kind}"] > 0 for kind in KINDS)
+        # Without one resumed it would not show that anything was.
+        return total["kills"] >= KILLS and total["resumed"] >= 1 and kinds >= 12
+
+    while not enough():
+        assert total["runs"] < 3 + KILLS // 4, json.dumps(total, indent=1)
         folder = tmp_path / f"chaos-{total['runs']}"
         chaos = Chaos(make(folder / "repository"), environment, chance)
-        while chaos.counts["kills"] + total["kills"] < max(KILLS, 36) and chaos.run_and_kill():
+        while chaos.counts["kills"] < max(KILLS - total["kills"], 36) and chaos.run_and_kill():
             assert len(chaos.said) < 200, chaos.said[-1]
         chaos.finish()
         report = json.dumps(chaos.counts, indent=1)
@@ -258,16 +267,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         assert "up to date" in run(chaos.folder, "dvc", "repro")
         assert chaos.counts["started over"] == 0, report
         for text in chaos.said:  # DVC itself may be hit where it is not prepared for it
-            assert not re.search(r'File ".*/(stages|bpg)/', text), text
+            ours = re.escape(str(chaos.folder)) + r"/(stages/(?!__init__)|bpg/)"
+            assert not re.search(rf'File "{ours}', text), text
         left = [p.name for p in chaos.folder.glob("unfinished/*") if not p.name.startswith(".")]
         assert left == []
         total.update(chaos.counts)
         total["runs"] += 1
         if ASKED:
             print(f"{total['runs']} runs, {total['kills']} kills: the same bytes", flush=True)
-        shutil.rmtree(folder)
-    report = json.dumps(total, indent=1)
-    assert sum(total[f"in {kind}"] > 0 for kind in KINDS) >= 12, report  # of 18
-    # Without this it would not show that anything was gone on with.
-    assert total["resumed"] >= 1, report
-    print(report)
+        shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps(total, indent=1))

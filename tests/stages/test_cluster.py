@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from distributed import Client
 
@@ -35,8 +34,8 @@ class Cluster:
         options = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--name"]
         for name in ("first", "second"):
             self._start("worker", self.address, *options, name)
-        with Client(self.address, timeout=60) as client:
-            client.wait_for_workers(2, timeout=60)
+        with Client(self.address, timeout=300) as client:
+            client.wait_for_workers(2, timeout=300)
 
     def _start(self, *words: str) -> None:
         with (self.folder / f"{words[0]}.log").open("ab") as said:
@@ -49,10 +48,6 @@ class Cluster:
                     stderr=subprocess.STDOUT,
                 )
             )
-
-    def worked(self) -> list[float]:
-        """Seconds of CPU that each worker has used."""
-        return [psutil.Process(one.pid).cpu_times().user for one in self.processes[1:]]
 
     def end(self) -> None:
         for process in self.processes:
@@ -99,14 +94,14 @@ def test_a_cluster_gives_the_same_bytes(cluster, workspace, stage, tools):
     tools.call(workspace, "grabcut")
     here = {name: kept(workspace, tools, name) for name in STAGES}
     tools.edit(workspace / "params/recipe/tiny.yaml", {"machine.dask": cluster.address})
-    before = cluster.worked()
     for name in STAGES:
         remove(workspace, name)
         process = stage(name)
         assert process.wait(timeout=300) == 0, (workspace / "said").read_text()
         assert kept(workspace, tools, name) == here[name]
-    # And it was the workers that did it: importing OpenCV alone takes longer.
-    assert max(b - a for a, b in zip(before, cluster.worked(), strict=True)) > 0.3
+    # And it was the workers that did it.
+    with Client(cluster.address, timeout=300) as client:
+        assert any(client.run(lambda: "cv2" in sys.modules).values())
 
 
 def test_a_worker_that_is_killed_costs_its_images_only(cluster, workspace, stage, tools):
@@ -116,7 +111,7 @@ def test_a_worker_that_is_killed_costs_its_images_only(cluster, workspace, stage
     worker = cluster.processes[1]
     worker.send_signal(signal.SIGSTOP)  # it is given images and does none
     process = stage("crf")
-    with Client(cluster.address, timeout=60) as client:
+    with Client(cluster.address, timeout=300) as client:
         addresses = client.scheduler_info()["workers"].items()
         stopped = next(address for address, one in addresses if one["name"] == "first")
         while not client.processing([stopped])[stopped]:
@@ -147,7 +142,9 @@ def test_a_cluster_without_workers_is_named(cluster, workspace, tools, monkeypat
         worker.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.wait(timeout=30)
-    monkeypatch.setattr("pipeline.cluster.PATIENCE", 2)
+        worker.kill()
+        worker.wait()
+    monkeypatch.setattr("pipeline.cluster.PATIENCE", 10)
     tools.edit(workspace / "params/recipe/tiny.yaml", {"machine.dask": cluster.address})
     outcome = tools.call(workspace, "crf", "bpg", "0")
     assert outcome.code == 1

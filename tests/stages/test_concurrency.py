@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 RUN = Path("runs/scribble/0")
 # What comes after it shares files in no other way than what comes before.
@@ -134,21 +135,23 @@ def test_two_at_one_stage_take_turns(workspace, tools, environment):
     tools.edit(workspace / "params/recipe/tiny.yaml", {"training.epochs": 60})
     command = [sys.executable, "-m", "stages.train", "scribble", "0"]
     shutil.rmtree(workspace / RUN)
-    both = [
-        subprocess.Popen(
-            command,
-            cwd=workspace,
-            env={**environment, "PYTHONPATH": str(tools.ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    said = [process.communicate(timeout=300) for process in both]
+    environment = {**environment, "PYTHONPATH": str(tools.ROOT), "PYTHONUNBUFFERED": "1"}
+    with FileLock(workspace / "unfinished/.train-scribble-0.lock"):
+        both = [
+            subprocess.Popen(
+                command,
+                cwd=workspace,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        for process in both:
+            assert "another process is at this stage; waiting" in process.stdout.readline()
+    said = [process.communicate(timeout=600) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    waited = [out for out, _ in said if "another process is at this stage; waiting" in out]
-    assert len(waited) == 1
     # It found all done, and trained nothing.
     assert sum("resumes after step 120" in error for _, error in said) == 1
     assert (workspace / RUN / "model.safetensors").is_file()

@@ -64,7 +64,7 @@ from tests.data.formats import fixtures
 
 CLASSES = ("background", "stripes", "checks", "dots", "waves", "blotches", "rings")
 ROOM = 3 * 2**30  # bytes that a reader may take
-PATIENCE = 20  # seconds for one file
+PATIENCE = 120  # seconds for one file
 RUN = Path("runs/scribble/0")
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 

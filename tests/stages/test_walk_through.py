@@ -55,7 +55,7 @@ def photographs(root):
 
 
 @pytest.mark.network
-def test_the_walk_through_works_to_the_letter(checkout, tools, run, tmp_path):
+def test_the_walk_through_works_to_the_letter(checkout, tools, run, wheels, tmp_path):
     folder = checkout(tmp_path / "repository")
     # A network from scratch, trained briefly, in place of recipe small.
     shutil.copy(folder / "params/recipe/tiny.yaml", folder / "params/recipe/small.yaml")
