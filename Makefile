@@ -13,7 +13,7 @@ export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 # A process a core that may be used, of one thread: two of two threads would wait for each other.
 PYTEST = PYTEST_XDIST_AUTO_NUM_WORKERS=$$(python -c 'import joblib; print(joblib.cpu_count())') \
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
-SLOW := $(addprefix tests/,pipeline stages studies training test_cost.py inference/test_export.py draw/test_page.py draw/test_server.py)
+SLOW := $(addprefix tests/,pipeline stages studies training test_cost.py inference/test_export.py draw/test_page.py draw/test_page_trains.py draw/test_server.py)
 
 .PHONY: help repro check repair test test-fast test-slow chaos bench lint clean
 KILLS ?= 200

@@ -325,24 +325,32 @@
 
   // A training: the commands that one would type, and what they say
 
+  let watching;
+
   async function train(action) {
+    clearTimeout(watching);
     try {
       const found = action
         ? await ask("/api/train", action === "start" ? { action, epochs: Number(get("epochs").value) } : { action })
         : await ask("/api/train");
       get("start").hidden = found.running;
       get("stop").hidden = !found.running;
-      get("use").hidden = found.running || !found.model;
+      get("trained").hidden = found.running || !found.trained;
+      get("export").disabled = found.export.running;
       get("said").hidden = !found.said;
       get("said").textContent = found.said;
       get("said").scrollTop = get("said").scrollHeight;
-      const ended = found.status === 0 ? "done" : `stopped, or failed with status ${found.status}: see below`;
+      const score = found.score === null ? "" : `: mIoU ${found.score.toFixed(1)} on ${found.measured_on}`;
+      const ended = found.status === 0 ? `done${score}` : `stopped, or failed with status ${found.status}: see below`;
       get("train-says").textContent = found.running ? "training …" : found.status === null ? "" : ended;
+      const { running, status, last, file } = found.export;
+      const failed = status ? `the export failed: ${last}` : "";
+      get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last}` : failed;
       if (action === "use") later();
-      if (found.running) setTimeout(train, 2000);
+      if (found.running || running) watching = setTimeout(train, 2000);
     } catch (error) {
       get("train-says").textContent = error.message;
-      if (!action) setTimeout(train, 5000);
+      if (!action) watching = setTimeout(train, 5000);
     }
   }
 
@@ -454,7 +462,7 @@
   get("out").addEventListener("click", () => zoom(0.8));
   get("fit").addEventListener("click", fit);
   get("next").addEventListener("click", next);
-  for (const action of ["start", "stop", "use"]) get(action).addEventListener("click", () => train(action));
+  for (const action of ["start", "stop", "use", "export"]) get(action).addEventListener("click", () => train(action));
   get("strength").addEventListener("input", draw);
   get("show-answer").addEventListener("change", () => { draw(); later(); });
   get("new-class").addEventListener("submit", async (event) => {

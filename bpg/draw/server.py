@@ -77,7 +77,7 @@ class _Undo(BaseModel):
 
 class _Train(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    action: Literal["start", "stop", "use"]
+    action: Literal["start", "stop", "use", "export"]
     epochs: Annotated[int, Field(ge=1, le=100_000)] = EPOCHS
 
 
@@ -92,7 +92,12 @@ _EDITS: TypeAdapter[_Add | _Erase | _Undo] = TypeAdapter(
 
 
 def make_app(
-    store: Store, answers: Answers, training: Training | None, token: str, port: int
+    store: Store,
+    answers: Answers,
+    training: Training | None,
+    token: str,
+    port: int,
+    once: str | None = None,
 ) -> Starlette:
     """Return the application.
 
@@ -102,6 +107,7 @@ def make_app(
         training: For trainings from the page; None where there is no checkout.
         token: Whoever has it may use the page.
         port: It is served on.
+        once: Another one, for a single use.
     """
     app = Starlette(
         routes=[
@@ -118,7 +124,7 @@ def make_app(
             Route("/api/train", _train, methods=["POST"]),
             Route("/image/{index:int}", _image),
         ],
-        middleware=[Middleware(_Guard, token=token, port=port)],
+        middleware=[Middleware(_Guard, token=token, port=port, once=once)],
         exception_handlers={
             BPGError: _refused,
             ValidationError: _refused,
@@ -134,9 +140,9 @@ def make_app(
 class _Guard(BaseHTTPMiddleware):
     """Let in who has the token and asks this machine by its own name."""
 
-    def __init__(self, app: Any, token: str, port: int):
+    def __init__(self, app: Any, token: str, port: int, once: str | None):
         super().__init__(app)
-        self.token = token
+        self.token, self.once = token, once
         self.cookie = f"bpg-draw-{port}"  # browsers share cookies between ports
         self.hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
 
@@ -144,7 +150,7 @@ class _Guard(BaseHTTPMiddleware):
         self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
         given = request.query_params.get("token", "")
-        if request.url.path == "/" and self._is_from_here(request) and self._fits(given):
+        if request.url.path == "/" and self._is_from_here(request) and self._opens(given):
             response: Response = RedirectResponse("/", 303)
             response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
         else:
@@ -172,6 +178,12 @@ class _Guard(BaseHTTPMiddleware):
             if request.headers.get(_SESSION) != request.app.state.session:
                 return _said("bpg draw was started anew: reload this page", 409)
         return None
+
+    def _opens(self, given: str) -> bool:
+        if self.once is not None and hmac.compare_digest(given.encode(), self.once.encode()):
+            self.once = None
+            return True
+        return self._fits(given)
 
     def _fits(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())
@@ -355,7 +367,22 @@ async def _next(request: Request) -> Response:
 
 async def _progress(request: Request) -> Response:
     training = _training(request)
-    return JSONResponse(asdict(training.progress(EPOCHS)) | {"model": training.model.is_dir()})
+
+    def found() -> dict[str, Any]:
+        scores, export = training.scores(), training.export.progress()
+        return asdict(training.training.progress()) | {
+            "trained": scores is not None,
+            "score": None if scores is None or scores.miou is None else round(scores.miou, 1),
+            "measured_on": scores and scores.measured_on,
+            "export": {
+                "running": export.running,
+                "status": export.status,
+                "last": export.said.strip().rpartition("\n")[2],
+                "file": str(training.exported) if training.export.is_done() else None,
+            },
+        }
+
+    return JSONResponse(await run_in_threadpool(found))
 
 
 async def _train(request: Request) -> Response:
@@ -365,9 +392,12 @@ async def _train(request: Request) -> Response:
         case "start":
             await run_in_threadpool(training.start, given.epochs)
         case "stop":
-            await run_in_threadpool(training.stop)
+            await run_in_threadpool(training.training.stop)
         case "use":
-            await run_in_threadpool(request.app.state.answers.use, training.model)
+            model = await run_in_threadpool(training.require_model)
+            await run_in_threadpool(request.app.state.answers.use, model)
+        case "export":
+            await run_in_threadpool(training.start_export)
     return await _progress(request)
 
 
@@ -401,21 +431,24 @@ def serve(root: Path, model: Path | None, port: int, *, show: bool) -> None:
         except OSError as error:
             raise BPGError(f"port {port}: {error.strerror}; give another by --port") from error
         port = listening.getsockname()[1]
-        token = secrets.token_urlsafe(16)
-        link = f"http://{HOST}:{port}/?token={token}"
+        token, once = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
+        link = f"http://{HOST}:{port}/?token="
         for problem in store.problems:
             print(f"error: {problem}")
-        print(f"{len(store.names)} images. Draw here, and end with Ctrl-C:\n{link}", flush=True)
+        print(
+            f"{len(store.names)} images. Draw here, and end with Ctrl-C:\n{link}{token}", flush=True
+        )
         if show:
-            webbrowser.open(link)
+            # All users of the machine see what a browser is started with.
+            webbrowser.open(f"{link}{once}")
         # Where the commands of the documentation can be run.
         here = Path.cwd()
         trains = (here / "dvc.yaml").is_file() and (here / "pipeline" / "choose.py").is_file()
         training = Training(here, store.root, here / "unfinished") if trains else None
-        app = make_app(store, answers, training, token, port)
+        app = make_app(store, answers, training, token, port, once if show else None)
         config = uvicorn.Config(app, log_level="warning")
         uvicorn.Server(config).run([listening])
-        if training is not None and training.progress().running:
-            print(f"the training is still running; its log: {training.log}")
+        if training is not None and training.training.progress().running:
+            print("the training is still running; bpg draw shows it again")
     finally:
         store.close()

@@ -27,14 +27,14 @@ def serving(root):
     """Give a function that starts `bpg draw` on the folder `own` in root, and returns its link."""
     started = []
 
-    def start(*arguments):
+    def start(*arguments, cwd=root, **environment):
         said = root / f"said{len(started)}"
         command = [sys.executable, "-m", "bpg", "draw", str(root / "own"), "--no-browser"]
         with said.open("wb") as file:
             process = subprocess.Popen(
                 [*command, *arguments],
-                cwd=root,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                cwd=cwd,
+                env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509

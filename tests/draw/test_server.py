@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from http.client import HTTPConnection
 from urllib.parse import parse_qs, urlsplit
 
@@ -65,6 +66,26 @@ def test_the_link_opens_the_page_and_nothing_else_does(shared):
         assert b"open the link that bpg draw printed" in body
     assert ask("/", Cookie=f"bpg-draw-{ask.port}=other")[0] == 403
     assert ask("/")[0] == 200
+
+
+def test_the_browser_gets_a_link_for_a_single_use(served, tmp_path):
+    """Its command line is seen by all users of the machine."""
+    opened = tmp_path / "opened"
+    program = tmp_path / "browser"
+    script = f"#!/bin/sh\nprintf %s \"$1\" > '{opened}.part'\nmv '{opened}.part' '{opened}'\n"
+    program.write_text(script)
+    program.chmod(0o755)
+    ask = asking(served("--browser", BROWSER=f"{program} %s"))
+    until = time.monotonic() + 120
+    while not opened.exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    once = urlsplit(opened.read_text())
+    assert ask.token not in once.query
+    first, again = (ask(f"/?{once.query}", Cookie=None) for _ in range(2))
+    assert first[0] == 303 and ask.token in first[2]["set-cookie"]
+    assert again[0] == 403
+    assert ask(f"/?token={ask.token}", Cookie=None)[0] == 303
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""From strokes to an exported model, in a real browser: with the real commands, in a checkout.
+
+BPG_SCREENSHOTS=docs/images writes the images of docs/own_images.md there, of recipe small as it is.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+from PIL import Image
+from playwright.sync_api import expect
+
+from bpg.data.formats.labelme import write_labelme
+from bpg.data.strokes import Line, Stroke, Strokes
+from bpg.inference.model import open_model
+from tests.draw.conftest import serving
+from tests.draw.test_page import COFFEE, stroke
+
+SHOTS = os.environ.get("BPG_SCREENSHOTS")
+EPOCHS = 100 if SHOTS else 40
+LONG = 1_800_000  # milliseconds
+
+
+@pytest.fixture
+def repository(checkout, run, tools, tmp_path):
+    folder = checkout(tmp_path / "repository")
+    small = folder / "params/recipe/small.yaml"
+    if not SHOTS:  # a network from scratch, trained briefly
+        shutil.copy(folder / "params/recipe/tiny.yaml", small)
+        tools.edit(small, {"training.augmentation.crop": 161})
+    else:
+        tools.edit(small, {"training.batch_size": 4})
+    run(folder, "git", "init", "--quiet")
+    run(folder, "dvc", "init", "--quiet", "--force")
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "--quiet", "--message", "Start")
+    return folder
+
+
+def photographs(folder):
+    """A photograph to draw on, and its mirror images, on which labelme has drawn."""
+    folder.mkdir()
+    with Image.open(Path(skimage.__file__).parent / "data/coffee.png") as image:
+        width, height = image.size
+        image.save(folder / "coffee.png")
+        for name, axes in (("left", (0,)), ("down", (1,)), ("both", (0, 1))):
+            mirrored = np.flip(np.asarray(image), [1 - axis for axis in axes])
+            Image.fromarray(mirrored).save(folder / f"{name}.png")
+            shown = [
+                Stroke(tag, Line(tuple(_mirrored(point, (width, height), axes) for point in line)))
+                for tag, lines in COFFEE.items()
+                for line in lines
+            ]
+            strokes = Strokes(width, height, tuple(shown))
+            write_labelme(folder / f"{name}.json", strokes, f"{name}.png")
+    return folder
+
+
+def _mirrored(point, size, axes):
+    return tuple(size[n] - value if n in axes else value for n, value in enumerate(point))
+
+
+def test_from_strokes_to_an_exported_model(repository, environment, wheels, browser, tmp_path):
+    photographs(tmp_path / "own")
+    shots = Path(SHOTS or tmp_path)
+    with serving(tmp_path) as start:
+        link = start(cwd=repository, **environment)
+        context = browser.new_context(viewport={"width": 1280, "height": 760})
+        view = context.new_page()
+        view.goto(link)
+        view.locator("#images button", has_text="coffee").click()
+        expect(view.locator("#name")).to_have_text("coffee.png")
+        for name, lines in COFFEE.items():
+            view.locator("#classes button", has_text=name).click()
+            for line in lines:
+                stroke(view, *line, size=(600, 400))
+        expect(view.locator("#trained")).to_be_hidden()
+        view.fill("#epochs", str(EPOCHS))
+        view.click("#start")
+        expect(view.locator("#train-says")).to_have_text("training …")
+        said = view.locator("#train-says")
+        expect(view.locator("#said")).to_contain_text("loss=", timeout=LONG)
+        view.screenshot(path=shots / "training.jpg", type="jpeg", quality=85)
+
+        # Another page of the same process finds it under way.
+        view.reload()
+        expect(view.locator("#train-says")).to_have_text("training …")
+        expect(view.locator("#stop")).to_be_visible()
+        expect(said).to_contain_text("done: mIoU", timeout=LONG)
+        expect(said).to_contain_text("on held-out strokes")
+        summary = json.loads((repository / "results/metrics.json").read_text())
+        assert f"mIoU {summary['bpg']['miou']:.1f} " in said.text_content()
+
+        view.click("#use")
+        view.keyboard.press("r")
+        expect(view.locator("#answer-says")).to_contain_text("network", timeout=LONG)
+        view.click("#export")
+        expect(view.locator("#export-says")).to_contain_text("model.onnx: ", timeout=LONG)
+        expect(view.locator("#export-says")).to_contain_text("MB")
+        view.locator("#export-says").scroll_into_view_if_needed()
+        view.screenshot(path=shots / "network.jpg", type="jpeg", quality=85)
+        context.close()
+    model = open_model(repository / "model.onnx")
+    assert list(model.classes) == ["background", "cup", "saucer"]
+    found = model.probabilities(np.full((40, 60, 3), 128, np.uint8))
+    assert found.shape == (3, 40, 60)
+    assert found.sum(0) == pytest.approx(1, abs=1e-3)
