@@ -23,7 +23,8 @@ from pipeline.variants import make_lists
 
 Value = int | float | bool | str
 DVC = (sys.executable, "-m", "dvc")
-POLL = 3  # seconds between two looks at DVC's queue
+POLL = 3  # seconds between two looks at DVC's queue, at least
+SHARE = 10  # times what a look takes, which is seconds of a core that the trainings want
 RESTART = 60  # seconds until new workers are started where none is at work
 
 
@@ -192,7 +193,9 @@ def _wait_for(names: Mapping[str, str], jobs: int) -> None:
     before: dict[str, str] = {}
     started = -math.inf
     while True:
+        looked = time.monotonic()
         found = _states()
+        took = time.monotonic() - looked
         for setting, name in names.items():
             if found.get(name) != before.get(name):
                 print(f"{setting}: {found.get(name, 'unknown').lower()}", flush=True)
@@ -210,7 +213,7 @@ def _wait_for(names: Mapping[str, str], jobs: int) -> None:
             # Workers keep the output open for as long as they live.
             command = [*DVC, "queue", "start", "--jobs", str(jobs)]
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        time.sleep(POLL)
+        time.sleep(max(POLL, SHARE * took))
 
 
 def _states() -> dict[str, str]:

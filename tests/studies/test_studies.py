@@ -191,6 +191,7 @@ def test_the_queue_is_filled_started_once_and_waited_for(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "DVC", (sys.executable, str(tmp_path / "dvc.py")))
     monkeypatch.setattr(run, "POLL", 0)
+    monkeypatch.setattr(run, "SHARE", 0)
     monkeypatch.setattr(run, "read_experiment", lambda name: Found({"name": name}, []))
     study = Study(title="T", variants=["prn"], settings={"a": {"lambda": 0}, "b": {"lambda": 1}})
 
