@@ -345,7 +345,7 @@
       get("train-says").textContent = found.running ? "training …" : found.status === null ? "" : ended;
       const { running, status, last, file } = found.export;
       const failed = status ? `the export failed: ${last}` : "";
-      get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last}` : failed;
+      get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last.replace(/^\S+: /, "")}` : failed;
       if (action === "use") later();
       if (found.running || running) watching = setTimeout(train, 2000);
     } catch (error) {

@@ -378,11 +378,17 @@ async def _progress(request: Request) -> Response:
                 "running": export.running,
                 "status": export.status,
                 "last": export.said.strip().rpartition("\n")[2],
-                "file": str(training.exported) if training.export.is_done() else None,
+                "file": _shown(training.exported) if training.export.is_done() else None,
             },
         }
 
     return JSONResponse(await run_in_threadpool(found))
+
+
+def _shown(path: Path) -> str:
+    """Return a path as people write it."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 async def _train(request: Request) -> Response:

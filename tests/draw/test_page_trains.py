@@ -21,7 +21,7 @@ from tests.draw.conftest import serving
 from tests.draw.test_page import COFFEE, stroke
 
 SHOTS = os.environ.get("BPG_SCREENSHOTS")
-EPOCHS = 100 if SHOTS else 40
+EPOCHS = 60 if SHOTS else 40
 LONG = 1_800_000  # milliseconds
 
 
@@ -68,7 +68,7 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
     photographs(tmp_path / "own")
     shots = Path(SHOTS or tmp_path)
     with serving(tmp_path) as start:
-        link = start(cwd=repository, **environment)
+        link = start(cwd=repository, **environment, HOME=str(tmp_path))
         context = browser.new_context(viewport={"width": 1280, "height": 760})
         view = context.new_page()
         view.goto(link)
@@ -84,6 +84,7 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         expect(view.locator("#train-says")).to_have_text("training …")
         said = view.locator("#train-says")
         expect(view.locator("#said")).to_contain_text("loss=", timeout=LONG)
+        view.locator("#said").scroll_into_view_if_needed()
         view.screenshot(path=shots / "training.jpg", type="jpeg", quality=85)
 
         # Another page of the same process finds it under way.
@@ -99,9 +100,13 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         view.keyboard.press("r")
         expect(view.locator("#answer-says")).to_contain_text("network", timeout=LONG)
         view.click("#export")
-        expect(view.locator("#export-says")).to_contain_text("model.onnx: ", timeout=LONG)
-        expect(view.locator("#export-says")).to_contain_text("MB")
-        view.locator("#export-says").scroll_into_view_if_needed()
+        exported = view.locator("#export-says")
+        expect(exported).to_contain_text("~/repository/model.onnx: ", timeout=LONG)
+        expect(exported).to_contain_text("MB; verified on")
+        with view.expect_response("**/api/answer/*", timeout=LONG):
+            view.locator("#images button", has_text="coffee").click()
+        view.wait_for_timeout(500)  # it is drawn
+        exported.scroll_into_view_if_needed()
         view.screenshot(path=shots / "network.jpg", type="jpeg", quality=85)
         context.close()
     model = open_model(repository / "model.onnx")
