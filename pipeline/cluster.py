@@ -50,6 +50,9 @@ def spread(scheduler: str) -> Iterator[None]:
                 f"machine.dask: the scheduler at {scheduler} has no worker; start some with "
                 f"`python -m dask worker {scheduler}` in this folder"
             ) from error
+        if sum(client.nthreads().values()) == 1:
+            # joblib sees no second one to work beside.
+            print("machine.dask: the cluster has one thread so far; this process does all itself")
         try:
             with joblib.parallel_config("dask"):
                 yield

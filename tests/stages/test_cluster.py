@@ -122,6 +122,20 @@ def test_a_worker_that_is_killed_costs_its_images_only(cluster, workspace, stage
     assert kept(workspace, tools, "crf") == here
 
 
+def test_a_single_thread_is_said_to_do_nothing(cluster, workspace, tools):
+    for worker in cluster.processes[2:]:
+        worker.kill()
+        worker.wait()
+    with Client(cluster.address, timeout=300) as client:
+        while len(client.nthreads()) > 1:
+            time.sleep(0.05)
+    tools.edit(workspace / "params/recipe/tiny.yaml", {"machine.dask": cluster.address})
+    remove(workspace, "crf")
+    outcome = tools.call(workspace, "crf", "bpg", "0")
+    assert outcome.code == 0, outcome.error
+    assert "the cluster has one thread so far" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
