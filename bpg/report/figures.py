@@ -277,7 +277,7 @@ def draw_grid(
         rows: RGB images, scaled to one width; None gives a blank tile that says "not run".
         legend: (name, RGB colour in 0..255) of each entry.
     """
-    tiles = [[None if picture is None else _fit(picture) for picture in row] for row in rows]
+    tiles = [[None if image is None else _fit(image) for image in row] for row in rows]
     heights = [max((tile.height for tile in row if tile), default=TILE) for row in tiles]
     width = GAP + len(titles) * (TILE + GAP)
     header = header_height(titles)

@@ -48,10 +48,10 @@
   shots.forEach((one, index) => {
     const button = document.createElement("button");
     button.type = "button";
-    const picture = document.createElement("img");
-    picture.src = one.layers[0][2];
-    picture.alt = "";
-    button.append(picture, one.why);
+    const image = document.createElement("img");
+    image.src = one.layers[0][2];
+    image.alt = "";
+    button.append(image, one.why);
     button.setAttribute("aria-label", `${one.name}, ${one.why}`);
     button.addEventListener("click", () => choose(index));
     list.append(button);

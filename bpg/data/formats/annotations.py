@@ -181,7 +181,7 @@ def kind_text(kind: Any) -> str:
     return " ".join(kind.split())[:40] if isinstance(kind, str) and kind.strip() else "unknown"
 
 
-def image_size(width: Any, height: Any, place: str, of: str = "image") -> tuple[int, int]:
+def checked_size(width: Any, height: Any, place: str, of: str = "image") -> tuple[int, int]:
     """Return (width, height) as whole numbers of pixels.
 
     Args:
@@ -206,8 +206,8 @@ def image_size(width: Any, height: Any, place: str, of: str = "image") -> tuple[
 
 
 def optional_size(width: Any, height: Any, place: str) -> tuple[int, int] | None:
-    """Return what `image_size` does, or None if the file has neither width nor height."""
-    return None if width is None and height is None else image_size(width, height, place)
+    """Return what `checked_size` does, or None if the file has neither width nor height."""
+    return None if width is None and height is None else checked_size(width, height, place)
 
 
 def _corners(shape: Shape) -> list[Point]:

@@ -17,7 +17,7 @@ from bpg.data.formats.annotations import (
     Faults,
     ImageStrokes,
     check_inside,
-    image_size,
+    checked_size,
     number,
     optional_size,
 )
@@ -226,7 +226,7 @@ def _mask(found: dict[str, Any], size: tuple[int, int] | None, place: str) -> Pi
     claimed = found.get("size")
     if not isinstance(claimed, list) or len(claimed) != 2:
         raise BPGError(f"{place}: its size is no list of height and width")
-    width, height = image_size(claimed[1], claimed[0], place, "mask")
+    width, height = checked_size(claimed[1], claimed[0], place, "mask")
     if size is not None and size != (width, height):
         raise BPGError(
             f"{place}: its mask has {width}x{height} pixels, but the image {size[0]}x{size[1]}"
@@ -262,7 +262,7 @@ def _union(
         return area
     if size is None:
         right, bottom = np.ceil(np.max([box[1] for box in boxes], 0)).clip(1).tolist()
-        size = image_size(right, bottom, place)
+        size = checked_size(right, bottom, place)
     check_inside(area, *size, place)
     boxes = [np.stack([np.floor(box[0]), np.ceil(box[1])]).clip(0, size) for box in boxes]
     left, top = np.min([box[0] for box in boxes], 0).astype(int).tolist()

@@ -12,7 +12,7 @@ from bpg.data.formats.annotations import (
     Faults,
     ImageStrokes,
     check_inside,
-    image_size,
+    checked_size,
     kind_text,
     number,
     optional_size,
@@ -137,7 +137,7 @@ def _points(element: Element, place: str) -> tuple[Point, ...]:
 
 
 def _mask(element: Element, place: str) -> Pixels:
-    width, height = image_size(element.get("width"), element.get("height"), place, "mask")
+    width, height = checked_size(element.get("width"), element.get("height"), place, "mask")
     left, top = (round(number(element.get(side), f"{place}: {side}")) for side in ("left", "top"))
     pixels = decode_cvat(element.get("rle", ""), height, width, place)
     return Pixels(left + pixels.left, top + pixels.top, pixels.mask)

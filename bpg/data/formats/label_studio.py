@@ -20,7 +20,7 @@ from bpg.data.formats.annotations import (
     Faults,
     ImageStrokes,
     check_inside,
-    image_size,
+    checked_size,
     kind_text,
     number,
 )
@@ -427,7 +427,7 @@ def _size(result: _Object, place: str) -> tuple[int, int]:
     width, height = result.get("original_width"), result.get("original_height")
     if width is None and height is None:
         raise BPGError(f"{place}: has no original_width and original_height; export as JSON")
-    return image_size(width, height, place)
+    return checked_size(width, height, place)
 
 
 def _points(points: Any, size: tuple[int, int], place: str) -> tuple[Point, ...]:

@@ -15,7 +15,7 @@ from bpg.data.formats.annotations import (
     Faults,
     ImageStrokes,
     check_inside,
-    image_size,
+    checked_size,
     number,
     parse_xml,
 )
@@ -54,7 +54,7 @@ def read_scribblesup(data: bytes, name: str) -> Annotations:
         raise BPGError(
             f"{name}: the outermost element is <{root.tag[:40]}> instead of <annotation>"
         )
-    width, height = image_size(
+    width, height = checked_size(
         _text(root, "size/width", name), _text(root, "size/height", name), name
     )
     faults, strokes, places = Faults(name), list[Stroke](), list[str]()
