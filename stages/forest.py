@@ -73,7 +73,7 @@ def forest(parameters: Parameters, name: str, seed: int) -> None:
         }
         write_json(run.training, summary)
         made_with |= {"scikit-learn": version("scikit-learn")}
-        seconds = round(time.monotonic() - started, 1)
+        seconds = round(time.monotonic() - started, 3)
         file_provenance(run.model, made_with | {"seconds": seconds})
 
 

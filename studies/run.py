@@ -213,7 +213,7 @@ def _wait_for(names: Mapping[str, str], jobs: int) -> None:
             # Workers keep the output open for as long as they live.
             command = [*DVC, "queue", "start", "--jobs", str(jobs)]
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        time.sleep(max(POLL, SHARE * took))
+        time.sleep(max(POLL, min(60, SHARE * took)))
 
 
 def _states() -> dict[str, str]:

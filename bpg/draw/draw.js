@@ -326,13 +326,17 @@
   // A training: the commands that one would type, and what they say
 
   let watching;
+  let asked = 0;
 
   async function train(action) {
     clearTimeout(watching);
+    const turn = ++asked;
+    let wait = 10_000; // another window may start one
     try {
       const found = action
         ? await ask("/api/train", action === "start" ? { action, epochs: Number(get("epochs").value) } : { action })
         : await ask("/api/train");
+      if (turn !== asked) return; // a later one says more
       get("start").hidden = found.running;
       get("stop").hidden = !found.running;
       get("trained").hidden = found.running || !found.trained;
@@ -347,11 +351,11 @@
       const failed = status ? `the export failed: ${last}` : "";
       get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last.replace(/^\S+: /, "")}` : failed;
       if (action === "use") later();
-      if (found.running || running) watching = setTimeout(train, 2000);
+      if (found.running || running) wait = 2000;
     } catch (error) {
       get("train-says").textContent = error.message;
-      if (!action) watching = setTimeout(train, 5000);
     }
+    if (turn === asked) watching = setTimeout(train, wait);
   }
 
   // Pointers: one draws, two move and zoom

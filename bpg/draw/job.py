@@ -4,17 +4,18 @@ Run as a program, this is the process that runs them one after the other and rec
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bpg.atomic import write_text
@@ -23,23 +24,25 @@ from bpg.resumable import file_digest
 
 LOST = -1
 """Status of what was killed, or ended with the machine."""
+STOPPED = 130
+"""Status of what was asked to end, and had ended well just then."""
+_LOCK = "draw.lock"  # held by who runs; by the operating system, so it ends with the processes
 _POLL = 0.2  # seconds between two looks for a request to end
+_PATIENCE = 2.0  # seconds for a look of another page to end
 _SHOWN = 4000  # characters of what it has said last
 
 
 class Record(BaseModel):
     """NAME.json: the last start.
 
-    `pid` and `created` (seconds since 1970) tell the process from a later one of the same number;
-    `status` is that of the last command, once there is one; `product` is the SHA-256 of what it was
-    to make, if it succeeded.
+    `session` is the number of the processes' session; `status` is that of the last command, once
+    there is one; `product` is the SHA-256 of what was to be made, if it was.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     folder: str
-    pid: int
-    created: float
+    session: int | None = None
     status: int | None = None
     product: str | None = None
 
@@ -60,7 +63,7 @@ class Progress:
 
 
 class Job:
-    """Commands for a folder of images, one job of the name at a time in a checkout.
+    """Commands for a folder of images; in a checkout one job is under way at a time.
 
     Args:
         checkout: Where the commands are run.
@@ -76,26 +79,32 @@ class Job:
         self._record = log / f"{name}.json"
         self._process: subprocess.Popen | None = None
 
-    def start(self, steps: Sequence[Sequence[str]]) -> None:
+    def start(self, steps: Sequence[Sequence[str]], outdates: Sequence["Job"] = ()) -> None:
         """Begin in the background; after a command that fails, none is run.
 
         Args:
             steps: The commands.
+            outdates: Jobs of the checkout whose products count no more.
 
         Raises:
-            BPGError: One is under way, perhaps of another page.
+            BPGError: One is under way in the checkout, perhaps of another page.
         """
         self.log.parent.mkdir(exist_ok=True)
-        with FileLock(self.log.with_suffix(".lock")):
-            record = self._read()
-            if record is not None and self._runs(record):
-                raise BPGError(f"{_article(self.name)} is under way for {record.folder}")
-            _request(self._record).unlink(missing_ok=True)
+        with self._alone() as lock:
+            for path in self.log.parent.glob("*.json"):
+                other = _read(path)
+                if other is not None and other.status is None:  # who ran it is no more
+                    write_text(path, other.model_copy(update={"status": LOST}).model_dump_json())
+            for job in outdates:
+                job._record.unlink(missing_ok=True)
+            self._request.unlink(missing_ok=True)
+            begun = Record(folder=str(self.root))
+            write_text(self._record, begun.model_dump_json())
             environment = os.environ | {
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
                 "PYTHONUNBUFFERED": "1",
             }
-            words = [str(self._record), str(self.product), json.dumps([list(s) for s in steps])]
+            words = [str(self._record), str(self.product), str(lock), json.dumps(list(steps))]
             with self.log.open("wb") as said:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "bpg.draw.job", *words],
@@ -105,63 +114,91 @@ class Job:
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.PIPE,
                     start_new_session=True,  # Ctrl-C ends the page; this has its own button
-                    # In a background job of a shell, Ctrl-C would be ignored for good.
-                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+                    pass_fds=(lock,),
                 )
-            self._process = process
-            created = psutil.Process(process.pid).create_time()
-            begun = Record(folder=str(self.root), pid=process.pid, created=created)
-            write_text(self._record, begun.model_dump_json())
             assert process.stdin is not None
-            process.stdin.close()  # until then it waits
+            try:
+                begun.session = process.pid
+                write_text(self._record, begun.model_dump_json())
+                process.stdin.write(b"\n")  # until then it waits
+                process.stdin.close()
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            self._process = process
 
     def stop(self) -> None:
         """Interrupt it; the next start resumes what can be resumed."""
         record = self._own()
-        if record is not None and self._runs(record):
-            _request(self._record).touch()
-
-    def forget(self) -> None:
-        """Let what was made by the last start count no more."""
-        with FileLock(self.log.with_suffix(".lock")):
-            self._record.unlink(missing_ok=True)
+        if record is None or record.status is not None or not self._is_held():
+            return
+        self._request.touch()
+        if record.session is not None and not psutil.pid_exists(record.session):
+            # What reads requests was killed; what it had begun has not ended.
+            _interrupt(one for one in psutil.process_iter() if _session(one) == record.session)
 
     def progress(self) -> Progress:
         """Return how far it is."""
+        if self._process is not None:
+            self._process.poll()  # collects it, if it has ended
+        held = self._is_held()  # before the record is read: it is written first
         record = self._own()
         if record is None:
             return Progress(False, None, "")
-        running = self._runs(record)
-        if not running:
-            record = self._own() or record  # it may have ended since it was read
-        status = None if running else LOST if record.status is None else record.status
-        return Progress(running, status, self._said())
+        if record.status is not None:
+            return Progress(False, record.status, self._said())
+        return Progress(held, None if held else LOST, self._said())
 
     def is_done(self) -> bool:
         """Tell whether what there is was made by the last job, and for this folder."""
         record = self._own()
-        made = None if record is None else record.product
-        return made is not None and self.product.is_file() and file_digest(self.product) == made
-
-    def _read(self) -> Record | None:
+        if record is None or record.product is None:
+            return False
         try:
-            return Record.model_validate_json(self._record.read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
+            return file_digest(self.product) == record.product
+        except OSError:
+            return False
+
+    @property
+    def _request(self) -> Path:
+        return _request(self._record)
 
     def _own(self) -> Record | None:
-        record = self._read()
+        record = _read(self._record)
         return None if record is None or record.folder != str(self.root) else record
 
-    def _runs(self, record: Record) -> bool:
-        if self._process is not None:
-            self._process.poll()  # collects it, if it was ours and has ended
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[int]:
+        """Hold the lock; it stays held for as long as a process has its descriptor."""
+        lock = os.open(self.log.with_name(_LOCK), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            process = psutil.Process(record.pid)
-            ended = process.status() == psutil.STATUS_ZOMBIE
-            return not ended and abs(process.create_time() - record.created) < 1
-        except psutil.NoSuchProcess:
+            until = time.monotonic() + _PATIENCE
+            while not _locked(lock, fcntl.LOCK_EX):
+                if time.monotonic() > until:
+                    raise BPGError(self._who())
+                time.sleep(0.05)
+            yield lock
+        finally:
+            os.close(lock)
+
+    def _who(self) -> str:
+        for path in self.log.parent.glob("*.json"):
+            record = _read(path)
+            if record is not None and record.status is None:
+                article = "an" if path.stem[0] in "aeiou" else "a"
+                return f"{article} {path.stem} is under way for {record.folder}"
+        return "something is under way in this checkout"
+
+    def _is_held(self) -> bool:
+        try:
+            lock = os.open(self.log.with_name(_LOCK), os.O_RDWR)
+        except FileNotFoundError:
             return False
+        try:
+            return not _locked(lock, fcntl.LOCK_SH)
+        finally:
+            os.close(lock)
 
     def _said(self) -> str:
         try:
@@ -174,8 +211,19 @@ class Job:
         return "\n".join(line.rpartition("\r")[2] for line in text.rstrip("\r").split("\n"))
 
 
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+def _locked(lock: int, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def _request(record: Path) -> Path:
@@ -183,38 +231,61 @@ def _request(record: Path) -> Path:
     return record.with_suffix(".stop")
 
 
-def _run(step: Sequence[str], request: Path) -> int:
-    """Run a command, interrupt it with all that it has started if asked to; return its status."""
-    process = subprocess.Popen(step, stdin=subprocess.DEVNULL)
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def _interrupt(processes: Iterator[psutil.Process]) -> None:
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.send_signal(signal.SIGINT)
+
+
+def _run(step: Sequence[str], request: Path, lock: int) -> int:
+    """Run a command; once asked to end, interrupt it and all that it has started or starts yet."""
+    process = subprocess.Popen(step, stdin=subprocess.DEVNULL, pass_fds=(lock,))
+    told: set[psutil.Process] = set()
     while True:
         try:
             return process.wait(timeout=_POLL)
         except subprocess.TimeoutExpired:
             if not request.exists():
                 continue
-        request.unlink()
-        family = psutil.Process(process.pid)
-        for one in [*family.children(recursive=True), family]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.send_signal(signal.SIGINT)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = psutil.Process(process.pid)
+            new = {family, *family.children(recursive=True)} - told
+            _interrupt(iter(new))
+            told |= new
 
 
-def main(record: Path, product: Path, steps: Sequence[Sequence[str]]) -> None:
+def main(record: Path, product: Path, lock: int, steps: Sequence[Sequence[str]]) -> None:
     """Run the commands, and record how they end.
 
     Args:
-        record: A `Record`, written by who has started this process and then closes its input.
+        record: A `Record`, written by who has started this process and then sends it a line.
         product: The file that they make.
+        lock: A descriptor that is kept open while they run.
         steps: The commands.
     """
-    sys.stdin.read()
-    status = 0
+    # A shell's background jobs ignore it; the commands must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not sys.stdin.readline():
+        return  # who has started it could not record it
+    status, request = 0, _request(record)
     for step in steps:
+        if request.exists():
+            status = STOPPED
+            break
         print("$", *step, flush=True)
-        status = _run(step, _request(record))
+        status = _run(step, request, lock)
         if status:
             break
-    begun = Record.model_validate_json(record.read_bytes())
+    begun = _read(record)
+    if begun is None or begun.session != os.getpid():
+        return  # deleted meanwhile
     begun.status = status
     if status == 0 and product.is_file():
         begun.product = file_digest(product)
@@ -222,4 +293,4 @@ def main(record: Path, product: Path, steps: Sequence[Sequence[str]]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))

@@ -142,7 +142,7 @@ class _Guard(BaseHTTPMiddleware):
 
     def __init__(self, app: Any, token: str, port: int, once: str | None):
         super().__init__(app)
-        self.token, self.once = token, once
+        self.token, self.port, self.once, self.spent = token, port, once, False
         self.cookie = f"bpg-draw-{port}"  # browsers share cookies between ports
         self.hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
 
@@ -180,10 +180,19 @@ class _Guard(BaseHTTPMiddleware):
         return None
 
     def _opens(self, given: str) -> bool:
-        if self.once is not None and hmac.compare_digest(given.encode(), self.once.encode()):
-            self.once = None
+        if self.once is None or not hmac.compare_digest(given.encode(), self.once.encode()):
+            return self._fits(given)
+        if not self.spent:
+            self.spent = True
             return True
-        return self._fits(given)
+        # Who came first may not have been the user's browser.
+        self.token = secrets.token_urlsafe(16)
+        link = f"http://{HOST}:{self.port}/?token={self.token}"
+        print(
+            f"The browser's link was used twice, so all pages are shut. A new one:\n{link}",
+            flush=True,
+        )
+        return False
 
     def _fits(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())
@@ -371,7 +380,7 @@ async def _progress(request: Request) -> Response:
     def found() -> dict[str, Any]:
         scores, export = training.scores(), training.export.progress()
         return asdict(training.training.progress()) | {
-            "trained": scores is not None,
+            "trained": training.training.is_done(),
             "score": None if scores is None or scores.miou is None else round(scores.miou, 1),
             "measured_on": scores and scores.measured_on,
             "export": {
@@ -453,8 +462,11 @@ def serve(root: Path, model: Path | None, port: int, *, show: bool) -> None:
         training = Training(here, store.root, here / "unfinished") if trains else None
         app = make_app(store, answers, training, token, port, once if show else None)
         config = uvicorn.Config(app, log_level="warning")
-        uvicorn.Server(config).run([listening])
-        if training is not None and training.training.progress().running:
-            print("the training is still running; bpg draw shows it again")
+        try:
+            uvicorn.Server(config).run([listening])
+        finally:  # it ends by Ctrl-C
+            running = training and training.running()
+            if running:
+                print(f"the {running} is still running; bpg draw shows it again")
     finally:
         store.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 from bpg.draw.job import Job
 from bpg.errors import BPGError
 from bpg.inference.card import FILE, Scores, read_card
+from bpg.strict_yaml import read_yaml
 
 RECIPE = "small"
 VARIANT = "bpg"
@@ -27,7 +28,7 @@ class Training:
     """
 
     def __init__(self, checkout: Path, root: Path, log: Path):
-        checkout = checkout.resolve()
+        self.checkout = checkout = checkout.resolve()
         self.root, self.model = root, checkout / MODEL
         self.exported = checkout / EXPORTED
         weights = self.model / "model.safetensors"
@@ -49,12 +50,15 @@ class Training:
         """Begin to train, in the background.
 
         Raises:
-            BPGError: A training or an export is under way.
+            BPGError: A training or an export is under way in the checkout, or params.yaml lacks
+                seed 0.
         """
-        if self.export.progress().running:
-            raise BPGError("an export is under way")
-        self.training.start(self.commands(epochs))
-        self.export.forget()  # it is of the network before
+        path = self.checkout / "params.yaml"
+        switches = read_yaml(path)
+        if not isinstance(switches, dict) or 0 not in switches.get("seeds", []):
+            raise BPGError(f"{path}: seeds: the page shows the network of seed 0; add it")
+        # An export is of the network before.
+        self.training.start(self.commands(epochs), outdates=[self.export])
 
     def start_export(self) -> None:
         """Begin to export, in the background.
@@ -62,8 +66,6 @@ class Training:
         Raises:
             BPGError: Nothing was trained on this folder, or a training or an export is under way.
         """
-        if self.training.progress().running:
-            raise BPGError("a training is under way")
         self.require_model()
         self.export.start(self.export_commands())
 
@@ -78,5 +80,13 @@ class Training:
         return self.model
 
     def scores(self) -> Scores | None:
-        """Return how well the network does that was trained on this folder, if there is one."""
-        return read_card(self.model / FILE).scores if self.training.is_done() else None
+        """Return how well the network does that was trained on this folder, if that is known."""
+        try:
+            return read_card(self.model / FILE).scores if self.training.is_done() else None
+        except BPGError:  # the stage evaluate is yet to write it
+            return None
+
+    def running(self) -> str | None:
+        """Return the name of the job that is under way for this folder."""
+        jobs = (self.training, self.export)
+        return next((job.name for job in jobs if job.progress().running), None)

@@ -1,5 +1,6 @@
 """Commands of a page that outlive it: real processes."""
 
+import json
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from bpg.draw.job import LOST, Job
+from bpg.draw.job import LOST, STOPPED, Job
 from bpg.errors import BPGError
 
 MAKE = [sys.executable, "-c", "print('making'); open('made', 'w').write('1')"]
@@ -87,20 +88,90 @@ def test_the_next_page_shows_it_and_stops_it(page):
     assert job.progress().status is None
 
 
+def session_of(tmp_path):
+    return json.loads((tmp_path / "log/training.json").read_text())["session"]
+
+
 def test_what_was_killed_is_not_under_way(page, tmp_path):
     job = page()
     job.start([WAIT])
     under_way(job, "sleep")
-    process = psutil.Process(job._read().pid)
-    family = process.children(recursive=True)
-    os.kill(process.pid, signal.SIGKILL)
-    for one in family:
-        one.kill()
+    os.killpg(session_of(tmp_path), signal.SIGKILL)
     assert ended(job).status == LOST
-    # A later process of the same number is another one.
-    record = tmp_path / "log/training.json"
-    record.write_text(record.read_text().replace(str(process.pid), str(os.getpid())))
-    assert not page().progress().running
+    job.start([MAKE])
+    assert ended(job).status == 0
+
+
+def test_what_outlives_who_began_it_is_under_way_and_can_be_stopped(page, tmp_path):
+    job = page()
+    job.start([WAIT])
+    under_way(job, "sleep")
+    (child,) = psutil.Process(session_of(tmp_path)).children()
+    os.kill(session_of(tmp_path), signal.SIGKILL)
+    assert page().progress().running
+    with pytest.raises(BPGError, match="a training is under way"):
+        page("other").start([MAKE])
+    job.progress()  # collects it
+    job.stop()
+    assert ended(job).status == LOST
+    psutil.wait_procs([child], timeout=120)
+    assert not child.is_running()
+
+
+def test_a_stop_between_two_commands_counts(page, tmp_path):
+    """The first one ends well, whatever it is asked."""
+    stubborn = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "print('deaf', flush=True)\n"
+        "import pathlib\n"
+        "while not pathlib.Path('log/training.stop').exists(): time.sleep(0.05)\n"
+        "time.sleep(1)\n"
+    )
+    job = page()
+    job.start([[sys.executable, "-c", stubborn], MAKE])
+    under_way(job, "deaf")
+    job.stop()
+    assert ended(job).status == STOPPED
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_a_command_begins_after_it_was_asked_to_end_is_asked_too(page):
+    """DVC ignores an interrupt while a stage runs, and begins the next one."""
+    begins = (
+        "import signal, subprocess, sys\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "wait = 'import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); '\n"
+        "wait += 'print(1, flush=True); time.sleep(600)'\n"
+        "codes = [subprocess.call([sys.executable, '-c', wait]) for _ in range(2)]\n"
+        "sys.exit(7 if codes == [-2, -2] else 8)\n"
+    )
+    job = page()
+    job.start([[sys.executable, "-c", begins]])
+    under_way(job, "\n1")
+    job.stop()
+    assert ended(job).status == 7
+
+
+def test_what_could_not_be_recorded_does_not_begin(page, tmp_path, monkeypatch):
+    written = []
+
+    def write_once(path, text):
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(text)
+        path.write_text(text)
+
+    job = page()
+    with monkeypatch.context() as patch:
+        patch.setattr("bpg.draw.job.write_text", write_once)
+        with pytest.raises(OSError, match="No space"):
+            job.start([MAKE])
+    assert ended(job).status == LOST
+    assert not (tmp_path / "made").exists()
+    page("other").start([["true"]])  # the lock is free
+    ended(page("other"))
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"folder": "x"}'])

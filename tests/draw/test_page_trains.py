@@ -3,9 +3,11 @@
 BPG_SCREENSHOTS=docs/images writes the images of docs/own_images.md there, of recipe small as it is.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +66,23 @@ def _mirrored(point, size, axes):
     return tuple(size[n] - value if n in axes else value for n, value in enumerate(point))
 
 
+@pytest.fixture
+def ending(repository):
+    """Ends what a failed test leaves running."""
+    yield
+    for path in (repository / "unfinished").glob("*.json"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(json.loads(path.read_text())["session"], signal.SIGKILL)
+
+
+@pytest.mark.network
+@pytest.mark.usefixtures("ending")
 def test_from_strokes_to_an_exported_model(repository, environment, wheels, browser, tmp_path):
     photographs(tmp_path / "own")
     shots = Path(SHOTS or tmp_path)
     with serving(tmp_path) as start:
-        link = start(cwd=repository, **environment, HOME=str(tmp_path))
+        settings = {**environment, "HOME": str(tmp_path)}
+        link = start(cwd=repository, **settings)
         context = browser.new_context(viewport={"width": 1280, "height": 760})
         view = context.new_page()
         view.goto(link)
@@ -87,11 +101,15 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         view.locator("#said").scroll_into_view_if_needed()
         view.screenshot(path=shots / "training.jpg", type="jpeg", quality=85)
 
-        # Another page of the same process finds it under way.
-        view.reload()
-        expect(view.locator("#train-says")).to_have_text("training …")
+        # It outlives the page, and the next one finds it.
+        start.processes[0].send_signal(signal.SIGINT)
+        start.processes[0].wait()
+        assert "the training is still running" in (tmp_path / "said0").read_text()
+        view.goto(start(cwd=repository, **settings))
+        expect(said).to_have_text("training …")
         expect(view.locator("#stop")).to_be_visible()
-        expect(said).to_contain_text("done: mIoU", timeout=LONG)
+        expect(said).not_to_have_text("training …", timeout=LONG)
+        expect(said).to_contain_text("done: mIoU")
         expect(said).to_contain_text("on held-out strokes")
         summary = json.loads((repository / "results/metrics.json").read_text())
         assert f"mIoU {summary['bpg']['miou']:.1f} " in said.text_content()

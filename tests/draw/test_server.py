@@ -1,6 +1,7 @@
 """The server of `bpg draw`: who may use it, and what it refuses."""
 
 import json
+import re
 import signal
 import time
 from http.client import HTTPConnection
@@ -84,8 +85,12 @@ def test_the_browser_gets_a_link_for_a_single_use(served, tmp_path):
     assert ask.token not in once.query
     first, again = (ask(f"/?{once.query}", Cookie=None) for _ in range(2))
     assert first[0] == 303 and ask.token in first[2]["set-cookie"]
+    # Whoever used it first may not have been the browser: nobody stays in.
     assert again[0] == 403
-    assert ask(f"/?token={ask.token}", Cookie=None)[0] == 303
+    assert ask("/")[0] == 403 and ask(f"/?token={ask.token}", Cookie=None)[0] == 403
+    links = re.findall(r"http://\S+", (tmp_path / "said0").read_text())
+    assert len(links) == 2
+    assert ask(f"/?{urlsplit(links[1]).query}", Cookie=None)[0] == 303
 
 
 @pytest.mark.parametrize(
@@ -205,7 +210,8 @@ def test_ctrl_c_ends_it_quietly(served, tmp_path):
     (process,) = served.processes
     process.send_signal(signal.SIGINT)
     process.wait(timeout=120)
-    assert "Traceback" not in (tmp_path / "said0").read_text()
+    said = (tmp_path / "said0").read_text()
+    assert "Traceback" not in said and "running" not in said
 
 
 def test_a_second_process_on_the_folder_is_refused(served, photographs):
