@@ -1,15 +1,17 @@
 """What a study has found: a file that it leaves, and the table and the chart made of it."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bpg.errors import BPGError
 from bpg.report.charts import study_chart
-from bpg.report.columns import Cell, Column, Table, label, make_table, ours
+from bpg.report.columns import Cell, Column, Table, field, label, make_table, ours
 from bpg.report.runs import NOT_AVAILABLE, Value
+from bpg.strict_yaml import first_error
 
 MEASURES = {
     "miou": ("mIoU", 1),
@@ -52,6 +54,16 @@ class StudyResult(BaseModel):
     rows: Annotated[list[StudyRow], Field(min_length=1)]
     trained_with: dict[str, list[str]]
 
+    @model_validator(mode="after")
+    def _a_row_for_each(self) -> "StudyResult":
+        rows = [(row.setting, row.variant) for row in self.rows]
+        settings, variants = ({row[n]: None for row in rows} for n in (0, 1))
+        if rows != list(product(settings, variants)):
+            raise ValueError("rows: not one for each setting and variant, in their order")
+        if any("miou" not in row.metrics for row in self.rows):
+            raise ValueError("rows: one has no miou")
+        return self
+
     @property
     def caption(self) -> str:
         """What the numbers were made on."""
@@ -82,9 +94,13 @@ class StudyResult(BaseModel):
                 lambda row: {"variant": row.variant},
             ),
         ]
+        there = dict.fromkeys(key for row in self.rows for key in row.metrics)
         for key, (heading, digits) in MEASURES.items():
-            if any(key in row.metrics for row in self.rows):
+            if key in there:
                 columns.append(_measure(heading, key, digits))
+        for key in there:
+            if key.removesuffix("_std") not in MEASURES:
+                columns.append(_unshown(key))
         made_on = {
             "dataset": self.dataset,
             "recipe": self.recipe,
@@ -122,6 +138,10 @@ def _measure(heading: str, key: str, digits: int) -> Column[StudyRow]:
     return ours(heading, key, value, digits)
 
 
+def _unshown(key: str) -> Column[StudyRow]:
+    return field(key, lambda row: row.metrics.get(key, ""))
+
+
 def read_studies(folder: Path, dataset: str, recipe: str) -> Sequence[StudyResult]:
     """Read the studies that were made on a data set with a recipe, by name.
 
@@ -137,11 +157,12 @@ def read_studies(folder: Path, dataset: str, recipe: str) -> Sequence[StudyResul
     for path in sorted(folder.glob("*.json")):
         try:
             result = StudyResult.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first: Any = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
+            if result.name != path.stem:
+                raise BPGError(f"it is the study {result.name}")
+        except (ValidationError, BPGError) as error:
+            why = error if isinstance(error, BPGError) else first_error(error)
             raise BPGError(
-                f"{path}: {place}: {first['msg']}; run python -m studies {path.stem}, or delete it"
+                f"{path}: {why}; run python -m studies {path.stem}, or delete the file"
             ) from error
         if (result.dataset, result.recipe) == (dataset, recipe):
             found.append(result)

@@ -114,8 +114,11 @@ def test_a_worker_that_is_killed_costs_its_images_only(cluster, workspace, stage
     with Client(cluster.address, timeout=300) as client:
         addresses = client.scheduler_info()["workers"].items()
         stopped = next(address for address, one in addresses if one["name"] == "first")
+        until = time.monotonic() + 300
         while not client.processing([stopped])[stopped]:
-            assert process.poll() is None, (workspace / "said").read_text()
+            assert process.poll() is None and time.monotonic() < until, (
+                workspace / "said"
+            ).read_text()
             time.sleep(0.05)
     worker.kill()
     assert process.wait(timeout=300) == 0, (workspace / "said").read_text()
@@ -127,7 +130,9 @@ def test_a_single_thread_is_said_to_do_nothing(cluster, workspace, tools):
         worker.kill()
         worker.wait()
     with Client(cluster.address, timeout=300) as client:
+        until = time.monotonic() + 300
         while len(client.nthreads()) > 1:
+            assert time.monotonic() < until
             time.sleep(0.05)
     tools.edit(workspace / "params/recipe/tiny.yaml", {"machine.dask": cluster.address})
     remove(workspace, "crf")

@@ -1,6 +1,7 @@
 """Studies: their files, the commands that they turn into, and one run for real."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -247,6 +248,7 @@ def test_the_table_has_a_row_for_each_setting_and_variant(
                     "boundary_iou": 30.0,
                     "boundary_iou_crf": 40.0,
                     "edge_loss": 0.0712,
+                    "pixel_accuracy": 90.5,
                 }
                 for variant in study.variants
             },
@@ -266,6 +268,8 @@ def test_the_table_has_a_row_for_each_setting_and_variant(
     assert [(row["setting"], row["variant"]) for row in rows] == [
         (setting, variant) for setting in study.settings for variant in study.variants
     ]
+    assert rows[0]["miou_std"] == "0.50" and rows[0]["pixel_accuracy"] == "90.5"
+    assert "90.5" not in text
     assert (tmp_path / "edges.png").stat().st_size > 1000
     (read,) = read_studies(tmp_path, "shapes", "tiny")
     assert read.command == "python -m studies edges -S 'seeds=[0,1]'"
@@ -274,8 +278,38 @@ def test_the_table_has_a_row_for_each_setting_and_variant(
     assert read_studies(tmp_path, "voc", "tiny") == []
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"name": "edges"}'])
-def test_a_file_that_is_no_study_is_named(tmp_path, text):
+def study_of(rows, name="edges"):
+    """The text of a file of a study: {(setting, variant): metrics}."""
+    values = {"name": name, "title": "T", "command": "c", "dataset": "shapes", "recipe": "tiny"}
+    found = [{"setting": s, "variant": v, "metrics": metrics} for (s, v), metrics in rows.items()]
+    return json.dumps({**values, "seeds": [0], "rows": found, "trained_with": {}})
+
+
+WELL = {("a", "bpg"): {"miou": 1.0}, ("b", "bpg"): {"miou": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Invalid JSON"),
+        ("[]", "should be an object"),
+        ('{"name": "edges"}', "title"),
+        (study_of(WELL, name="lambda"), "it is the study lambda"),
+        (study_of({**WELL, ("b", "prn"): {"miou": 3.0}}), "not one for each setting and variant"),
+        (study_of({**WELL, ("b", "bpg"): {}}), "no miou"),
+        (study_of({**WELL, ("b", "bpg"): {"miou": "much"}}), "miou"),
+    ],
+)
+def test_a_file_that_is_no_study_is_named(tmp_path, text, message):
     (tmp_path / "edges.json").write_text(text)
-    with pytest.raises(BPGError, match=r"edges\.json: .*run python -m studies edges, or delete it"):
+    with pytest.raises(BPGError, match=message) as caught:
         read_studies(tmp_path, "shapes", "tiny")
+    assert "edges.json: " in str(caught.value)
+    assert "run python -m studies edges, or delete the file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_a_study_is_read(tmp_path):
+    (tmp_path / "edges.json").write_text(study_of(WELL))
+    (study,) = read_studies(tmp_path, "shapes", "tiny")
+    assert [row.setting for row in study.rows] == ["a", "b"]
