@@ -76,7 +76,7 @@ class Answers:
         model: A trained network, a run or an exported file; None: a forest on the strokes.
 
     Raises:
-        BPGError: The model cannot be opened, or knows other classes than the folder.
+        BPGError: The model cannot be opened, or knows a class that the folder has not.
     """
 
     def __init__(self, store: Store, model: Path | None):
@@ -92,7 +92,7 @@ class Answers:
         """Answer with a trained network from now on.
 
         Raises:
-            BPGError: It cannot be opened, or knows other classes than the folder.
+            BPGError: It cannot be opened, or knows a class that the folder has not.
         """
         model = open_model(path)
         self.store.adopt_classes(model.classes)
@@ -101,7 +101,8 @@ class Answers:
             self.model = model
 
     def _check_classes(self, model: Model) -> None:
-        if list(model.classes) != self.store.classes:
+        # The folder may have more, such as those without a stroke yet.
+        if not set(model.classes) <= set(self.store.classes):
             raise BPGError(
                 f"{model.path}: knows {', '.join(model.classes)}, but the folder has "
                 f"{', '.join(self.store.classes)}"
@@ -144,10 +145,14 @@ class Answers:
             return sorted(found, key=lambda one: (-one.uncertainty, one.name))
 
     def _network(self, name: str) -> NDArray[np.float32]:
+        """Return the network's probabilities, in the order of the folder's classes."""
         assert self.model is not None
-        self._check_classes(self.model)  # one may have been added since
         image = self.store.folder.photos[name].read()
-        return probabilities(self.model, image, SegmentOptions())
+        found = probabilities(self.model, image, SegmentOptions())
+        classes = self.store.classes
+        shares = np.zeros((len(classes), *found.shape[1:]), np.float32)
+        shares[[classes.index(one) for one in self.model.classes]] = found
+        return shares
 
     def _small_size(self, name: str) -> tuple[int, int]:
         return shrunk_size(self.store.size(name), LONGEST)

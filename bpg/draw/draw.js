@@ -2,6 +2,7 @@
 "use strict";
 (async () => {
   const ERASER = 15; // pixels, unless a brush is chosen
+  const UNSURE = 5; // images to draw on next
   const get = (id) => document.getElementById(id);
   const canvas = get("canvas");
   const context = canvas.getContext("2d");
@@ -295,7 +296,7 @@
       state.answer = await decoded(found.labels);
       const score = found.score === null
         ? "" : `; mIoU ${found.score} on ${found.held_out} strokes that were held out`;
-      get("answer-says").textContent = `${found.by}, ${found.seconds} s${found.by === "forest" ? score || "; draw more strokes for a score" : ""}`;
+      get("answer-says").textContent = `${found.by}, ${found.seconds} s${found.by === "forest" ? `${score || "; draw more strokes for a score"}. It looks at colours and texture alone` : ""}`;
     } catch (error) {
       state.answer = null;
       get("answer-says").textContent = error.message;
@@ -306,20 +307,20 @@
   }
 
   async function next() {
-    get("answer-says").textContent = "looking …";
+    get("next-says").textContent = "looking …";
     try {
       const found = await ask("/api/next");
-      get("answer-says").textContent = "Least sure first:";
-      get("unsure").replaceChildren(...found.map((one) => {
+      get("next-says").textContent = "The least sure images; frames show where to draw:";
+      get("unsure").replaceChildren(...found.slice(0, UNSURE).map((one) => {
         const item = document.createElement("li");
         const likely = one.regions.length ? `, ${one.regions[0].likely.join(" or ")}?` : "";
-        const button = element("button", `${state.folder.images[one.index].name}: ${one.uncertainty} %${likely}`, { type: "button" });
+        const button = element("button", `${state.folder.images[one.index].name}: ${one.uncertainty} % unsure${likely}`, { type: "button" });
         button.addEventListener("click", () => { state.regions = one.regions; open(one.index, true); });
         item.append(button);
         return item;
       }));
     } catch (error) {
-      get("answer-says").textContent = error.message;
+      get("next-says").textContent = error.message;
     }
   }
 
@@ -328,14 +329,26 @@
   let watching;
   let asked = 0;
 
+  // How far a progress bar is, such as "epochs: 62%|███ | 1240/2000 [07:10<04:20, 2.9image/s]".
+  function bar(said) {
+    const [, share, left] = [...said.matchAll(/(\d+)%\|.*?<([\d:]+)/g)].at(-1) || [];
+    return share ? `${share} % of this step, ${left} left` : "";
+  }
+
   async function train(action) {
     clearTimeout(watching);
     const turn = ++asked;
     let wait = 10_000; // another window may start one
+    const says = get({ use: "use-says", export: "export-says" }[action] || "train-says");
+    if (action === "use") {
+      get("show-answer").checked = true;
+      says.textContent = "loading the network …";
+    }
     try {
       const found = action
         ? await ask("/api/train", action === "start" ? { action, epochs: Number(get("epochs").value) } : { action })
         : await ask("/api/train");
+      if (action === "use") later();
       if (turn !== asked) return; // a later one says more
       get("start").hidden = found.running;
       get("stop").hidden = !found.running;
@@ -346,14 +359,15 @@
       get("said").scrollTop = get("said").scrollHeight;
       const score = found.score === null ? "" : `: mIoU ${found.score.toFixed(1)} on ${found.measured_on}`;
       const ended = found.status === 0 ? `done${score}` : `stopped, or failed with status ${found.status}: see below`;
-      get("train-says").textContent = found.running ? "training …" : found.status === null ? "" : ended;
+      get("train-says").textContent = found.running ? `training … ${bar(found.said)}` : found.status === null ? "" : ended;
+      if (action === "use") says.textContent = "";
       const { running, status, last, file } = found.export;
       const failed = status ? `the export failed: ${last}` : "";
-      get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last.replace(/^\S+: /, "")}` : failed;
-      if (action === "use") later();
+      const use = `bpg predict ${state.folder.folder} --model model.onnx --out masks --overlay --crf`;
+      get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last.replace(/^\S+: /, "")}. To use it: ${use}` : failed;
       if (found.running || running) wait = 2000;
     } catch (error) {
-      get("train-says").textContent = error.message;
+      says.textContent = error.message;
     }
     if (turn === asked) watching = setTimeout(train, wait);
   }
@@ -467,6 +481,7 @@
   get("fit").addEventListener("click", fit);
   get("next").addEventListener("click", next);
   for (const action of ["start", "stop", "use", "export"]) get(action).addEventListener("click", () => train(action));
+  get("brush").addEventListener("change", () => get("brush").blur());
   get("strength").addEventListener("input", draw);
   get("show-answer").addEventListener("change", () => { draw(); later(); });
   get("new-class").addEventListener("submit", async (event) => {
@@ -474,10 +489,12 @@
     try {
       state.folder = await ask("/api/classes", { name: get("class-name").value });
       get("class-name").value = "";
+      get("class-name").blur(); // keys are for drawing again
+      get("class-says").textContent = "";
       showFolder();
       choose(state.folder.classes.length - 1);
     } catch (error) {
-      say(error.message, true);
+      get("class-says").textContent = error.message;
     }
   });
 

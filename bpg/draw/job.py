@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ STOPPED = 130
 _LOCK = "draw.lock"  # held by who runs; by the operating system, so it ends with the processes
 _POLL = 0.2  # seconds between two looks for a request to end
 _PATIENCE = 2.0  # seconds for a look of another page to end
+# DVC's, of outputs that a first run has not yet, or that a row does not fill.
+_HARMLESS = re.compile(r"WARNING: (No file hash info found|'.*' is empty\.)")
 _SHOWN = 4000  # characters of what it has said last
 
 
@@ -208,7 +211,8 @@ class Job:
         except FileNotFoundError:
             return ""
         # Of a progress bar, what it shows now.
-        return "\n".join(line.rpartition("\r")[2] for line in text.rstrip("\r").split("\n"))
+        lines = (line.rpartition("\r")[2] for line in text.rstrip("\r").split("\n"))
+        return "\n".join(line for line in lines if not _HARMLESS.match(line))
 
 
 def _locked(lock: int, kind: int) -> bool:

@@ -338,7 +338,9 @@ async def _answer(request: Request) -> Response:
 
     def made() -> dict[str, Any]:
         found = answers.answer(name)
-        colours = np.array([[int(c[n : n + 2], 16) for n in (5, 3, 1)] for c in store.colours])
+        # BGR and opacity; the photograph is seen as it is where there is background.
+        colours = np.array([[*bytes.fromhex(c[5:7] + c[3:5] + c[1:3]), 255] for c in store.colours])
+        colours[0, 3] = 0
         return {
             "labels": _uri(colours.astype(np.uint8)[found.labels]),
             "by": found.by,

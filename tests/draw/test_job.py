@@ -59,6 +59,19 @@ def test_commands_run_one_after_the_other_and_their_product_is_known(page, tmp_p
     assert not job.is_done()
 
 
+def test_harmless_warnings_of_dvc_are_not_shown(page):
+    lines = [
+        "WARNING: No file hash info found for '/x/results/gains.csv'. It won't be created.",
+        "WARNING: 'data/folder/grabcut' is empty.",
+        "WARNING: something else",
+    ]
+    job = page()
+    job.start([["printf", "%s\\n", *lines]])
+    ended(job)
+    said = job.progress().said.split("\n")
+    assert lines[2] in said and not {*lines[:2]} & {*said}
+
+
 def test_after_a_failure_none_is_run_and_nothing_is_done(page, tmp_path):
     (tmp_path / "made").write_text("of before")
     job = page()

@@ -90,6 +90,22 @@ def test_strokes_are_in_the_files_where_they_were_drawn(opened, photographs):
     expect(view.locator("#images button").first).to_have_text("a.jpg · 2")
 
 
+def test_keys_are_for_drawing_again_after_a_class_and_a_brush(opened):
+    view = opened()
+    add_class(view, "cat")
+    view.keyboard.press("d")
+    expect(view.locator("#name")).to_have_text("b.jpg")
+    view.select_option("#brush", "9")
+    view.keyboard.press("1")
+    first = view.locator("#classes button").first
+    expect(first).to_have_attribute("aria-pressed", "true")
+    expect(view.locator("#brush")).to_have_value("9")
+    view.fill("#class-name", "Cat")
+    view.click("#new-class button")
+    expect(view.locator("#class-says")).to_contain_text("there is a class")
+    expect(view.locator("#state")).not_to_contain_text("class")
+
+
 def test_erase_undo_redo_and_reload(opened, photographs):
     view = opened()
     add_class(view, "cat")

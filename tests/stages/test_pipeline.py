@@ -269,7 +269,8 @@ def test_only_small_text_is_given_to_git(repository, run):
     tracked = run(repository, "git", "ls-files").splitlines()
     assert not [p for p in tracked if p.startswith(("data/", "runs/", "provenance/"))]
     results = {p for p in tracked if p.startswith("results/")}
-    assert results == {f"results/{p}" for p in ("summary.md", "metrics.json", "provenance.json")}
+    kept = ("summary.md", "metrics.json", "provenance.json", "studies/README.md")
+    assert results == {f"results/{p}" for p in kept}
     assert "dvc.lock" in tracked
     assert run(repository, "git", "status", "--porcelain") == ""
 
