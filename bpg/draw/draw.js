@@ -363,7 +363,7 @@
       if (action === "use") says.textContent = "";
       const { running, status, last, file } = found.export;
       const failed = status ? `the export failed: ${last}` : "";
-      const use = `bpg predict ${state.folder.folder} --model model.onnx --out masks --overlay --crf`;
+      const use = `bpg predict ${state.folder.argument} --model model.onnx --out masks --overlay --crf`;
       get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last.replace(/^\S+: /, "")}. To use it: ${use}` : failed;
       if (found.running || running) wait = 2000;
     } catch (error) {

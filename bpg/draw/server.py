@@ -3,6 +3,7 @@
 import base64
 import hmac
 import secrets
+import shlex
 import socket
 import webbrowser
 from collections.abc import Awaitable, Callable
@@ -251,6 +252,7 @@ async def _folder(request: Request) -> Response:
         {
             "session": request.app.state.session,
             "folder": str(store.root),
+            "argument": _argument(store.root),
             "problems": store.problems,
             "files": str(store.place.relative_to(store.root)),
             "classes": store.classes,
@@ -394,6 +396,13 @@ async def _progress(request: Request) -> Response:
         }
 
     return JSONResponse(await run_in_threadpool(found))
+
+
+def _argument(path: Path) -> str:
+    """Return a path as it can be typed into a shell."""
+    shown = _shown(path)
+    plain = shown.removeprefix("~/")
+    return shown if shlex.quote(plain) == plain else shlex.quote(str(path))
 
 
 def _shown(path: Path) -> str:

@@ -92,7 +92,6 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
             view.locator("#classes button", has_text=name).click()
             for line in lines:
                 stroke(view, *line, size=(600, 400))
-        add_class(view, "spoon")  # without a stroke: it is not trained
         expect(view.locator("#trained")).to_be_hidden()
         view.fill("#epochs", str(EPOCHS))
         view.click("#start")
@@ -116,12 +115,14 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         summary = json.loads((repository / "results/metrics.json").read_text())
         assert f"mIoU {summary['bpg']['miou']:.1f} " in said.text_content()
 
+        add_class(view, "spoon")  # which the network does not know
         view.click("#use")  # shows it, too
         expect(view.locator("#answer-says")).to_contain_text("network", timeout=LONG)
         view.click("#export")
         exported = view.locator("#export-says")
         expect(exported).to_contain_text("~/repository/model.onnx: ", timeout=LONG)
         expect(exported).to_contain_text("MB; verified on")
+        expect(exported).to_contain_text("bpg predict ~/own --model model.onnx")
         with view.expect_response("**/api/answer/*", timeout=LONG):
             view.locator("#images button", has_text="coffee").click()
         view.wait_for_timeout(500)  # it is drawn
