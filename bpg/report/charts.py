@@ -11,6 +11,7 @@ from io import StringIO
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -313,7 +314,7 @@ def study_chart(
         axes.plot(places, means, **styles[variant])
     axes.set_xticks(range(len(settings)), settings)
     axes.set_xlim(-0.4, len(settings) - 0.6)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(fill(title, int(11 * width)), fontsize=10)
     axes.set_ylabel("mIoU in %")
     _plain(axes)
     _variant_legend(figure, styles, labels, 3)

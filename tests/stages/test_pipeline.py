@@ -701,7 +701,9 @@ def test_a_study_writes_a_table_and_leaves_the_checkout_as_it_was(repository, ru
     # One setting is what params.yaml has, so only the other is trained; data come from the cache.
     assert re.findall(r"Running stage '(train\w*@\S+)'", said) == ["train_boundary@bpg-0"]
     assert not re.findall(r"Running stage '(prepare|edges)'", said)
-    assert run(folder, "git", "status", "--porcelain").split() == ["??", "results/studies/"]
+    changed = run(folder, "git", "status", "--porcelain").splitlines()
+    kinds = ("csv", "json", "md", "png")
+    assert changed == [f"?? results/studies/brn_input.{kind}" for kind in kinds]
     with (folder / "results/studies/brn_input.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     settings = ["probabilities", "logits"]
