@@ -96,7 +96,7 @@ def test_another_image_keeps_the_layers(opened):
     assert second.get_attribute("aria-pressed") == "true"
     assert view.locator("#left").input_value() == "truth"
     assert view.locator(".notes").text_content().startswith("name1 (best, +1.0).")
-    # The picture keeps its shape.
+    # The image keeps its shape.
     box = view.locator(".stage").bounding_box()
     assert box["width"] / box["height"] == pytest.approx(16 / 12, rel=0.02)
 

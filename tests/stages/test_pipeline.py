@@ -90,8 +90,8 @@ def test_the_data_are_as_designed(repository):
     kinds = {"images": "RGB", "masks": "P", "scribbles": "P", "edges": "L"}
     for kind, mode in kinds.items():
         for path in (data / kind).iterdir():
-            with Image.open(path) as picture:
-                assert (picture.format, picture.mode, picture.size) == ("PNG", mode, (SIDE, SIDE))
+            with Image.open(path) as image:
+                assert (image.format, image.mode, image.size) == ("PNG", mode, (SIDE, SIDE))
     for name in train:
         scribble = np.asarray(Image.open(data / f"scribbles/{name}.png"))
         mask = np.asarray(Image.open(data / f"masks/{name}.png"))
@@ -120,9 +120,9 @@ def test_a_trained_run_is_as_designed(repository, variant):
     for kind in ("masks", "masks_crf"):
         assert names(run / kind, VAL) == [f"{name}.png" for name in val]
         for path in (run / kind).iterdir():
-            with Image.open(path) as picture:
-                assert (picture.mode, picture.size) == ("P", (SIDE, SIDE))
-                assert np.asarray(picture).max() <= 6
+            with Image.open(path) as image:
+                assert (image.mode, image.size) == ("P", (SIDE, SIDE))
+                assert np.asarray(image).max() <= 6
     assert names(run / "probabilities", VAL) == [f"{name}.zst" for name in val]
     # The prediction is the class of the highest stored probability, but for rounding: where it
     # is another one, the two lie within one of the 255 steps of the root.
@@ -247,8 +247,8 @@ def test_the_page_shows_the_tables_and_pictures_that_are_there(repository):
     assert all(source.startswith("data:image/png;base64,") for source in shown)
     assert {path.stem for path in page.parent.glob("*.png")} == {*charts, *figures}
     for path in page.parent.glob("*.png"):
-        with Image.open(path) as picture:
-            assert picture.format == "PNG"
+        with Image.open(path) as image:
+            assert image.format == "PNG"
 
 
 def test_the_viewer_has_images_by_rule_and_those_with_strokes(repository):

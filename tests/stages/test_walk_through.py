@@ -78,7 +78,7 @@ def test_the_walk_through_works_to_the_letter(checkout, tools, run, wheels, tmp_
     summary = said["cat results/summary.md"]
     assert "held-out strokes, which alone are scored on" in summary
     page = (folder / "results/report/index.html").read_text(encoding="utf-8")
-    page = re.sub(r'data:image/[^"]+', "", page)  # pictures may spell any word
+    page = re.sub(r'data:image/[^"]+', "", page)  # which may spell any word
     for text in (summary, page.partition("<body>")[2]):
         assert "Class by class" in text and "95 % interval" in text
         for foreign in ("paper", "Wang", "not run", "n/a", "claim", "Table 1"):
