@@ -37,7 +37,7 @@ class FolderOptions:
         masks: Folder of full masks, where there are any.
         unlabelled: Value in PNG strokes of pixels without a label.
         unknown_tags: What to do with strokes of other classes than `classes`.
-        colours: Of classes, "#rrggbb"; the others have VOC's.
+        colours: Of classes, "#rrggbb"; the others have bright ones.
         truth: What the networks are scored on; auto: masks where there are any, else strokes.
         hold_out: Share of the strokes, or of the images with masks, that is held out.
         hold_out_by: Whether strokes are held out one by one, or all strokes of an image together.

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bpg.constants import IGNORE
+from bpg.data.colours import bright_colours
 from bpg.data.description import Description
 from bpg.data.folder import Folder, as_strokes
 from bpg.data.folder_checks import read_full_mask
 from bpg.data.folder_split import Split
 from bpg.data.formats.labelme import write_labelme
-from bpg.data.masks import default_colours, write_image, write_mask
+from bpg.data.masks import write_image, write_mask
 from bpg.data.strokes import paint
 from bpg.resize import shrink
 from bpg.resumable import Work
@@ -74,7 +75,7 @@ def ids(folder: Folder, names: Sequence[str]) -> list[str]:
 def describe_folder(folder: Folder, split: Split) -> Description:
     """Return what the labels of a folder mean."""
     chosen = folder.options.colours
-    colours = zip(folder.classes, default_colours(len(folder.classes)), strict=True)
+    colours = zip(folder.classes, bright_colours(len(folder.classes)), strict=True)
     return Description(
         folder.classes, tuple(chosen.get(name, usual) for name, usual in colours), split.truth
     )

@@ -147,6 +147,7 @@ class Answers:
     def _network(self, name: str) -> NDArray[np.float32]:
         """Return the network's probabilities, in the order of the folder's classes."""
         assert self.model is not None
+        self._check_classes(self.model)  # one may have been renamed since
         image = self.store.folder.photos[name].read()
         found = probabilities(self.model, image, SegmentOptions())
         classes = self.store.classes

@@ -40,43 +40,113 @@
   }
 
   function showFolder() {
-    const { classes, colours, images, folder, files } = state.folder;
+    const { images, folder, files } = state.folder;
     get("folder").textContent = `${folder.split("/").pop()}: strokes in ${files}/`;
     get("folder").title = folder;
-    get("classes").replaceChildren(...classes.map((name, place) => {
-      const button = element("button", "", { type: "button", "aria-pressed": place === state.tag });
-      const colour = document.createElement("i");
-      colour.style.background = colours[place];
-      button.append(colour, name);
-      if (place < 9) button.append(element("kbd", place + 1));
-      button.addEventListener("click", () => choose(place));
-      return button;
-    }));
     get("images").replaceChildren(...images.map((one, place) => {
       const item = document.createElement("li");
       const button = element("button", "", { type: "button" });
+      const small = element("img", "", { alt: "", loading: "lazy", src: `/thumbnail/${place}` });
+      button.append(small, document.createElement("span"));
       button.addEventListener("click", () => open(place));
       item.append(button);
       return item;
     }));
+    showClasses();
     showImages();
+  }
+
+  function showClasses() {
+    const { classes, colours } = state.folder;
+    get("classes").replaceChildren(...classes.map((name, place) => {
+      const button = element("button", "", { type: "button" });
+      const colour = document.createElement("i");
+      colour.style.background = colours[place];
+      button.append(colour, element("span", name));
+      if (place < 9) button.append(element("kbd", place + 1));
+      button.addEventListener("click", () => choose(place));
+      return button;
+    }));
+    choose(Math.min(state.tag, classes.length - 1));
+    showCounts();
   }
 
   // In place, so that the focus stays where it is.
   function showImages() {
-    state.folder.images.forEach((one, place) => {
+    const { images } = state.folder;
+    images.forEach((one, place) => {
       const button = get("images").children[place].firstChild;
-      const text = one.strokes ? `${one.name} · ${one.strokes}` : one.name;
-      if (button.textContent !== text) button.textContent = text;
+      write(button.lastChild, one.strokes ? `${one.name} · ${one.strokes}` : one.name);
       button.setAttribute("aria-current", place === state.index);
     });
+    write(get("images-title"), `Images: ${drawn()} of ${images.length} drawn`);
+    plan();
   }
+
+  // In its list; the page itself stays where it is.
+  function reveal(item) {
+    const one = item.getBoundingClientRect();
+    for (const list of [item.parentElement, item.parentElement.parentElement]) {
+      const box = list.getBoundingClientRect();
+      if (one.left < box.left || one.right > box.right) list.scrollLeft += one.left - box.left;
+      if (one.top < box.top || one.bottom > box.bottom) list.scrollTop += one.bottom - box.bottom + 8;
+    }
+  }
+
+  function showCounts() {
+    const { classes, counts } = state.folder;
+    classes.forEach((name, place) => {
+      const label = get("classes").children[place].children[1];
+      write(label, counts[place] ? `${name} · ${counts[place]}` : name);
+    });
+    plan();
+  }
+
+  function write(where, text) {
+    if (where.textContent !== text) where.textContent = text;
+  }
+
+  const drawn = () => state.folder.images.filter((one) => one.strokes).length;
 
   function choose(place) {
     if (place >= state.folder.classes.length) return;
     state.tag = place;
     pick("draw");
     [...get("classes").children].forEach((one, n) => one.setAttribute("aria-pressed", n === place));
+    get("rename").disabled = get("remove").disabled = place === 0;
+  }
+
+  // What a change of the classes has changed, here or in another window.
+  async function takeFolder(folder) {
+    state.folder = folder;
+    state.masks = new Map(); // in the colours that they had
+    showClasses();
+    const index = state.index;
+    const sheet = await ask(`/api/strokes/${index}`);
+    const masks = await masksOf(sheet);
+    if (state.index === index) take(sheet, masks);
+    later();
+  }
+
+  async function changeClass(body) {
+    try {
+      const folder = await ask("/api/classes", body);
+      get("class-says").textContent = "";
+      await takeFolder(folder);
+      return true;
+    } catch (error) {
+      get("class-says").textContent = error.message;
+      return false;
+    }
+  }
+
+  async function rename() {
+    const name = state.folder.classes[state.tag];
+    const to = (window.prompt(`A new name for ${name}:`, name) || "").trim();
+    if (!to || to === name) return;
+    const other = state.folder.classes.find((one) => one.toLowerCase() === to.toLowerCase());
+    if (other && other !== name && !window.confirm(`${other} is there. Shall all strokes of ${name} be of ${other}?`)) return;
+    await changeClass({ kind: "rename", name, to });
   }
 
   function pick(tool) {
@@ -103,6 +173,7 @@
     if (state.wanted !== index) return; // another one was asked for meanwhile
     if (!keep) state.regions = [];
     Object.assign(state, { index, image, answer: null, stroke: null });
+    reveal(get("images").children[index]);
     get("name").textContent = images[index].name;
     take(sheet, masks);
     fit();
@@ -134,8 +205,13 @@
   function take(sheet, masks) {
     Object.assign(state, { sheet, masks });
     state.folder.images[state.index].strokes = sheet.locked.length + sheet.own.length;
+    const changed = sheet.classes.join("\n") !== state.folder.classes.join("\n");
+    if (!changed) state.folder.counts = sheet.counts;
+    showCounts();
     showImages();
+    showTools();
     draw();
+    if (changed) ask("/api/folder").then(takeFolder).catch((error) => say(error.message, true));
   }
 
   async function decoded(source) {
@@ -251,6 +327,13 @@
     });
   }
 
+  function showTools() {
+    const any = (from) => (from.get(state.index) || []).length > 0;
+    get("undo").disabled = !any(state.undo);
+    get("redo").disabled = !any(state.redo);
+    get("clear").disabled = !state.sheet.own.length;
+  }
+
   function back(from, kind) {
     const index = state.index;
     change(index, () => {
@@ -325,6 +408,22 @@
   }
 
   // A training: the commands that one would type, and what they say
+
+  // How long it takes, and what is missing.
+  function plan() {
+    const { classes, counts, steps, batch_size: batch, trains } = state.folder;
+    if (!trains) return;
+    const images = drawn();
+    if (!get("epochs").dataset.typed) {
+      get("epochs").value = images ? Math.ceil((steps * Math.min(batch, images)) / images) : "";
+    }
+    const passes = images * Number(get("epochs").value);
+    const minutes = Math.ceil((passes / state.folder.images_per_second + state.folder.seconds_beside) / 60);
+    const few = classes.filter((name, place) => counts[place] < 2);
+    const missing = few.length ? ` Fewer than two strokes: ${few.join(", ")}.` : "";
+    write(get("plan"), images ? `About ${minutes} minutes on two CPU cores: ${images} ${images > 1 ? "images" : "image"}, ${passes.toLocaleString("en")} in all.${missing}` : "Draw on some images first.");
+    get("start").disabled = !(passes > 0);
+  }
 
   let watching;
   let asked = 0;
@@ -472,6 +571,13 @@
 
   get("tool-draw").addEventListener("click", () => pick("draw"));
   get("tool-erase").addEventListener("click", () => pick("erase"));
+  get("rename").addEventListener("click", rename);
+  get("remove").addEventListener("click", () => changeClass({ kind: "remove", name: state.folder.classes[state.tag] }));
+  get("clear").addEventListener("click", () => change(state.index, () => ({ kind: "clear" })));
+  get("epochs").addEventListener("input", () => {
+    get("epochs").dataset.typed = get("epochs").value;
+    plan();
+  });
   get("undo").addEventListener("click", () => back(state.undo, "undo"));
   get("redo").addEventListener("click", () => back(state.redo, "redo"));
   get("previous").addEventListener("click", () => open(state.wanted - 1));
@@ -486,16 +592,10 @@
   get("show-answer").addEventListener("change", () => { draw(); later(); });
   get("new-class").addEventListener("submit", async (event) => {
     event.preventDefault();
-    try {
-      state.folder = await ask("/api/classes", { name: get("class-name").value });
-      get("class-name").value = "";
-      get("class-name").blur(); // keys are for drawing again
-      get("class-says").textContent = "";
-      showFolder();
-      choose(state.folder.classes.length - 1);
-    } catch (error) {
-      get("class-says").textContent = error.message;
-    }
+    if (!(await changeClass({ kind: "add", name: get("class-name").value }))) return;
+    get("class-name").value = "";
+    get("class-name").blur(); // keys are for drawing again
+    choose(state.folder.classes.length - 1);
   });
 
   const keys = {

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import uvicorn
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -23,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from bpg.data.frames import small_copy
 from bpg.data.strokes import Pixels, Stroke, covered
 from bpg.draw.answers import Answers
 from bpg.draw.editing import outline
@@ -35,9 +37,12 @@ from bpg.strict_yaml import first_error
 HOST = "127.0.0.1"
 _BODY_LIMIT = 4 * 2**20  # bytes of a request
 _SESSION = "X-Session"
-EPOCHS = 100
-"""Of a training, unless the page asks for others."""
+STEPS = 200
+"""Of a training, unless the page is told a number of epochs."""
+_PER_SECOND = 2.5  # images that two CPU cores train on (docs/own_images.md)
+_BESIDE = 120  # seconds that edge maps and testing take beside
 _QUALITY = 92  # of the images' JPEG
+_THUMBNAIL = 176  # pixels, the longer side
 _WIDEST = 200.0  # pixels of a brush or eraser
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 # Nothing from elsewhere, and in no other page's frame.
@@ -76,19 +81,49 @@ class _Undo(BaseModel):
     removed: list[int]
 
 
-class _Train(BaseModel):
+class _Clear(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    action: Literal["start", "stop", "use", "export"]
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = EPOCHS
+    kind: Literal["clear"]
 
 
-class _Class(BaseModel):
+class _Start(BaseModel):
     model_config = ConfigDict(extra="forbid")
+    action: Literal["start"]
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+
+
+class _Else(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    action: Literal["stop", "use", "export"]
+
+
+class _AddClass(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["add"]
     name: str
 
 
-_EDITS: TypeAdapter[_Add | _Erase | _Undo] = TypeAdapter(
-    Annotated[_Add | _Erase | _Undo, Field(discriminator="kind")]
+class _RenameClass(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["rename"]
+    name: str
+    to: str
+
+
+class _RemoveClass(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["remove"]
+    name: str
+
+
+_EDITS: TypeAdapter[_Add | _Erase | _Clear | _Undo] = TypeAdapter(
+    Annotated[_Add | _Erase | _Clear | _Undo, Field(discriminator="kind")]
+)
+_CLASSES: TypeAdapter[_AddClass | _RenameClass | _RemoveClass] = TypeAdapter(
+    Annotated[_AddClass | _RenameClass | _RemoveClass, Field(discriminator="kind")]
+)
+_TRAIN: TypeAdapter[_Start | _Else] = TypeAdapter(
+    Annotated[_Start | _Else, Field(discriminator="action")]
 )
 
 
@@ -116,7 +151,7 @@ def make_app(
             Route("/draw.css", _page("css")),
             Route("/draw.js", _page("js")),
             Route("/api/folder", _folder),
-            Route("/api/classes", _add_class, methods=["POST"]),
+            Route("/api/classes", _edit_classes, methods=["POST"]),
             Route("/api/strokes/{index:int}", _strokes),
             Route("/api/strokes/{index:int}", _edit, methods=["POST"]),
             Route("/api/answer/{index:int}", _answer),
@@ -124,6 +159,7 @@ def make_app(
             Route("/api/train", _progress),
             Route("/api/train", _train, methods=["POST"]),
             Route("/image/{index:int}", _image),
+            Route("/thumbnail/{index:int}", _thumbnail),
         ],
         middleware=[Middleware(_Guard, token=token, port=port, once=once)],
         exception_handlers={
@@ -238,7 +274,7 @@ def _name(request: Request) -> str:
 
 
 async def _folder(request: Request) -> Response:
-    store = _store(request)
+    store, training = _store(request), request.app.state.training
     images = [
         {
             "name": name,
@@ -257,26 +293,44 @@ async def _folder(request: Request) -> Response:
             "files": str(store.place.relative_to(store.root)),
             "classes": store.classes,
             "colours": store.colours,
+            "counts": store.counts(),
             "images": images,
             "model": request.app.state.answers.model is not None,
-            "trains": request.app.state.training is not None,
+            "trains": training is not None,
+            "batch_size": training and training.batch_size(),
+            "steps": STEPS,
+            "images_per_second": _PER_SECOND,
+            "seconds_beside": _BESIDE,
         }
     )
 
 
-async def _add_class(request: Request) -> Response:
-    given = _Class.model_validate_json(await request.body())
-    await run_in_threadpool(_store(request).add_class, given.name)
+async def _edit_classes(request: Request) -> Response:
+    store = _store(request)
+    match _CLASSES.validate_json(await request.body()):
+        case _AddClass(name=name):
+            await run_in_threadpool(store.add_class, name)
+        case _RenameClass(name=name, to=to):
+            await run_in_threadpool(store.rename_class, name, to)
+        case _RemoveClass(name=name):
+            await run_in_threadpool(store.remove_class, name)
     return await _folder(request)
 
 
 async def _image(request: Request) -> Response:
+    return await _jpeg(request, lambda image: image)
+
+
+async def _thumbnail(request: Request) -> Response:
+    return await _jpeg(request, lambda image: small_copy(image, _THUMBNAIL))
+
+
+async def _jpeg(request: Request, view: Callable[[NDArray[np.uint8]], NDArray]) -> Response:
     photo = _store(request).folder.photos[_name(request)]
 
     def encoded() -> bytes:
-        _, data = cv2.imencode(
-            ".jpg", photo.read()[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _QUALITY)
-        )
+        shown = view(photo.read())
+        _, data = cv2.imencode(".jpg", shown[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
         return data.tobytes()
 
     return Response(await run_in_threadpool(encoded), media_type="image/jpeg")
@@ -296,6 +350,8 @@ async def _edit(request: Request) -> Response:
                 change = store.add(name, edit.tag, edit.points, edit.brush)
             case _Erase():
                 change = store.erase(name, edit.points, edit.brush)
+            case _Clear():
+                change = store.clear(name)
             case _Undo():
                 change = store.undo(name, Change(tuple(edit.added), tuple(edit.removed)))
         return {**_sheet(store, name), "added": change.added, "removed": change.removed}
@@ -308,6 +364,8 @@ def _sheet(store: Store, name: str) -> dict[str, Any]:
     size = store.size(name)
     return {
         "revision": sheet.revision,
+        "classes": store.classes,
+        "counts": store.counts(),
         "locked": [_stroke(stroke, size) for stroke in sheet.locked],
         "own": [{"id": n, **_stroke(stroke, size)} for n, stroke in sheet.own.items()],
     }
@@ -413,16 +471,16 @@ def _shown(path: Path) -> str:
 
 async def _train(request: Request) -> Response:
     training = _training(request)
-    given = _Train.model_validate_json(await request.body())
-    match given.action:
-        case "start":
-            await run_in_threadpool(training.start, given.epochs)
-        case "stop":
+    match _TRAIN.validate_json(await request.body()):
+        case _Start(epochs=epochs):
+            images = await run_in_threadpool(_store(request).training_images)
+            await run_in_threadpool(training.start, epochs, images)
+        case _Else(action="stop"):
             await run_in_threadpool(training.training.stop)
-        case "use":
+        case _Else(action="use"):
             model = await run_in_threadpool(training.require_model)
             await run_in_threadpool(request.app.state.answers.use, model)
-        case "export":
+        case _Else(action="export"):
             await run_in_threadpool(training.start_export)
     return await _progress(request)
 

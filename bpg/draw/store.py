@@ -3,16 +3,18 @@
 import itertools
 import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from bpg.atomic import whole_file, write_text
+from bpg.data.colours import BACKGROUND_COLOUR, bright_colours
 from bpg.data.folder import BACKGROUND, DRAWN, class_key, read_folder
+from bpg.data.folder_split import split_folder
 from bpg.data.formats.labelme import read_labelme, write_labelme
-from bpg.data.masks import default_colours
 from bpg.data.options import FolderOptions
 from bpg.data.strokes import Line, Point, Stroke, Strokes
 from bpg.draw.editing import erased, thick
@@ -124,8 +126,24 @@ class Store:
 
     @property
     def colours(self) -> list[str]:
-        """The classes' colours, "#rrggbb"; background, black in VOC's, is grey here."""
-        return ["#9a9a9a", *default_colours(len(self.classes))[1:]]
+        """The classes' colours, "#rrggbb"; background, black in a palette, is grey here."""
+        return [BACKGROUND_COLOUR, *bright_colours(len(self.classes))[1:]]
+
+    def counts(self) -> list[int]:
+        """Count the strokes by class, in the order of the classes."""
+        tags = Counter(stroke.tag for sheet in self.sheets.values() for stroke in sheet.strokes)
+        return [tags[name] for name in self.classes]
+
+    def training_images(self) -> int:
+        """Count the images that a training sees.
+
+        Raises:
+            BPGError: There is nothing to score on, or nothing left to learn from.
+        """
+        with self._lock:
+            strokes = {name: sheet.strokes for name, sheet in self.sheets.items()}
+            drawn = replace(self.folder, classes=tuple(self.classes), strokes=strokes)
+        return len(split_folder(drawn).train)
 
     def size(self, name: str) -> tuple[int, int]:
         """Return (width, height) of an image in pixels, upright."""
@@ -178,6 +196,11 @@ class Store:
                     added += [(sheet.keys[number], piece) for piece in left]
             return self._change(name, add=added, remove=removed)
 
+    def clear(self, name: str) -> Change:
+        """Take away all that was drawn here on an image."""
+        with self._lock:
+            return self._change(name, remove=tuple(self.sheets[name].own))
+
     def undo(self, name: str, change: Change) -> Change:
         """Take a change back: remove what it added and restore what it removed.
 
@@ -197,18 +220,83 @@ class Store:
         Raises:
             BPGError: There is no name, one that is known or has another meaning, or no room.
         """
-        name = unicodedata.normalize("NFC", " ".join(name.split()))
-        if not name or len(name) > _NAME_LIMIT or not name.isprintable():
-            raise BPGError(f"a class has a name of 1 to {_NAME_LIMIT} letters")
-        if name.casefold() in _RESERVED:
-            raise BPGError(f"{name} means something else in labelme's files; take another name")
+        name = _class_name(name)
         with self._lock:
-            known = {class_key(one).casefold() for one in self.classes}
-            if class_key(name).casefold() in known:
+            if self._known(name) is not None:
                 raise BPGError(f"there is a class {name} already")
             if len(self.classes) >= _MOST_CLASSES:
                 raise BPGError(f"there are {_MOST_CLASSES} classes, which is the most")
             self._write_classes([*self.classes, name])
+
+    def rename_class(self, old: str, new: str) -> None:
+        """Give a class another name; that of another class joins it to that one.
+
+        All strokes have a class of `classes.txt` at any moment: both names are in it meanwhile.
+
+        Args:
+            old: What it is called.
+            new: What it will be called.
+
+        Raises:
+            BPGError: The new name is none, or the class cannot be changed here.
+        """
+        new = _class_name(new)
+        with self._lock:
+            place = self._changeable(old)
+            old = self.classes[place]
+            if any(stroke.tag == old for sheet in self.sheets.values() for stroke in sheet.locked):
+                raise BPGError(f"{old} has strokes of other tools; rename it there")
+            known = self._known(new)
+            if known is not None and known != old:
+                self._refuse_other_numbers(old)
+                new, after = known, [one for one in self.classes if one != old]
+            else:
+                after = [*self.classes[:place], new, *self.classes[place + 1 :]]
+                if new != old:
+                    self._write_classes([*self.classes, new])
+            for name, sheet in self.sheets.items():
+                changed = _renamed(sheet, old, new)
+                if changed.own != sheet.own:
+                    self._write(name, changed.own)
+                self.sheets[name] = changed
+            self._write_classes(after)
+
+    def remove_class(self, name: str) -> None:
+        """Remove a class that has no strokes.
+
+        Raises:
+            BPGError: It has strokes, or cannot be changed here.
+        """
+        with self._lock:
+            place = self._changeable(name)
+            name = self.classes[place]
+            if number := self.counts()[place]:
+                raise BPGError(f"{name} has strokes ({number}); erase them, or rename the class")
+            self._refuse_other_numbers(name)
+            for image, sheet in self.sheets.items():  # what was erased comes back no more
+                gone = {n: stroke for n, stroke in sheet.gone.items() if stroke.tag != name}
+                self.sheets[image] = replace(sheet, gone=gone)
+            self._write_classes([one for one in self.classes if one != name])
+
+    def _known(self, name: str) -> str | None:
+        """Return what the folder calls a class, if it has it."""
+        keys = {class_key(one).casefold(): one for one in self.classes}
+        return keys.get(class_key(name).casefold())
+
+    def _changeable(self, name: str) -> int:
+        if name not in self.classes:
+            raise BPGError(f"there is no class {name[:_NAME_LIMIT]!r}")
+        place = self.classes.index(name)
+        if place == 0:
+            raise BPGError("the first class is the background; it stays")
+        return place
+
+    def _refuse_other_numbers(self, name: str) -> None:
+        """Masks and painted strokes of other tools may count the classes."""
+        if self.folder.masks or any(sheet.locked for sheet in self.sheets.values()):
+            raise BPGError(
+                f"{name} stays: masks or strokes of other tools may give classes by their number"
+            )
 
     def adopt_classes(self, names: Sequence[str]) -> None:
         """Take over a network's classes, where the folder has none of its own yet."""
@@ -217,7 +305,11 @@ class Store:
                 self._write_classes(list(names))
 
     def _write_classes(self, names: list[str]) -> None:
-        write_text(self.root / _CLASS_LIST, "\n".join(names) + "\n")
+        path = self.root / _CLASS_LIST
+        if len(names) > 1:
+            write_text(path, "\n".join(names) + "\n")
+        else:  # a list of the background alone is none
+            path.unlink(missing_ok=True)
         self.classes = names
 
     def _change(
@@ -308,6 +400,25 @@ class Store:
                 write_text(ours, listed.read_text(encoding="utf-8"))
             strokes = self.root / FolderOptions().strokes
         return strokes / DRAWN
+
+
+def _class_name(name: str) -> str:
+    name = unicodedata.normalize("NFC", " ".join(name.split()))
+    if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        raise BPGError(f"a class has a name of 1 to {_NAME_LIMIT} letters")
+    if name.casefold() in _RESERVED:
+        raise BPGError(f"{name} means something else in labelme's files; take another name")
+    return name
+
+
+def _renamed(sheet: Sheet, old: str, new: str) -> Sheet:
+    own, gone = (
+        {n: replace(stroke, tag=new) if stroke.tag == old else stroke for n, stroke in part.items()}
+        for part in (sheet.own, sheet.gone)
+    )
+    if own == sheet.own and gone == sheet.gone:
+        return sheet
+    return replace(sheet, own=own, gone=gone, revision=sheet.revision + 1)
 
 
 def _counted(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -10,12 +10,12 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from bpg.atomic import write_text
+from bpg.data.colours import BACKGROUND_COLOUR, bright_colours
 from bpg.data.findings import Finding
 from bpg.data.folder import Folder
 from bpg.data.folder_split import Split
 from bpg.data.folder_summary import FolderSummary
 from bpg.data.frames import resized, small_copy
-from bpg.data.masks import default_colours
 from bpg.data.strokes import covered
 from bpg.opencv import cv2
 
@@ -93,9 +93,9 @@ def write_contact_sheet(
 
 
 def colours_of(folder: Folder) -> dict[str, str]:
-    """Return {class: "#rrggbb"}; background, black in VOC's colours, is grey here."""
-    usual = dict(zip(folder.classes, default_colours(len(folder.classes)), strict=True))
-    usual[folder.classes[0]] = "#808080"
+    """Return {class: "#rrggbb"}; background is grey here."""
+    usual = dict(zip(folder.classes, bright_colours(len(folder.classes)), strict=True))
+    usual[folder.classes[0]] = BACKGROUND_COLOUR
     return usual | {n: c for n, c in folder.options.colours.items() if n in usual}
 
 

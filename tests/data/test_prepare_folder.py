@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from bpg.data.colours import bright_colours
 from bpg.data.folder_split import split_folder
 from bpg.data.masks import read_image, read_mask, write_mask
 from bpg.data.prepare_folder import describe_folder, ids, prepare_folder
@@ -77,4 +78,4 @@ def test_chosen_colours_are_kept(root):
     folder = read(root, colours={"cat": "#ff8800"})
     description = describe_folder(folder, split_folder(folder))
     assert description.classes == ("background", "cat", "dog")
-    assert description.colours == ("#000000", "#ff8800", "#008000")
+    assert description.colours == ("#000000", "#ff8800", bright_colours(3)[2])

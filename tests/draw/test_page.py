@@ -127,6 +127,62 @@ def test_erase_undo_redo_and_reload(opened, photographs):
     assert strokes(photographs) == before
 
 
+def test_buttons_that_do_nothing_are_off_and_an_image_is_cleared(opened, photographs):
+    view = opened()
+    off = {name: view.locator(f"#{name}") for name in ("undo", "redo", "clear", "rename", "remove")}
+    for button in off.values():
+        expect(button).to_be_disabled()
+    add_class(view, "cat")
+    expect(off["rename"]).to_be_enabled()
+    for height in (30, 60):
+        stroke(view, (20, height), (140, height))
+    expect(view.locator("#classes button").last).to_contain_text("cat · 2")
+    expect(view.locator("#images-title")).to_have_text("Images: 1 of 3 drawn")
+    before = strokes(photographs)
+    view.click("#clear")
+    expect(view.locator("#images-title")).to_have_text("Images: 0 of 3 drawn")
+    expect(off["clear"]).to_be_disabled()
+    assert not strokes(photographs)
+    view.click("#undo")
+    expect(view.locator("#classes button").last).to_contain_text("cat · 2")
+    expect(off["redo"]).to_be_enabled()
+    assert strokes(photographs) == before
+    view.keyboard.press("d")
+    expect(view.locator("#name")).to_have_text("b.jpg")
+    expect(off["undo"]).to_be_disabled()
+
+
+def test_classes_are_renamed_joined_and_removed(opened, photographs):
+    view, other = opened(), opened()
+    answers = []
+
+    def reply(dialog):
+        answer = answers.pop(0)
+        dialog.accept(answer) if isinstance(answer, str) else dialog.accept()
+
+    view.on("dialog", reply)
+    for name in ("cat", "dog", "cart"):
+        add_class(view, name)
+    stroke(view, (20, 30), (140, 30))
+    names = view.locator("#classes button")
+    answers[:] = ["kitten"]
+    view.click("#rename")
+    expect(names.last).to_contain_text("kitten · 1")
+    expect(other.locator("#classes button").last).to_contain_text("kitten · 1", timeout=60_000)
+    answers[:] = ["Cat", True]  # another class's name: it asks
+    view.click("#rename")
+    expect(names).to_have_count(3)
+    assert not answers
+    assert [one.tag for one in strokes(photographs)] == ["cat"]
+    names.nth(1).click()
+    view.click("#remove")
+    expect(view.locator("#class-says")).to_contain_text("cat has strokes (1)")
+    names.nth(2).click()
+    view.click("#remove")
+    expect(names).to_have_count(2)
+    assert (photographs / "classes.txt").read_text().split() == ["background", "cat"]
+
+
 def test_two_windows_see_each_other(opened, photographs):
     one, other = opened(), opened()
     add_class(one, "cat")

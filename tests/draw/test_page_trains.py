@@ -93,7 +93,10 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
             for line in lines:
                 stroke(view, *line, size=(600, 400))
         expect(view.locator("#trained")).to_be_hidden()
+        plan = view.locator("#plan")
+        expect(plan).to_contain_text("4 images, 800 in all")  # 200 steps of 4
         view.fill("#epochs", str(EPOCHS))
+        expect(plan).to_contain_text(f"4 images, {4 * EPOCHS} in all")
         view.click("#start")
         expect(view.locator("#train-says")).to_contain_text("training …")
         said = view.locator("#train-says")

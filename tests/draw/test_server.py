@@ -159,6 +159,24 @@ def test_bad_edits_get_a_line_and_change_nothing(shared, body, message):
     assert not list(folder.rglob("*.json"))
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"kind": "rename", "name": "dog", "to": "cat"}, "no class 'dog'"),
+        ({"kind": "rename", "name": "background"}, "to"),
+        ({"kind": "remove", "name": "background"}, "it stays"),
+        ({"kind": "add", "name": " "}, "a name of 1 to"),
+        ({"name": "cat"}, "kind"),
+    ],
+)
+def test_bad_changes_of_the_classes_get_a_line(shared, body, message):
+    folder, ask = shared
+    status, said, _ = ask("/api/classes", body)
+    assert status == 400
+    assert message in json.loads(said)["error"]
+    assert not (folder / "classes.txt").exists()
+
+
 def test_a_page_of_another_process_is_told_to_reload(shared):
     _, ask = shared
     for session in (None, "other"):
@@ -184,12 +202,16 @@ def test_the_images_are_those_of_the_folder(shared):
     status, data, headers = ask("/image/2")
     assert (status, headers["content-type"]) == (200, "image/jpeg")
     assert data.startswith(b"\xff\xd8")
+    status, small, headers = ask("/thumbnail/2")
+    assert (status, headers["content-type"]) == (200, "image/jpeg")
+    assert small.startswith(b"\xff\xd8")
+    assert ask("/thumbnail/3")[0] == 400
     assert "no checkout" in json.loads(ask("/api/train")[1])["error"]
 
 
 def test_the_answer_needs_two_classes_and_then_is_scored_on_held_out_strokes(ask):
     assert "a second class" in json.loads(ask("/api/answer/0")[1])["error"]
-    assert ask("/api/classes", {"name": "cat"})[0] == 200
+    assert ask("/api/classes", {"kind": "add", "name": "cat"})[0] == 200
     for place in range(3):
         ask("/api/strokes/0", {**ADD, "points": [[5, 5 + 9 * place], [150, 5 + 9 * place]]})
         ask("/api/strokes/1", {**ADD, "tag": "cat", "points": [[5, 60 + place], [150, 99]]})
@@ -203,6 +225,24 @@ def test_the_answer_needs_two_classes_and_then_is_scored_on_held_out_strokes(ask
     assert values == sorted(values, reverse=True)
     region = unsure[0]["regions"][0]
     assert region["left"] + region["width"] <= 160 and region["top"] + region["height"] <= 120
+
+
+def test_classes_counts_and_clearing(ask, photographs):
+    for name in ("cat", "dog"):
+        ask("/api/classes", {"kind": "add", "name": name})
+    for place, tag in enumerate(("background", "cat", "cat")):
+        line = {**ADD, "tag": tag, "points": [[1, 9 * place], [90, 9 * place]]}
+        found = json.loads(ask("/api/strokes/0", line)[1])
+    assert (found["classes"], found["counts"]) == (["background", "cat", "dog"], [1, 2, 0])
+    ask("/api/classes", {"kind": "remove", "name": "dog"})
+    folder = json.loads(ask("/api/classes", {"kind": "rename", "name": "cat", "to": "lynx"})[1])
+    assert (folder["classes"], folder["counts"]) == (["background", "lynx"], [1, 2])
+    assert len(folder["colours"]) == 2
+    drawn = read_folder(photographs, FolderOptions()).strokes["a.jpg"]
+    assert [stroke.tag for stroke in drawn] == ["background", "lynx", "lynx"]
+    cleared = json.loads(ask("/api/strokes/0", {"kind": "clear"})[1])
+    assert cleared["own"] == [] and len(cleared["removed"]) == 3
+    assert "a.jpg" not in read_folder(photographs, FolderOptions()).strokes
 
 
 def test_ctrl_c_ends_it_quietly(served, tmp_path):

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bpg.data.colours import bright_colours
 from bpg.data.folder import read_folder
+from bpg.data.folder_split import split_folder
 from bpg.data.options import FolderOptions
 from bpg.data.strokes import Line, Pixels
 from bpg.draw.store import Store
@@ -79,6 +81,121 @@ def test_erasing_undo_and_redo(store, folder):
     store.undo("a.jpg", back)
     assert len(read(folder)["a.jpg"]) == 2
     store.undo("a.jpg", store.undo("a.jpg", back))
+
+
+def test_clearing_an_image_and_back(store, folder):
+    for width in (None, 7):
+        store.add("a.jpg", "cat", WAY, width)
+    store.add("sub/b ü.jpg", "cat", WAY, None)
+    before = read(folder)
+    done = store.clear("a.jpg")
+    assert list(read(folder)) == ["sub/b ü.jpg"]
+    store.undo("a.jpg", done)
+    assert read(folder) == before
+
+
+def tags(root):
+    return {name: [stroke.tag for stroke in strokes] for name, strokes in read(root).items()}
+
+
+def test_a_class_is_renamed_in_all_files_and_in_what_can_be_undone(store, folder):
+    store.add_class("dog")
+    store.add("a.jpg", "cat", WAY, None)
+    gone = store.erase("a.jpg", WAY, 9)
+    store.add("sub/b ü.jpg", "cat", WAY, 7)
+    store.add("sub/b ü.jpg", "dog", WAY, None)
+    revision = store.sheets["sub/b ü.jpg"].revision
+    store.rename_class("cat", " Tiger ")
+    assert store.classes == ["background", "Tiger", "dog"]
+    assert (folder / "classes.txt").read_text().split() == store.classes
+    assert store.sheets["sub/b ü.jpg"].revision > revision  # other windows look again
+    store.undo("a.jpg", gone)
+    assert tags(folder) == {"a.jpg": ["Tiger"], "sub/b ü.jpg": ["Tiger", "dog"]}
+    assert store.counts() == [0, 2, 1]
+    store.rename_class("Tiger", "tiger")
+    assert store.classes == ["background", "tiger", "dog"]
+
+
+def test_a_class_joins_another_one(store, folder):
+    store.add_class("kitten")
+    store.add("a.jpg", "kitten", WAY, None)
+    store.add("a.jpg", "cat", WAY[:1], None)
+    store.rename_class("kitten", "Cat")
+    assert store.classes == ["background", "cat"]
+    assert tags(folder) == {"a.jpg": ["cat", "cat"]}
+
+
+def test_a_class_without_strokes_is_removed(store, folder):
+    done = store.add("a.jpg", "cat", WAY, None)
+    with pytest.raises(BPGError, match=r"cat has strokes \(1\); erase them"):
+        store.remove_class("cat")
+    back = store.undo("a.jpg", done)
+    store.remove_class("cat")
+    assert store.classes == ["background"]
+    store.undo("a.jpg", back)  # of a class that is no more
+    assert not read(folder)
+    store.close()
+    again = Store(folder)
+    assert again.classes == ["background"]
+    again.close()
+
+
+@pytest.mark.parametrize("change", ["rename", "join", "remove"])
+def test_classes_that_others_may_count_stay(tmp_path, change):
+    draw(tmp_path, "a.jpg", strokes=(GROUND, CAT))
+    store = Store(tmp_path)
+    for name in ("dog", "fox"):
+        store.add_class(name)
+    with pytest.raises(BPGError, match="other tools"):
+        match change:
+            case "rename":
+                store.rename_class("cat", "tiger")
+            case "join":
+                store.rename_class("dog", "fox")
+            case "remove":
+                store.remove_class("dog")
+    store.rename_class("dog", "wolf")  # stays in its place
+    assert store.classes == ["background", "cat", "wolf", "fox"]
+    store.close()
+    assert tags(tmp_path) == {"a.jpg": ["background", "cat"]}
+
+
+def test_a_renaming_that_is_killed_loses_no_class(store, folder):
+    names = ("a.jpg", "sub/b ü.jpg")
+    for name in names:
+        store.add(name, "cat", WAY, None)
+    code = (
+        "import os, signal, sys; from pathlib import Path; import bpg.draw.store as module\n"
+        "write, done = module.write_labelme, []\n"
+        "def killed(*given):\n"
+        "    if done: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    done.append(write(*given))\n"
+        "module.write_labelme = killed\n"
+        "module.Store(Path(sys.argv[1])).rename_class('cat', 'tiger')"
+    )
+    store.close()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], check=False, env=environment)
+    assert done.returncode == -9
+    assert sorted(tags(folder).values()) == [["cat"], ["tiger"]]
+    assert not [f for f in read_folder(folder, FolderOptions()).findings if f.level == "error"]
+    again = Store(folder)
+    assert set(again.classes) == {"background", "cat", "tiger"}
+    again.rename_class("cat", "tiger")
+    assert again.classes == ["background", "tiger"]
+    assert sorted(tags(folder).values()) == [["tiger"], ["tiger"]]
+    again.close()
+
+
+def test_the_images_to_train_on_are_those_of_the_training(store, folder):
+    with pytest.raises(BPGError, match="can be held out"):
+        store.training_images()
+    for tag in ("background", "cat"):
+        for place in range(2):
+            store.add("a.jpg", tag, [(1, 5 + 9 * place), (30, 5 + 9 * place)], None)
+    store.add("sub/b ü.jpg", "cat", WAY, None)
+    drawn = read_folder(folder, FolderOptions())
+    assert store.training_images() == len(split_folder(drawn).train)
 
 
 def test_an_image_without_strokes_has_no_file(store, folder):
@@ -209,6 +326,11 @@ def test_a_list_of_classes_beside_the_images_is_kept(tmp_path):
         (lambda store: store.add_class("a\nb\0"), "a name of 1 to"),
         (lambda store: store.add_class("__ignore__"), "something else in labelme"),
         (lambda store: store.add_class("_Background_"), "something else in labelme"),
+        (lambda store: store.rename_class("cat", " "), "a name of 1 to"),
+        (lambda store: store.rename_class("dog", "fox"), "no class 'dog'"),
+        (lambda store: store.rename_class("background", "fox"), "the background; it stays"),
+        (lambda store: store.remove_class("dog"), "no class 'dog'"),
+        (lambda store: store.remove_class("background"), "the background; it stays"),
     ],
 )
 def test_bad_changes_are_named_and_change_nothing(store, change, message):
@@ -239,4 +361,4 @@ def test_one_process_at_a_time(store, folder):
 
 def test_colours_are_those_of_the_classes(store):
     assert len(store.colours) == len(store.classes) == 2
-    assert all(len(np.array(list(colour))) == 7 for colour in store.colours)
+    assert store.colours[1] == bright_colours(2)[1]
