@@ -62,7 +62,7 @@ def links(root: Path) -> Iterator[str]:
 
 
 def unused(root: Path, parameters: Parameters) -> Iterator[str]:
-    """Say what is wrong in the files that are not in use, and which variants no list has.
+    """Say what is wrong in the files that are not in use, and which variants are not trained.
 
     Args:
         root: The folder of dvc.yaml.
@@ -79,9 +79,9 @@ def unused(root: Path, parameters: Parameters) -> Iterator[str]:
             except BPGError as error:
                 yield str(error)
     trained = parameters.switches.variants.trained()
-    for name in parameters.variants:
-        if name not in trained:
-            yield f"{root / 'params.yaml'}: variants: no list has {name!r}; it is not trained"
+    left = [name for name in parameters.variants if name not in trained]
+    if left:
+        yield f"{root / 'params.yaml'}: variants: not trained, as no list has them: {', '.join(left)}"
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import colorsys
 
-BACKGROUND_COLOUR = "#9a9a9a"
+BACKGROUND_COLOUR = "#505050"
 """Where the background is drawn, too; in a palette it is black."""
 
 # Bright, and of differing lightness, which everybody sees.

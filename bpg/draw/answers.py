@@ -105,7 +105,7 @@ class Answers:
         if not set(model.classes) <= set(self.store.classes):
             raise BPGError(
                 f"{model.path}: knows {', '.join(model.classes)}, but the folder has "
-                f"{', '.join(self.store.classes)}"
+                f"{', '.join(self.store.classes)}; train again, or give the classes those names"
             )
 
     def answer(self, name: str) -> Answer:

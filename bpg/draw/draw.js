@@ -145,7 +145,8 @@
     const to = (window.prompt(`A new name for ${name}:`, name) || "").trim();
     if (!to || to === name) return;
     const other = state.folder.classes.find((one) => one.toLowerCase() === to.toLowerCase());
-    if (other && other !== name && !window.confirm(`${other} is there. Shall all strokes of ${name} be of ${other}?`)) return;
+    const number = state.folder.counts[state.tag];
+    if (other && other !== name && !window.confirm(`There is a class ${other}. Shall the strokes of ${name} (${number}) become strokes of ${other}? This cannot be undone.`)) return;
     await changeClass({ kind: "rename", name, to });
   }
 
@@ -356,7 +357,7 @@
         later();
       }
     } catch (error) {
-      say(`no answer from bpg draw: ${error.message}`, true);
+      say(`bpg draw does not answer; start it again (${error.message})`, true);
     }
   }, 3000);
 
@@ -428,10 +429,12 @@
   let watching;
   let asked = 0;
 
-  // How far a progress bar is, such as "epochs: 62%|███ | 1240/2000 [07:10<04:20, 2.9image/s]".
+  // How far it is: a stage of DVC, and a progress bar such as
+  // "epochs: 62%|███ | 1240/2000 [07:10<04:20, 2.9image/s]".
   function bar(said) {
+    const [, stage] = [...said.matchAll(/Running stage '([^'@]+)/g)].at(-1) || [];
     const [, share, left] = [...said.matchAll(/(\d+)%\|.*?<([\d:]+)/g)].at(-1) || [];
-    return share ? `${share} % of this step, ${left} left` : "";
+    return (stage ? `stage ${stage.replaceAll("_", " ")}` : "") + (share ? `: ${share} %, ${left} left` : "");
   }
 
   async function train(action) {
@@ -457,13 +460,15 @@
       get("said").textContent = found.said;
       get("said").scrollTop = get("said").scrollHeight;
       const score = found.score === null ? "" : `: mIoU ${found.score.toFixed(1)} on ${found.measured_on}`;
-      const ended = found.status === 0 ? `done${score}` : `stopped, or failed with status ${found.status}: see below`;
+      const ended = found.status === 0 ? `done${score}. Intervals and classes: results/summary.md` : `stopped, or failed with status ${found.status}: see below`;
       get("train-says").textContent = found.running ? `training … ${bar(found.said)}` : found.status === null ? "" : ended;
+      get("progress").textContent = found.running ? get("train-says").textContent : "";
       if (action === "use") says.textContent = "";
       const { running, status, last, file } = found.export;
       const failed = status ? `the export failed: ${last}` : "";
-      const use = `bpg predict ${state.folder.argument} --model model.onnx --out masks --overlay --crf`;
-      get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last.replace(/^\S+: /, "")}. To use it: ${use}` : failed;
+      get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last.replace(/^\S+: /, "")}. To use it, in the checkout:` : failed;
+      get("command").textContent = `bpg predict ${state.folder.argument} --model model.onnx --out masks --overlay --crf`;
+      get("to-use").hidden = running || !file;
       if (found.running || running) wait = 2000;
     } catch (error) {
       says.textContent = error.message;
@@ -586,6 +591,14 @@
   get("out").addEventListener("click", () => zoom(0.8));
   get("fit").addEventListener("click", fit);
   get("next").addEventListener("click", next);
+  get("copy").addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(get("command").textContent);
+      get("copy").textContent = "Copied";
+    } catch {
+      window.getSelection().selectAllChildren(get("command")); // to be copied by hand
+    }
+  });
   for (const action of ["start", "stop", "use", "export"]) get(action).addEventListener("click", () => train(action));
   get("brush").addEventListener("change", () => get("brush").blur());
   get("strength").addEventListener("input", draw);

@@ -33,6 +33,7 @@ _PATIENCE = 2.0  # seconds for a look of another page to end
 # DVC's, of outputs that a first run has not yet, or that a row does not fill.
 _HARMLESS = re.compile(r"WARNING: (No file hash info found|'.*' is empty\.)")
 _SHOWN = 4000  # characters of what it has said last
+_READ = 2**18  # bytes of the log's end: bars are many lines there, and one here
 
 
 class Record(BaseModel):
@@ -206,13 +207,13 @@ class Job:
     def _said(self) -> str:
         try:
             with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - 4 * _SHOWN))
-                text = file.read().decode(errors="replace")[-_SHOWN:]
+                file.seek(max(0, self.log.stat().st_size - _READ))
+                text = file.read().decode(errors="replace")
         except FileNotFoundError:
             return ""
         # Of a progress bar, what it shows now.
         lines = (line.rpartition("\r")[2] for line in text.rstrip("\r").split("\n"))
-        return "\n".join(line for line in lines if not _HARMLESS.match(line))
+        return "\n".join(line for line in lines if not _HARMLESS.match(line))[-_SHOWN:]
 
 
 def _locked(lock: int, kind: int) -> bool:

@@ -101,7 +101,10 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         expect(view.locator("#train-says")).to_contain_text("training …")
         said = view.locator("#train-says")
         expect(view.locator("#said")).to_contain_text("loss=", timeout=LONG)
-        expect(said).to_contain_text("% of this step")
+        expect(said).to_contain_text("stage train boundary: ")
+        expect(view.locator("#progress")).to_contain_text(
+            "stage train boundary: "
+        )  # always in view
         view.locator("#said").scroll_into_view_if_needed()
         view.screenshot(path=shots / "training.jpg", type="jpeg", quality=85)
 
@@ -115,6 +118,7 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         expect(said).not_to_contain_text("training …", timeout=LONG)
         expect(said).to_contain_text("done: mIoU")
         expect(said).to_contain_text("on held-out strokes")
+        expect(view.locator("#progress")).to_be_empty()
         summary = json.loads((repository / "results/metrics.json").read_text())
         assert f"mIoU {summary['bpg']['miou']:.1f} " in said.text_content()
 
@@ -125,7 +129,12 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         exported = view.locator("#export-says")
         expect(exported).to_contain_text("~/repository/model.onnx: ", timeout=LONG)
         expect(exported).to_contain_text("MB; verified on")
-        expect(exported).to_contain_text("bpg predict ~/own --model model.onnx")
+        command = "bpg predict ~/own --model model.onnx --out masks --overlay --crf"
+        expect(view.locator("#command")).to_have_text(command)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        view.click("#copy")
+        expect(view.locator("#copy")).to_have_text("Copied")
+        assert view.evaluate("navigator.clipboard.readText()") == command
         with view.expect_response("**/api/answer/*", timeout=LONG):
             view.locator("#images button", has_text="coffee").click()
         view.wait_for_timeout(500)  # it is drawn
