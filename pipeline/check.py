@@ -79,9 +79,9 @@ def unused(root: Path, parameters: Parameters) -> Iterator[str]:
             except BPGError as error:
                 yield str(error)
     trained = parameters.switches.variants.trained()
-    left = [name for name in parameters.variants if name not in trained]
+    left = ", ".join(name for name in parameters.variants if name not in trained)
     if left:
-        yield f"{root / 'params.yaml'}: variants: not trained, as no list has them: {', '.join(left)}"
+        yield f"{root / 'params.yaml'}: variants: not trained, as no list has them: {left}"
 
 
 def main() -> None:

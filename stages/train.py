@@ -83,7 +83,15 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             fill=(red, green, blue),
             cache=machine.cache,
         )
-        steps = own * (len(images) // recipe.training.batch_size)
+        batch_size = recipe.training.batch_size
+        if len(images) < batch_size:
+            batch_size = len(images)
+            if rank() == 0:
+                print(
+                    f"train: note: {len(images)} images are fewer than training.batch_size; "
+                    "each step has all of them"
+                )
+        steps = own * (len(images) // batch_size)
         if steps < FEW_STEPS and rank() == 0:
             print(
                 f"train: warning: {own} epochs of {len(images)} images are {steps} steps, which is "
@@ -97,7 +105,7 @@ def train_variant(parameters: Parameters, name: str, seed: int) -> None:
             options=recipe.training,
             epochs=own,
             first_epoch=sum(before),
-            batch_size=recipe.training.batch_size,
+            batch_size=batch_size,
             execution=execution,
             num_workers=machine.num_workers,
             seed=seed,

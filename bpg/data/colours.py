@@ -5,8 +5,12 @@ import colorsys
 BACKGROUND_COLOUR = "#505050"
 """Where the background is drawn, too; in a palette it is black."""
 
-# Bright, and of differing lightness, which everybody sees.
-_FIRST = ("#ff9f1c", "#2ec4ff", "#00c48c", "#ffe74c", "#ff5ba7", "#ff5733", "#9b7bff", "#b6f500")
+# Bright, and the farther from all before (in Lab, and from white and greys) the earlier they come:
+# the least distance of two is 35.
+_FIRST = (
+    "#ff9f1c #2ec4ff #00c48c #ff5ba7 #ffe74c #c300ff #ff0f2d #4b78ff #00ff00 #78872d "
+    "#e1b4ff #f09687 #a5ff78 #e169f0 #e1f0a5 #69ffff #009600 #2d9696 #d2ff00 #4b78c3"
+)
 _GOLDEN = 0.381966  # of the circle of hues: each new one falls into the widest gap
 _LEVELS = ((0.65, 1.0), (0.9, 0.8), (0.45, 0.9))  # saturation and value, in turn
 
@@ -20,7 +24,7 @@ def bright_colours(number: int) -> tuple[str, ...]:
     Returns:
         "#rrggbb" of the labels 0..`number` - 1: black for the background, and no colour twice.
     """
-    colours = ["#000000", *_FIRST][:number]
+    colours = ["#000000", *_FIRST.split()][:number]
     place = 0
     while len(colours) < number:
         red, green, blue = colorsys.hsv_to_rgb(_GOLDEN * place % 1, *_LEVELS[place % len(_LEVELS)])

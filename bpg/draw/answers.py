@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Answer:
 
     Attributes:
         labels: uint8 (h, w), of a small copy.
+        classes: Their names by label: the page may change them meanwhile.
         by: "forest" or "network".
         seconds: It took.
         score: mIoU in percent on strokes that the forest was not fitted on; None where every class
@@ -53,6 +54,7 @@ class Answer:
     """
 
     labels: NDArray[np.uint8]
+    classes: tuple[str, ...]
     by: str
     seconds: float
     score: float | None
@@ -61,11 +63,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Unsure:
-    """An image to draw on next: its mean uncertainty in 0..1, and the places, in its pixels."""
+    """An image to draw on next: its mean uncertainty in 0..1, and the places, in its pixels.
+
+    `classes` are the names of the regions' labels.
+    """
 
     name: str
     uncertainty: float
     regions: tuple[Region, ...]
+    classes: tuple[str, ...]
 
 
 class Answers:
@@ -96,17 +102,9 @@ class Answers:
         """
         model = open_model(path)
         self.store.adopt_classes(model.classes)
-        self._check_classes(model)
+        _check_classes(model, self.store.classes)
         with self._lock:
             self.model = model
-
-    def _check_classes(self, model: Model) -> None:
-        # The folder may have more, such as those without a stroke yet.
-        if not set(model.classes) <= set(self.store.classes):
-            raise BPGError(
-                f"{model.path}: knows {', '.join(model.classes)}, but the folder has "
-                f"{', '.join(self.store.classes)}; train again, or give the classes those names"
-            )
 
     def answer(self, name: str) -> Answer:
         """Return what the model sees in an image.
@@ -116,15 +114,16 @@ class Answers:
         """
         with self._lock:
             started = time.monotonic()
+            classes = tuple(self.store.classes)
             if self.model is not None:
-                found = self._network(name)
+                labels = self._network(name, classes).argmax(0).astype(np.uint8)
                 seconds = time.monotonic() - started
-                return Answer(found.argmax(0).astype(np.uint8), "network", seconds, None, 0)
+                return Answer(labels, classes, "network", seconds, None, 0)
             sheets = self._sheets(name)
-            forest = self._fit(self._label_maps(sheets))
+            forest = self._fit(self._label_maps(sheets, classes), classes)
             labels = self._predict(forest, name).argmax(0).astype(np.uint8)
-            score, held_out = self._score(sheets)
-            return Answer(labels, "forest", time.monotonic() - started, score, held_out)
+            score, held_out = self._score(sheets, classes)
+            return Answer(labels, classes, "forest", time.monotonic() - started, score, held_out)
 
     def next(self) -> list[Unsure]:
         """Return the images on which the model is least sure, the least sure first.
@@ -133,24 +132,26 @@ class Answers:
             BPGError: As for `answer`.
         """
         with self._lock:
-            forest = None if self.model is not None else self._fit(self._label_maps(self._sheets()))
+            classes = tuple(self.store.classes)
+            forest = None
+            if self.model is None:
+                forest = self._fit(self._label_maps(self._sheets(), classes), classes)
             drawn = {name for name, sheet in self.store.sheets.items() if sheet.strokes}
             # Those without strokes first: they have most to tell.
             names = sorted(self.store.names, key=lambda name: name in drawn)[:LOOKED_AT]
             found = []
             for name in names:
-                shares = self._network(name) if forest is None else self._predict(forest, name)
+                shares = self._predict(forest, name) if forest else self._network(name, classes)
                 regions = tuple(self._enlarged(name, one) for one in uncertain_regions(shares, 2))
-                found.append(Unsure(name, float(uncertainty(shares).mean()), regions))
+                found.append(Unsure(name, float(uncertainty(shares).mean()), regions, classes))
             return sorted(found, key=lambda one: (-one.uncertainty, one.name))
 
-    def _network(self, name: str) -> NDArray[np.float32]:
+    def _network(self, name: str, classes: Sequence[str]) -> NDArray[np.float32]:
         """Return the network's probabilities, in the order of the folder's classes."""
         assert self.model is not None
-        self._check_classes(self.model)  # one may have been renamed since
+        _check_classes(self.model, classes)  # one may have been renamed since
         image = self.store.folder.photos[name].read()
         found = probabilities(self.model, image, SegmentOptions())
-        classes = self.store.classes
         shares = np.zeros((len(classes), *found.shape[1:]), np.float32)
         shares[[classes.index(one) for one in self.model.classes]] = found
         return shares
@@ -179,6 +180,7 @@ class Answers:
     def _label_maps(
         self,
         sheets: Mapping[str, Sheet],
+        classes: Sequence[str],
         held_out: frozenset[tuple[str, int]] = frozenset(),
         *,
         only: bool = False,
@@ -189,15 +191,15 @@ class Answers:
             size = self._small_size(name)
             drawn = np.full(size[::-1], IGNORE, np.uint8)
             for place, stroke in enumerate(sheet.strokes):
-                if ((name, place) in held_out) is only and stroke.tag in self.store.classes:
+                if ((name, place) in held_out) is only and stroke.tag in classes:
                     shape = resized(stroke.shape, self.store.size(name), size)
-                    label = self.store.classes.index(stroke.tag)
+                    label = classes.index(stroke.tag)
                     paint(drawn, covered(shape, *size, _LINE), label)
             if (drawn != IGNORE).any():
                 maps[name] = drawn
         return maps
 
-    def _fit(self, maps: dict[str, NDArray[np.uint8]]) -> Forest:
+    def _fit(self, maps: dict[str, NDArray[np.uint8]], classes: Sequence[str]) -> Forest:
         # Here, for scikit-learn takes longer to load than all the rest.
         from bpg.forest.fit import draw_pixels, fit_forest, labelled_pixels  # noqa: PLC0415
 
@@ -208,7 +210,7 @@ class Answers:
         chosen = draw_pixels(strokes, FOREST.pixels_per_class, seed=0)
         features = np.concatenate([self._at(name, one.pixels) for name, one in chosen.items()])
         labels = np.concatenate([one.labels for one in chosen.values()])
-        return fit_forest(features, labels, self.store.classes, FOREST, seed=0)
+        return fit_forest(features, labels, classes, FOREST, seed=0)
 
     def _at(self, name: str, pixels: NDArray[np.integer]) -> Features:
         features = self._features_of(name)
@@ -220,17 +222,19 @@ class Answers:
         shares = forest.classify(features.reshape(-1, number))
         return np.ascontiguousarray(shares.T).reshape(-1, height, width)
 
-    def _score(self, sheets: Mapping[str, Sheet]) -> tuple[float | None, int]:
+    def _score(
+        self, sheets: Mapping[str, Sheet], classes: Sequence[str]
+    ) -> tuple[float | None, int]:
         """Fit on four fifths of the strokes and score on the others: whole strokes, not pixels."""
         tags = {name: [s.tag for s in sheet.strokes] for name, sheet in sheets.items()}
         held_out = frozenset(hold_out_strokes(tags, HOLD_OUT, seed=0))
         try:
-            forest = self._fit(self._label_maps(sheets, held_out))
+            forest = self._fit(self._label_maps(sheets, classes, held_out), classes)
         except BPGError:
             return None, 0
-        number = len(self.store.classes)
+        number = len(classes)
         total = np.zeros((number, number), np.int64)
-        for name, drawn in self._label_maps(sheets, held_out, only=True).items():
+        for name, drawn in self._label_maps(sheets, classes, held_out, only=True).items():
             pixels = np.flatnonzero(drawn != IGNORE)
             shares = forest.classify(self._at(name, pixels))
             found = shares.argmax(1).astype(np.uint8)
@@ -247,4 +251,13 @@ class Answers:
             round(region.height * down),
             region.uncertainty,
             region.labels,
+        )
+
+
+def _check_classes(model: Model, classes: Sequence[str]) -> None:
+    # The folder may have more, such as those without a stroke yet.
+    if not set(model.classes) <= set(classes):
+        raise BPGError(
+            f"the network knows {', '.join(model.classes)}, but the folder has "
+            f"{', '.join(classes)}; train again, or give the classes those names"
         )

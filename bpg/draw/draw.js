@@ -21,7 +21,7 @@
     };
     const response = await fetch(path, options);
     const found = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Error(found.error || `status ${response.status}`);
+    if (!response.ok) throw Object.assign(new Error(found.error || `status ${response.status}`), { merges: found.merges });
     return found;
   }
 
@@ -46,7 +46,7 @@
     get("images").replaceChildren(...images.map((one, place) => {
       const item = document.createElement("li");
       const button = element("button", "", { type: "button" });
-      const small = element("img", "", { alt: "", loading: "lazy", src: `/thumbnail/${place}` });
+      const small = element("img", "", { alt: "", loading: "lazy", fetchpriority: "low", src: `/thumbnail/${place}` });
       button.append(small, document.createElement("span"));
       button.addEventListener("click", () => open(place));
       item.append(button);
@@ -67,7 +67,7 @@
       button.addEventListener("click", () => choose(place));
       return button;
     }));
-    choose(Math.min(state.tag, classes.length - 1));
+    mark();
     showCounts();
   }
 
@@ -112,48 +112,80 @@
     if (place >= state.folder.classes.length) return;
     state.tag = place;
     pick("draw");
-    [...get("classes").children].forEach((one, n) => one.setAttribute("aria-pressed", n === place));
-    get("rename").disabled = get("remove").disabled = place === 0;
+    mark();
   }
 
-  // What a change of the classes has changed, here or in another window.
-  async function takeFolder(folder) {
-    state.folder = folder;
-    state.masks = new Map(); // in the colours that they had
-    showClasses();
-    const index = state.index;
-    const sheet = await ask(`/api/strokes/${index}`);
-    const masks = await masksOf(sheet);
-    if (state.index === index) take(sheet, masks);
-    later();
-  }
-
-  async function changeClass(body) {
-    try {
-      const folder = await ask("/api/classes", body);
-      get("class-says").textContent = "";
-      await takeFolder(folder);
-      return true;
-    } catch (error) {
-      get("class-says").textContent = error.message;
-      return false;
-    }
-  }
-
-  async function rename() {
-    const name = state.folder.classes[state.tag];
-    const to = (window.prompt(`A new name for ${name}:`, name) || "").trim();
-    if (!to || to === name) return;
-    const other = state.folder.classes.find((one) => one.toLowerCase() === to.toLowerCase());
-    const number = state.folder.counts[state.tag];
-    if (other && other !== name && !window.confirm(`There is a class ${other}. Shall the strokes of ${name} (${number}) become strokes of ${other}? This cannot be undone.`)) return;
-    await changeClass({ kind: "rename", name, to });
+  function mark() {
+    [...get("classes").children].forEach((one, n) => one.setAttribute("aria-pressed", n === state.tag));
+    get("rename").disabled = get("remove").disabled = state.tag === 0;
   }
 
   function pick(tool) {
     state.tool = tool;
     get("tool-draw").setAttribute("aria-pressed", tool === "draw");
     get("tool-erase").setAttribute("aria-pressed", tool === "erase");
+  }
+
+  const differs = (classes) => classes.join("\n") !== state.folder.classes.join("\n");
+
+  // What a change of the classes has changed, here or in another window. The class that is drawn
+  // stays the same one, by its name or the new one; where it is gone, it is the background.
+  async function takeFolder(folder, named) {
+    if (folder.session !== state.folder.session) throw new Error("bpg draw was started anew: reload this page");
+    const name = named || state.folder.classes[state.tag];
+    const focus = [...get("classes").children].indexOf(document.activeElement);
+    state.folder = folder;
+    state.tag = Math.max(0, folder.classes.indexOf(name));
+    if (!folder.classes.includes(name)) get("class-says").textContent = `${name} is gone; you draw ${folder.classes[0]} now.`;
+    state.answer = null;
+    showClasses();
+    showImages();
+    if (focus >= 0) get("classes").children[Math.min(focus, folder.classes.length - 1)].focus();
+    const index = state.index;
+    if (index < 0) return;
+    const sheet = await ask(`/api/strokes/${index}`);
+    const masks = await masksOf(sheet);
+    if (state.index === index && sheet.revision >= state.sheet.revision) take(sheet, masks);
+    later();
+  }
+
+  const look = () => ask("/api/folder").then(takeFolder).catch((error) => say(error.message, true));
+
+  // In the queue: strokes that were drawn before are saved before.
+  function changeClass(body, named) {
+    pending += 1;
+    saying();
+    const done = queue.then(async () => {
+      try {
+        let found;
+        try {
+          found = await ask("/api/classes", body);
+        } catch (error) {
+          const number = state.folder.counts[state.folder.classes.indexOf(body.name)];
+          if (!error.merges || !("to" in body)) throw error;
+          if (!window.confirm(`There is a class ${error.merges}. Shall the strokes of ${body.name} (${number}) become strokes of ${error.merges}? This cannot be undone.`)) return false;
+          named = error.merges;
+          found = await ask("/api/classes", { ...body, merge: true });
+        }
+        get("class-says").textContent = "";
+        await takeFolder(found, named && (found.classes.includes(named) ? named : found.classes[state.tag]));
+        return true;
+      } catch (error) {
+        get("class-says").textContent = error.message;
+        return false;
+      } finally {
+        pending -= 1;
+        saying();
+      }
+    });
+    queue = done;
+    return done;
+  }
+
+  function rename() {
+    const name = state.folder.classes[state.tag];
+    const to = (window.prompt(`A new name for ${name}:`, name) || "").trim();
+    if (to && to !== name) changeClass({ kind: "rename", name, to }, to);
   }
 
   async function open(index, keep = false) {
@@ -186,12 +218,14 @@
   async function masksOf(sheet) {
     const masks = new Map();
     await Promise.all([...sheet.locked, ...sheet.own].filter((one) => one.mask).map(async (one) => {
-      const key = one.tag + one.mask;
+      const key = keyOf(one);
       if (masks.has(key)) return;
       masks.set(key, state.masks.get(key) || tinted(await decoded(one.mask), colour(one.tag)));
     }));
     return masks;
   }
+
+  const keyOf = (one) => colour(one.tag) + one.mask;
 
   function tinted(mask, ink) {
     const made = new OffscreenCanvas(mask.width, mask.height);
@@ -206,13 +240,13 @@
   function take(sheet, masks) {
     Object.assign(state, { sheet, masks });
     state.folder.images[state.index].strokes = sheet.locked.length + sheet.own.length;
-    const changed = sheet.classes.join("\n") !== state.folder.classes.join("\n");
+    const changed = differs(sheet.classes);
     if (!changed) state.folder.counts = sheet.counts;
     showCounts();
     showImages();
     showTools();
     draw();
-    if (changed) ask("/api/folder").then(takeFolder).catch((error) => say(error.message, true));
+    if (changed) look();
   }
 
   async function decoded(source) {
@@ -261,10 +295,11 @@
   }
 
   function stroke(one, locked) {
-    if (one.mask) {
+    const mask = one.mask && state.masks.get(keyOf(one)); // not yet, where the colours are new
+    if (mask) {
       context.globalAlpha = locked ? 0.6 : 0.9;
       context.imageSmoothingEnabled = false;
-      context.drawImage(state.masks.get(one.tag + one.mask), one.left, one.top);
+      context.drawImage(mask, one.left, one.top);
       context.globalAlpha = 1;
     }
     path(one.lines, colour(one.tag), 0, locked);
@@ -321,6 +356,7 @@
       } catch (error) {
         failed = `not saved: ${error.message}`;
         draw();
+        await look(); // the class may have another name now
       } finally {
         pending -= 1;
         saying();
@@ -352,7 +388,7 @@
     try {
       const found = await ask(`/api/strokes/${index}`);
       const masks = await masksOf(found);
-      if (state.index === index && !pending && found.revision > state.sheet.revision) {
+      if (state.index === index && !pending && (found.revision > state.sheet.revision || differs(found.classes))) {
         take(found, masks);
         later();
       }
@@ -412,18 +448,22 @@
 
   // How long it takes, and what is missing.
   function plan() {
-    const { classes, counts, steps, batch_size: batch, trains } = state.folder;
+    const { classes, counts, passes: usual, most_epochs: most, trains } = state.folder;
     if (!trains) return;
     const images = drawn();
     if (!get("epochs").dataset.typed) {
-      get("epochs").value = images ? Math.ceil((steps * Math.min(batch, images)) / images) : "";
+      get("epochs").value = images ? Math.min(most, Math.ceil(usual / images)) : "";
     }
-    const passes = images * Number(get("epochs").value);
+    const epochs = Number(get("epochs").value);
+    const sound = Number.isInteger(epochs) && epochs >= 1;
+    const passes = images * epochs;
     const minutes = Math.ceil((passes / state.folder.images_per_second + state.folder.seconds_beside) / 60);
     const few = classes.filter((name, place) => counts[place] < 2);
     const missing = few.length ? ` Fewer than two strokes: ${few.join(", ")}.` : "";
-    write(get("plan"), images ? `About ${minutes} minutes on two CPU cores: ${images} ${images > 1 ? "images" : "image"}, ${passes.toLocaleString("en")} in all.${missing}` : "Draw on some images first.");
-    get("start").disabled = !(passes > 0);
+    if (!images) write(get("plan"), "Draw on some images first.");
+    else if (!sound) write(get("plan"), "Give a whole number of epochs.");
+    else write(get("plan"), `About ${minutes} minutes on two CPU cores: ${images} ${images > 1 ? "images" : "image"}, ${passes.toLocaleString("en")} in all.${missing}`);
+    get("start").disabled = !images || !sound;
   }
 
   let watching;
@@ -432,9 +472,10 @@
   // How far it is: a stage of DVC, and a progress bar such as
   // "epochs: 62%|███ | 1240/2000 [07:10<04:20, 2.9image/s]".
   function bar(said) {
-    const [, stage] = [...said.matchAll(/Running stage '([^'@]+)/g)].at(-1) || [];
-    const [, share, left] = [...said.matchAll(/(\d+)%\|.*?<([\d:]+)/g)].at(-1) || [];
-    return (stage ? `stage ${stage.replaceAll("_", " ")}` : "") + (share ? `: ${share} %, ${left} left` : "");
+    const begun = said.lastIndexOf("Running stage '");
+    const [, stage] = /'([^'@]+)/.exec(said.slice(begun)) || [];
+    const [, share, left] = [...said.slice(Math.max(0, begun)).matchAll(/(\d+)%\|.*?<([\d:]+)/g)].at(-1) || [];
+    return (begun >= 0 ? `stage ${stage.replaceAll("_", " ")}` : "") + (share ? `: ${share} %, ${left} left` : "");
   }
 
   async function train(action) {
@@ -580,7 +621,11 @@
   get("remove").addEventListener("click", () => changeClass({ kind: "remove", name: state.folder.classes[state.tag] }));
   get("clear").addEventListener("click", () => change(state.index, () => ({ kind: "clear" })));
   get("epochs").addEventListener("input", () => {
-    get("epochs").dataset.typed = get("epochs").value;
+    get("epochs").dataset.typed = "yes";
+    plan();
+  });
+  get("epochs").addEventListener("blur", () => {
+    if (!get("epochs").value.trim()) delete get("epochs").dataset.typed; // what is proposed, again
     plan();
   });
   get("undo").addEventListener("click", () => back(state.undo, "undo"));

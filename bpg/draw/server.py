@@ -8,6 +8,7 @@ import socket
 import webbrowser
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,11 +25,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from bpg.data.colours import BACKGROUND_COLOUR, bright_colours
 from bpg.data.frames import small_copy
 from bpg.data.strokes import Pixels, Stroke, covered
 from bpg.draw.answers import Answers
 from bpg.draw.editing import outline
-from bpg.draw.store import MOST_POINTS, Change, Store
+from bpg.draw.store import MOST_POINTS, Change, MergeError, Store
 from bpg.draw.training import Training
 from bpg.errors import BPGError
 from bpg.opencv import cv2
@@ -37,8 +39,10 @@ from bpg.strict_yaml import first_error
 HOST = "127.0.0.1"
 _BODY_LIMIT = 4 * 2**20  # bytes of a request
 _SESSION = "X-Session"
-STEPS = 200
-"""Of a training, unless the page is told a number of epochs."""
+PASSES, EPOCHS = 2000, 200
+"""What the page proposes: epochs so that the network sees this many images, 200 steps of 10; fewer
+than 10 images are a step's, so that more epochs would be more steps."""
+_THUMBNAILS = 2000  # that are kept in memory, some 7 kB each
 _PER_SECOND = 2.5  # images that two CPU cores train on (docs/own_images.md)
 _BESIDE = 120  # seconds that edge maps and testing take beside
 _QUALITY = 92  # of the images' JPEG
@@ -108,6 +112,7 @@ class _RenameClass(BaseModel):
     kind: Literal["rename"]
     name: str
     to: str
+    merge: bool = False
 
 
 class _RemoveClass(BaseModel):
@@ -163,6 +168,7 @@ def make_app(
         ],
         middleware=[Middleware(_Guard, token=token, port=port, once=once)],
         exception_handlers={
+            MergeError: _merges,
             BPGError: _refused,
             ValidationError: _refused,
             OSError: _failed,
@@ -171,6 +177,7 @@ def make_app(
     )
     app.state.store, app.state.answers, app.state.training = store, answers, training
     app.state.session = secrets.token_hex(8)
+    app.state.thumbnails = {}
     return app
 
 
@@ -244,6 +251,11 @@ def _refused(request: Request, error: Exception) -> Response:
     return _said(text, 400)
 
 
+def _merges(request: Request, error: Exception) -> Response:
+    assert isinstance(error, MergeError)
+    return JSONResponse({"error": str(error), "merges": error.other}, 409)
+
+
 def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)
     return _said(f"not saved: {error.filename or 'a file'}: {error.strerror or error}", 507)
@@ -274,7 +286,7 @@ def _name(request: Request) -> str:
 
 
 async def _folder(request: Request) -> Response:
-    store, training = _store(request), request.app.state.training
+    store = _store(request)
     images = [
         {
             "name": name,
@@ -292,13 +304,13 @@ async def _folder(request: Request) -> Response:
             "problems": store.problems,
             "files": str(store.place.relative_to(store.root)),
             "classes": store.classes,
-            "colours": store.colours,
+            "colours": _colours(len(store.classes)),
             "counts": store.counts(),
             "images": images,
             "model": request.app.state.answers.model is not None,
-            "trains": training is not None,
-            "batch_size": training and training.batch_size(),
-            "steps": STEPS,
+            "trains": request.app.state.training is not None,
+            "passes": PASSES,
+            "most_epochs": EPOCHS,
             "images_per_second": _PER_SECOND,
             "seconds_beside": _BESIDE,
         }
@@ -310,30 +322,38 @@ async def _edit_classes(request: Request) -> Response:
     match _CLASSES.validate_json(await request.body()):
         case _AddClass(name=name):
             await run_in_threadpool(store.add_class, name)
-        case _RenameClass(name=name, to=to):
-            await run_in_threadpool(store.rename_class, name, to)
+        case _RenameClass(name=name, to=to, merge=merge):
+            await run_in_threadpool(partial(store.rename_class, name, to, merge=merge))
         case _RemoveClass(name=name):
             await run_in_threadpool(store.remove_class, name)
     return await _folder(request)
 
 
 async def _image(request: Request) -> Response:
-    return await _jpeg(request, lambda image: image)
+    photo = _store(request).folder.photos[_name(request)]
+    data = await run_in_threadpool(lambda: _jpeg(photo.read()))
+    return Response(data, media_type="image/jpeg")
 
 
 async def _thumbnail(request: Request) -> Response:
-    return await _jpeg(request, lambda image: small_copy(image, _THUMBNAIL))
+    name, made = _name(request), request.app.state.thumbnails
+    photo = _store(request).folder.photos[name]
+    if name not in made:
+        data = await run_in_threadpool(lambda: _jpeg(small_copy(photo.read(), _THUMBNAIL)))
+        while len(made) >= _THUMBNAILS:  # the oldest one
+            made.pop(next(iter(made)))
+        made[name] = data
+    return Response(made[name], media_type="image/jpeg")
 
 
-async def _jpeg(request: Request, view: Callable[[NDArray[np.uint8]], NDArray]) -> Response:
-    photo = _store(request).folder.photos[_name(request)]
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    _, data = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
+    return data.tobytes()
 
-    def encoded() -> bytes:
-        shown = view(photo.read())
-        _, data = cv2.imencode(".jpg", shown[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
-        return data.tobytes()
 
-    return Response(await run_in_threadpool(encoded), media_type="image/jpeg")
+def _colours(number: int) -> list[str]:
+    """Return the classes' colours, "#rrggbb"; background, black in a palette, is grey here."""
+    return [BACKGROUND_COLOUR, *bright_colours(number)[1:]]
 
 
 async def _strokes(request: Request) -> Response:
@@ -393,13 +413,13 @@ def _uri(pixels: np.ndarray) -> str:
 
 
 async def _answer(request: Request) -> Response:
-    answers, store = request.app.state.answers, _store(request)
-    name = _name(request)
+    answers, name = request.app.state.answers, _name(request)
 
     def made() -> dict[str, Any]:
         found = answers.answer(name)
         # BGR and opacity; the photograph is seen as it is where there is background.
-        colours = np.array([[*bytes.fromhex(c[5:7] + c[3:5] + c[1:3]), 255] for c in store.colours])
+        shown = _colours(len(found.classes))
+        colours = np.array([[*bytes.fromhex(c[5:7] + c[3:5] + c[1:3]), 255] for c in shown])
         colours[0, 3] = 0
         return {
             "labels": _uri(colours.astype(np.uint8)[found.labels]),
@@ -426,7 +446,7 @@ async def _next(request: Request) -> Response:
                         "top": region.top,
                         "width": region.width,
                         "height": region.height,
-                        "likely": [store.classes[label] for label in region.labels],
+                        "likely": [one.classes[label] for label in region.labels],
                     }
                     for region in one.regions
                 ],
@@ -473,8 +493,7 @@ async def _train(request: Request) -> Response:
     training = _training(request)
     match _TRAIN.validate_json(await request.body()):
         case _Start(epochs=epochs):
-            images = await run_in_threadpool(_store(request).training_images)
-            await run_in_threadpool(training.start, epochs, images)
+            await run_in_threadpool(training.start, epochs)
         case _Else(action="stop"):
             await run_in_threadpool(training.training.stop)
         case _Else(action="use"):

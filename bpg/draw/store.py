@@ -9,23 +9,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bpg.atomic import whole_file, write_text
-from bpg.data.colours import BACKGROUND_COLOUR, bright_colours
 from bpg.data.folder import BACKGROUND, DRAWN, class_key, read_folder
-from bpg.data.folder_split import split_folder
 from bpg.data.formats.labelme import read_labelme, write_labelme
 from bpg.data.options import FolderOptions
 from bpg.data.strokes import Line, Point, Stroke, Strokes
 from bpg.draw.editing import erased, thick
 from bpg.errors import BPGError
 from bpg.files import read_limited
+from bpg.strict_yaml import first_error
 
 MOST_POINTS = 20_000
 """Of a stroke."""
 
 _FILE_LIMIT = 64 * 2**20
 _CLASS_LIST = "classes.txt"
+_JOURNAL = ".bpg-draw.rename"
 _MOST_CLASSES = 254
 _NAME_LIMIT = 60
 _RESERVED = ("__ignore__", "_background_")  # labelme's names for no label and for the background
@@ -33,6 +34,28 @@ _NOTHING_YET = "no strokes; draw some"  # what `read_folder` says of a folder wi
 
 Key = tuple[int, ...]
 """Where a stroke is in the drawing order: a piece of an erased one is where that was."""
+
+
+class MergeError(BPGError):
+    """A new name is that of another class: their strokes would be merged.
+
+    Attributes:
+        other: That class.
+    """
+
+    def __init__(self, other: str):
+        super().__init__(f"there is a class {other} already")
+        self.other = other
+
+
+class _Renaming(BaseModel):
+    """What is under way: the names, and the classes afterwards."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    old: str
+    new: str
+    after: list[str]
 
 
 @dataclass
@@ -119,31 +142,16 @@ class Store:
         self.place = self._choose_place()
         self.classes = list(self.folder.classes) or [BACKGROUND]
         self.sheets = {name: self._read(name) for name in self.names}
+        self._complete_renaming()
 
     def close(self) -> None:
         """Let others draw on the folder."""
         self._alone.release()
 
-    @property
-    def colours(self) -> list[str]:
-        """The classes' colours, "#rrggbb"; background, black in a palette, is grey here."""
-        return [BACKGROUND_COLOUR, *bright_colours(len(self.classes))[1:]]
-
     def counts(self) -> list[int]:
         """Count the strokes by class, in the order of the classes."""
         tags = Counter(stroke.tag for sheet in self.sheets.values() for stroke in sheet.strokes)
         return [tags[name] for name in self.classes]
-
-    def training_images(self) -> int:
-        """Count the images that a training sees.
-
-        Raises:
-            BPGError: There is nothing to score on, or nothing left to learn from.
-        """
-        with self._lock:
-            strokes = {name: sheet.strokes for name, sheet in self.sheets.items()}
-            drawn = replace(self.folder, classes=tuple(self.classes), strokes=strokes)
-        return len(split_folder(drawn).train)
 
     def size(self, name: str) -> tuple[int, int]:
         """Return (width, height) of an image in pixels, upright."""
@@ -162,14 +170,14 @@ class Store:
         Raises:
             BPGError: The class is unknown, or there are no points inside or too many.
         """
-        if tag not in self.classes:
-            raise BPGError(f"there is no class {tag[:_NAME_LIMIT]!r}")
         width, height = self.size(name)
         inside = _inside(points, width, height)
         if not inside:
             raise BPGError("outside the image")
         shape = Line(inside) if brush is None else thick(inside, brush, width, height)
         with self._lock:
+            if tag not in self.classes:
+                raise BPGError(f"there is no class {tag[:_NAME_LIMIT]!r}")
             return self._change(name, add=[((), Stroke(tag, shape))])
 
     def erase(self, name: str, points: Sequence[Point], rubber: float) -> Change:
@@ -228,38 +236,60 @@ class Store:
                 raise BPGError(f"there are {_MOST_CLASSES} classes, which is the most")
             self._write_classes([*self.classes, name])
 
-    def rename_class(self, old: str, new: str) -> None:
-        """Give a class another name; that of another class joins it to that one.
+    def rename_class(self, old: str, new: str, *, merge: bool = False) -> None:
+        """Give a class another name, in all strokes that were drawn here.
 
-        All strokes have a class of `classes.txt` at any moment: both names are in it meanwhile.
+        After a crash in the middle, the next start completes it; until then, each stroke has one
+        of both names, and `classes.txt` has both.
 
         Args:
             old: What it is called.
             new: What it will be called.
+            merge: Whether its strokes may become those of another class, if that has the new name.
 
         Raises:
+            MergeError: Another class has the new name.
             BPGError: The new name is none, or the class cannot be changed here.
         """
         new = _class_name(new)
         with self._lock:
+            self._complete_renaming()
             place = self._changeable(old)
-            old = self.classes[place]
             if any(stroke.tag == old for sheet in self.sheets.values() for stroke in sheet.locked):
                 raise BPGError(f"{old} has strokes of other tools; rename it there")
-            known = self._known(new)
-            if known is not None and known != old:
-                self._refuse_other_numbers(old)
-                new, after = known, [one for one in self.classes if one != old]
-            else:
+            other = self._known(new, but=old)
+            if other is None:
                 after = [*self.classes[:place], new, *self.classes[place + 1 :]]
-                if new != old:
-                    self._write_classes([*self.classes, new])
-            for name, sheet in self.sheets.items():
-                changed = _renamed(sheet, old, new)
-                if changed.own != sheet.own:
-                    self._write(name, changed.own)
-                self.sheets[name] = changed
-            self._write_classes(after)
+            else:
+                if not merge:
+                    raise MergeError(other)
+                self._refuse_other_numbers(old)
+                new, after = other, [one for one in self.classes if one != old]
+            if new != old:
+                renaming = _Renaming(old=old, new=new, after=after)
+                write_text(self.root / _JOURNAL, renaming.model_dump_json())
+                self._complete_renaming()
+
+    def _complete_renaming(self) -> None:
+        journal = self.root / _JOURNAL
+        try:
+            renaming = _Renaming.model_validate_json(journal.read_bytes())
+        except FileNotFoundError:
+            return
+        except ValidationError as error:
+            raise BPGError(
+                f"{journal}: {first_error(error)}; delete it, and look into {_CLASS_LIST}"
+            ) from error
+        old, new = renaming.old, renaming.new
+        if new not in self.classes and len(self.classes) < _MOST_CLASSES:
+            self._write_classes([*self.classes, new])
+        for name, sheet in self.sheets.items():
+            changed = _renamed(sheet, old, new)
+            if changed.own != sheet.own:
+                self._write(name, changed.own)
+            self.sheets[name] = changed
+        self._write_classes(renaming.after)
+        journal.unlink()
 
     def remove_class(self, name: str) -> None:
         """Remove a class that has no strokes.
@@ -268,20 +298,21 @@ class Store:
             BPGError: It has strokes, or cannot be changed here.
         """
         with self._lock:
+            self._complete_renaming()
             place = self._changeable(name)
-            name = self.classes[place]
             if number := self.counts()[place]:
                 raise BPGError(f"{name} has strokes ({number}); erase them, or rename the class")
             self._refuse_other_numbers(name)
+            self._write_classes([one for one in self.classes if one != name])
             for image, sheet in self.sheets.items():  # what was erased comes back no more
                 gone = {n: stroke for n, stroke in sheet.gone.items() if stroke.tag != name}
                 self.sheets[image] = replace(sheet, gone=gone)
-            self._write_classes([one for one in self.classes if one != name])
 
-    def _known(self, name: str) -> str | None:
-        """Return what the folder calls a class, if it has it."""
-        keys = {class_key(one).casefold(): one for one in self.classes}
-        return keys.get(class_key(name).casefold())
+    def _known(self, name: str, but: str | None = None) -> str | None:
+        """Return what the folder calls a class, if it has it; not the one that is left out."""
+        key = class_key(name).casefold()
+        known = [one for one in self.classes if one != but and class_key(one).casefold() == key]
+        return name if name in known else next(iter(known), None)
 
     def _changeable(self, name: str) -> int:
         if name not in self.classes:
@@ -292,10 +323,10 @@ class Store:
         return place
 
     def _refuse_other_numbers(self, name: str) -> None:
-        """Masks and painted strokes of other tools may count the classes."""
         if self.folder.masks or any(sheet.locked for sheet in self.sheets.values()):
             raise BPGError(
-                f"{name} stays: masks or strokes of other tools may give classes by their number"
+                f"{name} cannot be removed or merged: masks or strokes of other tools may refer to "
+                "classes by number"
             )
 
     def adopt_classes(self, names: Sequence[str]) -> None:

@@ -35,57 +35,30 @@ class Training:
         self.training = Job(checkout, root, log, "training", weights)
         self.export = Job(checkout, root, log, "export", self.exported)
 
-    def commands(self, epochs: int, images: int) -> list[list[str]]:
-        """Return the commands: the folder becomes the data set, and the experiment is run.
-
-        Args:
-            epochs: Of the training.
-            images: To train on; fewer than a batch become the batch.
-
-        Raises:
-            BPGError: The recipe cannot be read.
-        """
-        recipe = f"params/recipe/{RECIPE}.yaml"
-        run = ["dvc", "exp", "run", "-S", f"{recipe}:training.epochs={epochs}"]
-        if images < self.batch_size():
-            run += ["-S", f"{recipe}:training.batch_size={images}"]
-        return [["python", "-m", "pipeline.choose", "--folder", str(self.root), VARIANT], run]
-
-    def batch_size(self) -> int:
-        """Return the recipe's number of images in a step.
-
-        Raises:
-            BPGError: The recipe cannot be read.
-        """
-        path = self.checkout / "params" / "recipe" / f"{RECIPE}.yaml"
-        recipe = read_yaml(path)
-        training = recipe.get("training") if isinstance(recipe, dict) else None
-        size = training.get("batch_size") if isinstance(training, dict) else None
-        if type(size) is not int:
-            raise BPGError(f"{path}: training.batch_size: no whole number")
-        return size
+    def commands(self, epochs: int) -> list[list[str]]:
+        """Return the commands: the folder becomes the data set, and the experiment is run."""
+        return [
+            ["python", "-m", "pipeline.choose", "--folder", str(self.root), VARIANT],
+            ["dvc", "exp", "run", "-S", f"params/recipe/{RECIPE}.yaml:training.epochs={epochs}"],
+        ]
 
     def export_commands(self) -> list[list[str]]:
         """Return the command that exports what was trained."""
         return [["bpg", "export", "--model", MODEL.as_posix(), "--out", EXPORTED]]
 
-    def start(self, epochs: int, images: int) -> None:
+    def start(self, epochs: int) -> None:
         """Begin to train, in the background.
 
-        Args:
-            epochs: Of the training.
-            images: To train on.
-
         Raises:
-            BPGError: A training or an export is under way in the checkout, params.yaml lacks seed
-                0, or the recipe cannot be read.
+            BPGError: A training or an export is under way in the checkout, or params.yaml lacks
+                seed 0.
         """
         path = self.checkout / "params.yaml"
         switches = read_yaml(path)
         if not isinstance(switches, dict) or 0 not in switches.get("seeds", []):
             raise BPGError(f"{path}: seeds: the page shows the network of seed 0; add it")
         # An export is of the network before.
-        self.training.start(self.commands(epochs, images), outdates=[self.export])
+        self.training.start(self.commands(epochs), outdates=[self.export])
 
     def start_export(self) -> None:
         """Begin to export, in the background.

@@ -2,9 +2,11 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
+from skimage.color import rgb2lab
 
-from bpg.data.colours import bright_colours
+from bpg.data.colours import BACKGROUND_COLOUR, bright_colours
 
 
 @pytest.mark.parametrize("number", [1, 2, 9, 21, 255])
@@ -16,8 +18,8 @@ def test_each_class_has_a_colour_of_its_own(number):
     assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 for colour in colours)
 
 
-def test_the_first_ones_are_bright_and_far_from_each_other():
-    first = [tuple(bytes.fromhex(colour[1:])) for colour in bright_colours(9)[1:]]
-    assert min(max(colour) for colour in first) > 180
-    for one, other in combinations(first, 2):
-        assert sum(abs(a - b) for a, b in zip(one, other, strict=True)) > 90
+def test_twenty_classes_are_bright_and_far_from_each_other_and_from_the_background():
+    colours = [BACKGROUND_COLOUR, *bright_colours(21)[1:]]
+    lab = rgb2lab(np.array([list(bytes.fromhex(one[1:])) for one in colours]) / 255)
+    assert lab[1:, 0].min() > 45
+    assert min(np.linalg.norm(one - other) for one, other in combinations(lab, 2)) > 30

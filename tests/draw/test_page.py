@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from bpg.data.folder import read_folder
 from bpg.data.options import FolderOptions
 from bpg.data.strokes import Line, Pixels
-from tests.draw.conftest import serving
+from tests.draw.conftest import ROOT, make_photographs, serving
 
 COFFEE = {
     "background": [((30, 60), (60, 260)), ((450, 380), (580, 250)), ((520, 30), (580, 120))],
@@ -152,8 +152,8 @@ def test_buttons_that_do_nothing_are_off_and_an_image_is_cleared(opened, photogr
     expect(off["undo"]).to_be_disabled()
 
 
-def test_classes_are_renamed_joined_and_removed(opened, photographs):
-    view, other = opened(), opened()
+def test_classes_are_renamed_merged_and_removed(opened, photographs):
+    view = opened()
     answers = []
 
     def reply(dialog):
@@ -168,11 +168,11 @@ def test_classes_are_renamed_joined_and_removed(opened, photographs):
     answers[:] = ["kitten"]
     view.click("#rename")
     expect(names.last).to_contain_text("kitten · 1")
-    expect(other.locator("#classes button").last).to_contain_text("kitten · 1", timeout=60_000)
-    answers[:] = ["Cat", True]  # another class's name: it asks
+    answers[:] = [" CAT", True]  # another class's name: it asks
     view.click("#rename")
     expect(names).to_have_count(3)
     assert not answers
+    expect(names.nth(1)).to_have_attribute("aria-pressed", "true")
     assert [one.tag for one in strokes(photographs)] == ["cat"]
     names.nth(1).click()
     view.click("#remove")
@@ -181,6 +181,79 @@ def test_classes_are_renamed_joined_and_removed(opened, photographs):
     view.click("#remove")
     expect(names).to_have_count(2)
     assert (photographs / "classes.txt").read_text().split() == ["background", "cat"]
+
+
+def test_a_class_that_another_window_changes(opened, photographs):
+    """Here another image is shown, and the eraser is in use."""
+    view, other = opened(), opened()
+    for name in ("cat", "dog", "fox"):
+        add_class(view, name)
+    names = other.locator("#classes button")
+    expect(names).to_have_count(4)
+    other.keyboard.press("d")
+    expect(other.locator("#name")).to_have_text("b.jpg")
+    other.keyboard.press("3")
+    stroke(other, (20, 30), (140, 30))
+    other.keyboard.press("e")
+    view.on("dialog", lambda dialog: dialog.accept("lynx"))
+    view.locator("#classes button", has_text="cat").click()
+    view.click("#remove")
+    expect(names).to_have_count(3)
+    expect(names.nth(1)).to_contain_text("dog · 1")
+    expect(names.nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(other.locator("#tool-erase")).to_have_attribute("aria-pressed", "true")
+    view.locator("#classes button", has_text="fox").click()
+    view.click("#rename")
+    expect(names.nth(2)).to_contain_text("lynx")
+    names.nth(2).click()
+    stroke(other, (20, 60), (140, 60))
+    assert [one.tag for one in strokes(photographs, "b.jpg")] == ["dog", "lynx"]
+
+
+def test_strokes_on_their_way_are_saved_before_their_class_is_renamed(opened, photographs):
+    view = opened()
+    add_class(view, "cat")
+    view.on("dialog", lambda dialog: dialog.accept("lynx"))
+    view.route("**/api/strokes/*", lambda route: (view.wait_for_timeout(200), route.continue_()))
+    for height in (20, 50, 80):
+        view.mouse.move(*place(view, 20, height))
+        view.mouse.down()
+        view.mouse.move(*place(view, 140, height), steps=3)
+        view.mouse.up()
+    view.click("#rename")
+    expect(view.locator("#classes button").last).to_contain_text("lynx · 3")
+    expect(view.locator("#state")).to_have_text("saved")
+    assert [one.tag for one in strokes(photographs)] == ["lynx"] * 3
+
+
+def test_the_number_of_epochs_is_checked_where_it_is_typed(tmp_path, browser):
+    make_photographs(tmp_path)
+    with serving(tmp_path) as start:
+        context = browser.new_context()
+        view = context.new_page()
+        view.goto(start(cwd=ROOT))
+        expect(view.locator("#start")).to_be_disabled()
+        expect(view.locator("#plan")).to_contain_text("Draw on some images")
+        add_class(view, "cat")
+        stroke(view, (20, 30), (140, 30))
+        expect(view.locator("#epochs")).to_have_value("200")
+        expect(view.locator("#plan")).to_contain_text("1 image, 200 in all")
+        expect(view.locator("#plan")).to_contain_text("Fewer than two strokes: background, cat")
+        for text, enabled in (
+            ("", False),
+            ("x", False),
+            ("-3", False),
+            ("1.5", False),
+            ("30", True),
+        ):
+            view.fill("#epochs", text)
+            expect(view.locator("#epochs")).to_have_value(text)
+            expect(view.locator("#start")).to_be_enabled(enabled=enabled)
+        expect(view.locator("#plan")).to_contain_text("1 image, 30 in all")
+        view.fill("#epochs", "")
+        view.locator("#epochs").blur()
+        expect(view.locator("#epochs")).to_have_value("200")
+        context.close()
 
 
 def test_two_windows_see_each_other(opened, photographs):

@@ -237,7 +237,12 @@ def test_classes_counts_and_clearing(ask, photographs):
     ask("/api/classes", {"kind": "remove", "name": "dog"})
     folder = json.loads(ask("/api/classes", {"kind": "rename", "name": "cat", "to": "lynx"})[1])
     assert (folder["classes"], folder["counts"]) == (["background", "lynx"], [1, 2])
-    assert len(folder["colours"]) == 2
+    assert folder["colours"] == ["#505050", "#ff9f1c"]
+    ask("/api/classes", {"kind": "add", "name": "dog"})
+    joining = {"kind": "rename", "name": "dog", "to": " LYNX"}
+    status, said, _ = ask("/api/classes", joining)
+    assert (status, json.loads(said)["merges"]) == (409, "lynx")
+    assert ask("/api/classes", {**joining, "merge": True})[0] == 200
     drawn = read_folder(photographs, FolderOptions()).strokes["a.jpg"]
     assert [stroke.tag for stroke in drawn] == ["background", "lynx", "lynx"]
     cleared = json.loads(ask("/api/strokes/0", {"kind": "clear"})[1])

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bpg.data.colours import bright_colours
 from bpg.data.folder import read_folder
-from bpg.data.folder_split import split_folder
+from bpg.data.formats.labelme import write_labelme
+from bpg.data.masks import write_mask
 from bpg.data.options import FolderOptions
 from bpg.data.strokes import Line, Pixels
-from bpg.draw.store import Store
+from bpg.draw.store import MergeError, Store
 from bpg.errors import BPGError
 from tests.data.folders import CAT, GROUND, HEIGHT, WIDTH, draw
 
@@ -116,13 +116,30 @@ def test_a_class_is_renamed_in_all_files_and_in_what_can_be_undone(store, folder
     assert store.classes == ["background", "tiger", "dog"]
 
 
-def test_a_class_joins_another_one(store, folder):
+def test_a_class_is_merged_into_another_one(store, folder):
     store.add_class("kitten")
     store.add("a.jpg", "kitten", WAY, None)
     store.add("a.jpg", "cat", WAY[:1], None)
-    store.rename_class("kitten", "Cat")
+    with pytest.raises(MergeError, match="a class cat already") as caught:
+        store.rename_class("kitten", "Cat")
+    assert caught.value.other == "cat"
+    assert tags(folder) == {"a.jpg": ["kitten", "cat"]}
+    store.rename_class("kitten", "Cat", merge=True)
     assert store.classes == ["background", "cat"]
     assert tags(folder) == {"a.jpg": ["cat", "cat"]}
+
+
+def test_classes_whose_names_differ_in_case_alone(tmp_path):
+    draw(tmp_path, "a.jpg", strokes=())
+    (tmp_path / "classes.txt").write_text("background\nCat\ncat\n", encoding="utf-8")
+    store = Store(tmp_path)
+    with pytest.raises(MergeError):
+        store.rename_class("cat", "Cat")
+    store.rename_class("cat", "Cat", merge=True)
+    store.close()
+    again = Store(tmp_path)
+    assert again.classes == ["background", "Cat"]
+    again.close()
 
 
 def test_a_class_without_strokes_is_removed(store, folder):
@@ -140,7 +157,7 @@ def test_a_class_without_strokes_is_removed(store, folder):
     again.close()
 
 
-@pytest.mark.parametrize("change", ["rename", "join", "remove"])
+@pytest.mark.parametrize("change", ["rename", "merge", "remove"])
 def test_classes_that_others_may_count_stay(tmp_path, change):
     draw(tmp_path, "a.jpg", strokes=(GROUND, CAT))
     store = Store(tmp_path)
@@ -150,8 +167,8 @@ def test_classes_that_others_may_count_stay(tmp_path, change):
         match change:
             case "rename":
                 store.rename_class("cat", "tiger")
-            case "join":
-                store.rename_class("dog", "fox")
+            case "merge":
+                store.rename_class("dog", "fox", merge=True)
             case "remove":
                 store.remove_class("dog")
     store.rename_class("dog", "wolf")  # stays in its place
@@ -160,9 +177,13 @@ def test_classes_that_others_may_count_stay(tmp_path, change):
     assert tags(tmp_path) == {"a.jpg": ["background", "cat"]}
 
 
-def test_a_renaming_that_is_killed_loses_no_class(store, folder):
-    names = ("a.jpg", "sub/b ü.jpg")
-    for name in names:
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_renaming_that_is_killed_is_completed(store, folder, masks):
+    if masks:  # which count the classes
+        (folder / "masks").mkdir()
+        write_mask(folder / "masks/a.png", np.ones((HEIGHT, WIDTH), np.uint8))
+    store.add_class("dog")
+    for name in ("a.jpg", "sub/b ü.jpg"):
         store.add(name, "cat", WAY, None)
     code = (
         "import os, signal, sys; from pathlib import Path; import bpg.draw.store as module\n"
@@ -180,22 +201,37 @@ def test_a_renaming_that_is_killed_loses_no_class(store, folder):
     assert sorted(tags(folder).values()) == [["cat"], ["tiger"]]
     assert not [f for f in read_folder(folder, FolderOptions()).findings if f.level == "error"]
     again = Store(folder)
-    assert set(again.classes) == {"background", "cat", "tiger"}
-    again.rename_class("cat", "tiger")
-    assert again.classes == ["background", "tiger"]
+    assert again.classes == ["background", "tiger", "dog"]
     assert sorted(tags(folder).values()) == [["tiger"], ["tiger"]]
     again.close()
+    assert sorted(path.name for path in folder.glob(".*")) == [".bpg-draw.lock"]
 
 
-def test_the_images_to_train_on_are_those_of_the_training(store, folder):
-    with pytest.raises(BPGError, match="can be held out"):
-        store.training_images()
-    for tag in ("background", "cat"):
-        for place in range(2):
-            store.add("a.jpg", tag, [(1, 5 + 9 * place), (30, 5 + 9 * place)], None)
-    store.add("sub/b ü.jpg", "cat", WAY, None)
-    drawn = read_folder(folder, FolderOptions())
-    assert store.training_images() == len(split_folder(drawn).train)
+def test_a_renaming_that_failed_is_completed_by_the_next_change(store, folder, monkeypatch):
+    for name in ("a.jpg", "sub/b ü.jpg"):
+        store.add(name, "cat", WAY, None)
+    written = []
+
+    def full(*given):
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(write_labelme(*given))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bpg.draw.store.write_labelme", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.rename_class("cat", "tiger")
+    assert sorted(tags(folder).values()) == [["cat"], ["tiger"]]
+    with pytest.raises(BPGError, match="no class 'cat'"):
+        store.rename_class("cat", "lynx")
+    assert store.classes == ["background", "tiger"]
+    assert sorted(tags(folder).values()) == [["tiger"], ["tiger"]]
+
+
+def test_what_is_no_renaming_is_named(folder):
+    (folder / ".bpg-draw.rename").write_text("{}")
+    with pytest.raises(BPGError, match=r"\.bpg-draw\.rename: .*old.*; delete it"):
+        Store(folder)
 
 
 def test_an_image_without_strokes_has_no_file(store, folder):
@@ -357,8 +393,3 @@ def test_a_change_that_cannot_be_saved_has_not_happened(store, monkeypatch):
 def test_one_process_at_a_time(store, folder):
     with pytest.raises(BPGError, match="another bpg draw has this folder open"):
         Store(folder)
-
-
-def test_colours_are_those_of_the_classes(store):
-    assert len(store.colours) == len(store.classes) == 2
-    assert store.colours[1] == bright_colours(2)[1]

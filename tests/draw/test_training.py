@@ -10,36 +10,18 @@ from tests.draw.test_job import ended
 ROOT = Path(__file__).parents[2]
 
 
-def write_recipe(checkout):
-    recipe = checkout / "params/recipe/small.yaml"
-    recipe.parent.mkdir(parents=True)
-    recipe.write_text("training: { batch_size: 10 }\n")
-    return recipe
-
-
 def test_the_commands_are_those_of_the_documentation():
     text = (ROOT / "docs/own_images.md").read_text(encoding="utf-8")
     training = Training(ROOT, Path("~/photos"), Path("/nowhere"))
-    for command in (*training.commands(epochs=100, images=20), *training.export_commands()):
+    for command in (*training.commands(epochs=100), *training.export_commands()):
         assert " ".join(command) + "\n" in text
-
-
-def test_fewer_images_than_a_batch_are_the_batch(tmp_path):
-    recipe = write_recipe(tmp_path)
-    training = Training(tmp_path, tmp_path / "own", tmp_path / "log")
-    for images, more in ((9, ["-S", "params/recipe/small.yaml:training.batch_size=9"]), (10, [])):
-        epochs = ["-S", "params/recipe/small.yaml:training.epochs=7"]
-        assert training.commands(7, images)[1] == ["dvc", "exp", "run", *epochs, *more]
-    recipe.write_text("training: { batch_size: ten }\n")
-    with pytest.raises(BPGError, match=r"small\.yaml: training\.batch_size: no whole number"):
-        training.commands(7, 9)
 
 
 def test_what_a_command_says_is_shown_and_nothing_follows_a_failure(tmp_path):
     """With the real commands, on a folder that is not there: nothing is changed."""
     training = Training(ROOT, tmp_path / "missing", tmp_path / "log")
     assert training.training.progress().status is None
-    training.start(epochs=7, images=20)
+    training.start(epochs=7)
     progress = ended(training.training)
     assert progress.status == 1
     assert progress.said.startswith("$ python -m pipeline.choose --folder")
@@ -54,7 +36,6 @@ def test_what_a_command_says_is_shown_and_nothing_follows_a_failure(tmp_path):
 @pytest.mark.parametrize("other", ["own", "another"])
 def test_a_training_and_an_export_wait_for_each_other(tmp_path, other):
     (tmp_path / "params.yaml").write_text("seeds: [0]\n")
-    write_recipe(tmp_path)
     begun, later = (
         Training(tmp_path, tmp_path / name, tmp_path / "log") for name in ("own", other)
     )
@@ -62,7 +43,7 @@ def test_a_training_and_an_export_wait_for_each_other(tmp_path, other):
     for job in (begun.training, begun.export):
         job.start(sleep)
         with pytest.raises(BPGError, match=f"an? {job.name} is under way for {begun.root}"):
-            later.start(epochs=7, images=20)
+            later.start(epochs=7)
         with pytest.raises(BPGError, match=f"an? {job.name} is under way for {begun.root}"):
             later.export.start(sleep)
         assert begun.running() == job.name
@@ -73,12 +54,11 @@ def test_a_training_and_an_export_wait_for_each_other(tmp_path, other):
 
 def test_a_training_outdates_the_export_before(tmp_path):
     (tmp_path / "params.yaml").write_text("seeds: [0]\n")
-    write_recipe(tmp_path)
     training = Training(tmp_path, tmp_path / "own", tmp_path / "log")
     training.export.start([[sys.executable, "-c", "open('model.onnx', 'w').write('1')"]])
     ended(training.export)
     assert training.export.is_done()
-    training.start(epochs=1, images=20)
+    training.start(epochs=1)
     assert not training.export.is_done()
     assert training.export.progress().status is None
     ended(training.training)
@@ -91,5 +71,5 @@ def test_a_training_that_would_leave_another_network_in_place_is_refused(tmp_pat
     with pytest.raises(
         BPGError, match=r"params\.yaml: seeds: the page shows the network of seed 0"
     ):
-        training.start(epochs=1, images=20)
+        training.start(epochs=1)
     assert training.training.progress().status is None
