@@ -79,6 +79,15 @@ def test_without_masks_held_out_strokes_are_scored(tools, folder):
     assert "folder: has strokes and no masks, so that mask cannot be trained" in outcome.error
 
 
+def test_fewer_images_than_a_batch_are_all_in_every_step(tools, folder):
+    changes = {"training.batch_size": 100, "training.epochs": 3}
+    tools.edit(folder / "params/recipe/tiny.yaml", changes)
+    said = through(tools, folder, ("prepare",), ("scribbles",), ("train", "scribble", "0"))
+    images = len((folder / "data/folder/train.txt").read_text().split())
+    assert f"{images} images are fewer than training.batch_size" in said
+    assert json.loads((folder / "runs/scribble/0/training.json").read_text())["steps"] == 3
+
+
 def test_with_masks_they_are_scored(tools, folder, mine):
     (mine / "masks").mkdir()
     for number in range(IMAGES - 3, IMAGES):
