@@ -53,18 +53,23 @@ def test_what_is_drawn_is_what_a_training_reads_at_once(store, folder):
     assert not [f for f in read_folder(folder, FolderOptions()).findings if f.level == "error"]
 
 
+def run_killed(code, folder):
+    """Run a program on the folder that kills itself."""
+    begun = "import os, signal, sys; from pathlib import Path; import bpg.draw.store as module\n"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", begun + code, str(folder)]
+    assert subprocess.run(command, check=False, env=environment).returncode == -9
+
+
 def test_it_is_there_again_after_a_crash(store, folder):
     """A process that is killed has written every change that it had acknowledged."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from bpg.draw.store import Store\n"
-        "store = Store(Path(sys.argv[1]))\n"
+        "store = module.Store(Path(sys.argv[1]))\n"
         "for place in range(20): store.add('a.jpg', 'cat', [(place, 1), (place, 9)], None)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     store.close()
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], check=False, env=environment)
-    assert done.returncode == -9
+    run_killed(code, folder)
     again = Store(folder)
     assert len(again.sheets["a.jpg"].own) == 20
     again.close()
@@ -186,7 +191,6 @@ def test_a_renaming_that_is_killed_is_completed(store, folder, masks):
     for name in ("a.jpg", "sub/b ü.jpg"):
         store.add(name, "cat", WAY, None)
     code = (
-        "import os, signal, sys; from pathlib import Path; import bpg.draw.store as module\n"
         "write, done = module.write_labelme, []\n"
         "def killed(*given):\n"
         "    if done: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -195,9 +199,7 @@ def test_a_renaming_that_is_killed_is_completed(store, folder, masks):
         "module.Store(Path(sys.argv[1])).rename_class('cat', 'tiger')"
     )
     store.close()
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], check=False, env=environment)
-    assert done.returncode == -9
+    run_killed(code, folder)
     assert sorted(tags(folder).values()) == [["cat"], ["tiger"]]
     assert not [f for f in read_folder(folder, FolderOptions()).findings if f.level == "error"]
     again = Store(folder)
