@@ -20,7 +20,7 @@ from bpg.forest.features import Features, pixel_features
 from bpg.forest.forest import Forest
 from bpg.forest.options import ForestOptions
 from bpg.inference.model import Model, open_model
-from bpg.inference.segment import SegmentOptions, probabilities
+from bpg.inference.segment import SegmentOptions, probabilities, segment
 from bpg.inference.uncertainty import Region, uncertain_regions, uncertainty
 from bpg.opencv import cv2
 from bpg.resize import shrunk_size
@@ -36,7 +36,7 @@ LOOKED_AT = 24
 """The most images that are looked at to say where to draw next."""
 
 _LINE = 3  # pixels of the small copies
-_KEPT = 32  # images whose features stay in memory, some 12 MB each
+_KEPT = 32  # images whose features stay in memory, some 12 MB each, or a network's labels
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Answer:
     """What a model sees in an image.
 
     Attributes:
-        labels: uint8 (h, w), of a small copy.
+        labels: uint8 (h, w); a forest's are of a small copy.
         classes: Their names by label: the page may change them meanwhile.
-        by: "forest" or "network".
+        by: "forest", "network", or "network with CRF": as `bpg predict --crf` does it.
         seconds: It took.
         score: mIoU in percent on strokes that the forest was not fitted on; None where every class
             has one stroke alone, and for a network, which was trained elsewhere.
@@ -89,6 +89,7 @@ class Answers:
         self.store = store
         self.model: Model | None = None
         self._features: dict[str, Features] = {}
+        self._labels: dict[str, NDArray[np.uint8]] = {}  # the network's, in its own classes
         # One at a time: the cores are shared anyway.
         self._lock = threading.Lock()
         if model is not None:
@@ -105,6 +106,7 @@ class Answers:
         _check_classes(model, self.store.classes)
         with self._lock:
             self.model = model
+            self._labels.clear()
 
     def answer(self, name: str) -> Answer:
         """Return what the model sees in an image.
@@ -116,9 +118,9 @@ class Answers:
             started = time.monotonic()
             classes = tuple(self.store.classes)
             if self.model is not None:
-                labels = self._network(name, classes).argmax(0).astype(np.uint8)
-                seconds = time.monotonic() - started
-                return Answer(labels, classes, "network", seconds, None, 0)
+                labels = self._network_labels(name, classes)
+                by = "network" if self.model.card.crf is None else "network with CRF"
+                return Answer(labels, classes, by, time.monotonic() - started, None, 0)
             sheets = self._sheets(name)
             forest = self._fit(self._label_maps(sheets, classes), classes)
             labels = self._predict(forest, name).argmax(0).astype(np.uint8)
@@ -146,10 +148,24 @@ class Answers:
                 found.append(Unsure(name, float(uncertainty(shares).mean()), regions, classes))
             return sorted(found, key=lambda one: (-one.uncertainty, one.name))
 
+    def _network_labels(self, name: str, classes: Sequence[str]) -> NDArray[np.uint8]:
+        """Return the network's labels, which no stroke changes, as the folder's classes."""
+        model = self.model
+        assert model is not None
+        _check_classes(model, classes)  # one may have been renamed since
+        if name not in self._labels:
+            while len(self._labels) >= _KEPT:  # the oldest one
+                self._labels.pop(next(iter(self._labels)))
+            image = self.store.folder.photos[name].read()
+            options = SegmentOptions(crf=model.card.crf is not None)
+            self._labels[name] = segment(model, image, options)
+        order = np.array([classes.index(one) for one in model.classes], np.uint8)
+        return order[self._labels[name]]
+
     def _network(self, name: str, classes: Sequence[str]) -> NDArray[np.float32]:
         """Return the network's probabilities, in the order of the folder's classes."""
         assert self.model is not None
-        _check_classes(self.model, classes)  # one may have been renamed since
+        _check_classes(self.model, classes)
         image = self.store.folder.photos[name].read()
         found = probabilities(self.model, image, SegmentOptions())
         shares = np.zeros((len(classes), *found.shape[1:]), np.float32)
