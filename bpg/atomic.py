@@ -41,6 +41,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def flush_folder(folder: Path) -> None:
+    """Make renames and deletions in a folder last through a loss of power."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
     """Fill a temporary folder that replaces the old one if the block succeeds.

@@ -48,17 +48,27 @@ class Answer:
         classes: Their names by label: the page may change them meanwhile.
         by: "forest", "network", or "network with CRF": as `bpg predict --crf` does it.
         seconds: It took.
-        score: mIoU in percent on strokes that the forest was not fitted on; None where every class
-            has one stroke alone, and for a network, which was trained elsewhere.
-        held_out: How many strokes these were.
     """
 
     labels: NDArray[np.uint8]
     classes: tuple[str, ...]
     by: str
     seconds: float
-    score: float | None
-    held_out: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a model does.
+
+    Attributes:
+        miou: In percent; None where it is not known, or every class has one stroke alone.
+        measured_on: Such as "3 held-out strokes".
+        images: How many images the forest looks at; None for a network.
+    """
+
+    miou: float | None
+    measured_on: str
+    images: int | None
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,11 @@ class Answers:
             self.model = model
             self._labels.clear()
 
+    def use_forest(self) -> None:
+        """Answer with a forest on the strokes from now on."""
+        with self._lock:
+            self.model = None
+
     def answer(self, name: str) -> Answer:
         """Return what the model sees in an image.
 
@@ -120,12 +135,25 @@ class Answers:
             if self.model is not None:
                 labels = self._network_labels(name, classes)
                 by = "network" if self.model.card.crf is None else "network with CRF"
-                return Answer(labels, classes, by, time.monotonic() - started, None, 0)
-            sheets = self._sheets(name)
-            forest = self._fit(self._label_maps(sheets, classes), classes)
+                return Answer(labels, classes, by, time.monotonic() - started)
+            forest = self._fit(self._label_maps(self._sheets(name), classes), classes)
             labels = self._predict(forest, name).argmax(0).astype(np.uint8)
-            score, held_out = self._score(sheets, classes)
-            return Answer(labels, classes, "forest", time.monotonic() - started, score, held_out)
+            return Answer(labels, classes, "forest", time.monotonic() - started)
+
+    def score(self, name: str) -> Score:
+        """Return the model's score: of the forest that answers for an image, or a network's card's.
+
+        The forest is fitted on four fifths of the strokes and scored on the others, whole strokes.
+        """
+        with self._lock:
+            if self.model is not None:
+                scores = self.model.card.scores
+                if scores is None:
+                    return Score(None, "", None)
+                return Score(scores.miou, scores.measured_on, None)
+            sheets = self._sheets(name)
+            miou, held_out = self._score(sheets, tuple(self.store.classes))
+            return Score(miou, f"{held_out} held-out strokes", len(sheets))
 
     def next(self) -> list[Unsure]:
         """Return the images on which the model is least sure, the least sure first.
@@ -241,7 +269,7 @@ class Answers:
     def _score(
         self, sheets: Mapping[str, Sheet], classes: Sequence[str]
     ) -> tuple[float | None, int]:
-        """Fit on four fifths of the strokes and score on the others: whole strokes, not pixels."""
+        """Return the mIoU in percent, and on how many strokes."""
         tags = {name: [s.tag for s in sheet.strokes] for name, sheet in sheets.items()}
         held_out = frozenset(hold_out_strokes(tags, HOLD_OUT, seed=0))
         try:

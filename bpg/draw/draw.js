@@ -131,7 +131,7 @@
   // What a change of the classes has changed, here or in another window. The class that is drawn
   // stays the same one, by its name or the new one; where it is gone, it is the background.
   async function takeFolder(folder, named) {
-    if (folder.session !== state.folder.session) throw new Error("bpg draw was started anew: reload this page");
+    if (folder.session !== state.folder.session) throw new Error("bpg draw has been restarted: reload this page");
     const name = named || state.folder.classes[state.tag];
     const focus = [...get("classes").children].indexOf(document.activeElement);
     state.folder = folder;
@@ -246,6 +246,7 @@
     showImages();
     showTools();
     draw();
+    offerAnswer();
     if (changed) look();
   }
 
@@ -399,38 +400,81 @@
 
   // The answer, a moment after the last change
 
-  let timer = 0;
+  const timers = []; // of what follows a change, until the next one
   let asking = false;
   function later() {
-    clearTimeout(timer);
-    if (get("show-answer").checked) timer = setTimeout(answer, 250);
+    timers.splice(0).forEach(clearTimeout);
+    if (get("show-answer").checked) timers.push(setTimeout(answer, 250));
   }
 
   async function answer() {
     if (asking) return later(); // one at a time, and the last one counts
+    if (state.index < 0) return;
     const index = state.index;
     asking = true;
     try {
       const found = await ask(`/api/answer/${index}`);
       if (state.index !== index) return;
       state.answer = await decoded(found.labels);
-      const score = found.score === null
-        ? "" : `; mIoU ${found.score} on ${found.held_out} strokes that were held out`;
-      get("answer-says").textContent = `${found.by}, ${found.seconds} s${found.by === "forest" ? `${score || "; draw more strokes for a score"}. It looks at colours and texture alone` : ""}`;
+      get("answer-says").textContent = `${found.by}, ${found.seconds} s${found.by === "forest" ? "; it looks at colours and texture alone" : ""}`;
+      draw();
+      timers.push(setTimeout(() => score(index), 500));
+      if (get("unsure").children.length) timers.push(setTimeout(next, 2000));
     } catch (error) {
       state.answer = null;
       get("answer-says").textContent = error.message;
+      get("score-says").textContent = "";
+      draw();
     } finally {
       asking = false;
     }
-    draw();
+  }
+
+  async function score(index) {
+    let found;
+    try {
+      found = await ask(`/api/score/${index}`);
+    } catch (error) {
+      get("score-says").textContent = error.message;
+      return;
+    }
+    const { miou, measured_on: on, images } = found;
+    const few = images !== null && images < drawn() ? `, from ${images} of ${drawn()} images` : "";
+    const none = images === null ? "" : "draw more strokes for a score";
+    get("score-says").textContent = miou === null ? none : `mIoU ${miou.toFixed(1)} on ${on}${few}`;
+  }
+
+  // The first answer comes by itself, unless the box was used.
+  function offerAnswer() {
+    const box = get("show-answer");
+    if (box.dataset.used || box.checked) return;
+    const { counts, by } = state.folder;
+    if (by === "network" || counts.filter((count) => count).length > 1) {
+      box.checked = true;
+      later();
+    }
+  }
+
+  async function chooseModel(by) {
+    get("answer-says").textContent = by === "network" ? "loading the network …" : "";
+    get("score-says").textContent = "";
+    try {
+      await ask("/api/model", { by });
+      state.folder.by = get("by").value = by;
+      get("show-answer").checked = true;
+      later();
+    } catch (error) {
+      get("by").value = state.folder.by;
+      get("answer-says").textContent = error.message;
+    }
   }
 
   async function next() {
-    get("next-says").textContent = "looking …";
+    if (!get("unsure").children.length) get("next-says").textContent = "looking …";
     try {
       const found = await ask("/api/next");
-      get("next-says").textContent = "The least sure images; frames show where to draw:";
+      const of = state.folder.images.length;
+      get("next-says").textContent = `The least sure of ${found.length < of ? `${found.length} images, of ${of},` : "the images;"} frames show where to draw:`;
       get("unsure").replaceChildren(...found.slice(0, UNSURE).map((one) => {
         const item = document.createElement("li");
         const likely = one.regions.length ? `, ${one.regions[0].likely.join(" or ")}?` : "";
@@ -467,6 +511,7 @@
   }
 
   let watching;
+  let trained; // whether there is a network of these strokes
   let asked = 0;
 
   // How far it is: a stage of DVC, and a progress bar such as
@@ -482,17 +527,16 @@
     clearTimeout(watching);
     const turn = ++asked;
     let wait = 10_000; // another window may start one
-    const says = get({ use: "use-says", export: "export-says" }[action] || "train-says");
-    if (action === "use") {
-      get("show-answer").checked = true;
-      says.textContent = "loading the network …";
-    }
+    const says = get(action === "export" ? "export-says" : "train-says");
     try {
       const found = action
         ? await ask("/api/train", action === "start" ? { action, epochs: Number(get("epochs").value) } : { action })
         : await ask("/api/train");
-      if (action === "use") later();
       if (turn !== asked) return; // a later one says more
+      get("by").options[1].disabled = !found.trained && !state.folder.given;
+      const loaded = trained === undefined && state.folder.by === "network";
+      if (found.trained && !trained && !loaded) chooseModel("network");
+      trained = found.trained;
       get("start").hidden = found.running;
       get("stop").hidden = !found.running;
       get("trained").hidden = found.running || !found.trained;
@@ -501,10 +545,9 @@
       get("said").textContent = found.said;
       get("said").scrollTop = get("said").scrollHeight;
       const score = found.score === null ? "" : `: mIoU ${found.score.toFixed(1)} on ${found.measured_on}`;
-      const ended = found.status === 0 ? `done${score}. Intervals and classes: results/summary.md` : `stopped, or failed with status ${found.status}: see below`;
-      get("train-says").textContent = found.running ? `training … ${bar(found.said)}` : found.status === null ? "" : ended;
+      const outcome = found.status === 0 ? `done${score}. Intervals and classes: results/summary.md` : `stopped, or failed with status ${found.status}: see below`;
+      get("train-says").textContent = found.running ? `training … ${bar(found.said)}` : found.status === null ? "" : outcome;
       get("progress").textContent = found.running ? get("train-says").textContent : "";
-      if (action === "use") says.textContent = "";
       const { running, status, last, file } = found.export;
       const failed = status ? `the export failed: ${last}` : "";
       get("export-says").textContent = running ? "exporting, and comparing with the network …" : file ? `${file}: ${last.replace(/^\S+: /, "")}. To use it, in the checkout:` : failed;
@@ -520,6 +563,7 @@
   // Pointers: one draws, two move and zoom
 
   const pointers = new Map();
+  let pen = null; // while it is down, fingers and the palm do nothing
   let moving = false;
   let blank = false;
 
@@ -531,6 +575,10 @@
   const rounded = (points) => points.map((point) => point.map((value) => Math.round(value * 100) / 100));
 
   canvas.addEventListener("pointerdown", (event) => {
+    if (event.pointerType === "pen") {
+      pen = event.pointerId;
+      pointers.clear();
+    } else if (pen !== null) return;
     canvas.setPointerCapture(event.pointerId);
     canvas.focus({ preventScroll: true });
     pointers.set(event.pointerId, place(event));
@@ -565,7 +613,7 @@
       for (const one of events.length ? events : [event]) {
         const point = inImage(place(one));
         const last = way[way.length - 1];
-        // Half a pixel on the screen is as far as a hand is meant.
+        // A pixel and a half on the screen is as far as a hand is meant.
         if (Math.hypot(point[0] - last[0], point[1] - last[1]) * state.zoom > 1.5) way.push(point);
       }
     }
@@ -573,11 +621,14 @@
   });
 
   function end(event, cancelled) {
+    if (event.pointerId === pen) pen = null;
     if (!pointers.delete(event.pointerId)) return;
     const drawn = state.stroke;
     state.stroke = null;
     if (pointers.size === 0) moving = false;
     if (!drawn || cancelled) return draw();
+    const point = inImage(place(event));
+    if (Math.hypot(...point.map((value, axis) => value - drawn.way.at(-1)[axis])) > 0) drawn.way.push(point);
     const points = rounded(drawn.way);
     const { index, tool, tag, width } = drawn;
     const body = tool === "erase"
@@ -644,10 +695,18 @@
       window.getSelection().selectAllChildren(get("command")); // to be copied by hand
     }
   });
-  for (const action of ["start", "stop", "use", "export"]) get(action).addEventListener("click", () => train(action));
+  for (const action of ["start", "stop", "export"]) get(action).addEventListener("click", () => train(action));
   get("brush").addEventListener("change", () => get("brush").blur());
   get("strength").addEventListener("input", draw);
-  get("show-answer").addEventListener("change", () => { draw(); later(); });
+  get("show-answer").addEventListener("change", () => {
+    get("show-answer").dataset.used = "yes";
+    draw();
+    later();
+  });
+  get("by").addEventListener("change", () => {
+    get("by").blur(); // keys are for drawing again
+    chooseModel(get("by").value);
+  });
   get("new-class").addEventListener("submit", async (event) => {
     event.preventDefault();
     if (!(await changeClass({ kind: "add", name: get("class-name").value }))) return;
@@ -691,6 +750,8 @@
       const more = state.folder.problems.length - 1;
       get("problems").textContent = state.folder.problems[0] + (more ? ` (and ${more} more)` : "");
     }
+    get("by").options[1].disabled = !state.folder.given;
+    get("by").value = state.folder.by;
     get("train").hidden = !state.folder.trains;
     if (state.folder.trains) train();
     await open(Math.max(0, state.folder.images.findIndex((one) => !one.strokes)));

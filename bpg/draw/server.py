@@ -2,9 +2,11 @@
 
 import base64
 import hmac
+import importlib
 import secrets
 import shlex
 import socket
+import threading
 import webbrowser
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -98,7 +100,12 @@ class _Start(BaseModel):
 
 class _Else(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    action: Literal["stop", "use", "export"]
+    action: Literal["stop", "export"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    by: Literal["forest", "network"]
 
 
 class _AddClass(BaseModel):
@@ -139,6 +146,7 @@ def make_app(
     token: str,
     port: int,
     once: str | None = None,
+    given: Path | None = None,
 ) -> Starlette:
     """Return the application.
 
@@ -149,6 +157,7 @@ def make_app(
         token: Whoever has it may use the page.
         port: It is served on.
         once: Another one, for a single use.
+        given: The network that the page was started with.
     """
     app = Starlette(
         routes=[
@@ -160,6 +169,8 @@ def make_app(
             Route("/api/strokes/{index:int}", _strokes),
             Route("/api/strokes/{index:int}", _edit, methods=["POST"]),
             Route("/api/answer/{index:int}", _answer),
+            Route("/api/score/{index:int}", _score),
+            Route("/api/model", _choose_model, methods=["POST"]),
             Route("/api/next", _next),
             Route("/api/train", _progress),
             Route("/api/train", _train, methods=["POST"]),
@@ -176,6 +187,7 @@ def make_app(
         },
     )
     app.state.store, app.state.answers, app.state.training = store, answers, training
+    app.state.given = given
     app.state.session = secrets.token_hex(8)
     app.state.thumbnails = {}
     return app
@@ -220,7 +232,7 @@ class _Guard(BaseHTTPMiddleware):
                 return _said("too long", 413)
             # A page that was left open knows the strokes by the numbers of another process.
             if request.headers.get(_SESSION) != request.app.state.session:
-                return _said("bpg draw was started anew: reload this page", 409)
+                return _said("bpg draw has been restarted: reload this page", 409)
         return None
 
     def _opens(self, given: str) -> bool:
@@ -307,7 +319,8 @@ async def _folder(request: Request) -> Response:
             "colours": _colours(len(store.classes)),
             "counts": store.counts(),
             "images": images,
-            "model": request.app.state.answers.model is not None,
+            "by": "forest" if request.app.state.answers.model is None else "network",
+            "given": request.app.state.given is not None,
             "trains": request.app.state.training is not None,
             "passes": PASSES,
             "most_epochs": EPOCHS,
@@ -425,11 +438,29 @@ async def _answer(request: Request) -> Response:
             "labels": _uri(colours.astype(np.uint8)[found.labels]),
             "by": found.by,
             "seconds": round(found.seconds, 2),
-            "score": None if found.score is None else round(found.score, 1),
-            "held_out": found.held_out,
         }
 
     return JSONResponse(await run_in_threadpool(made))
+
+
+async def _score(request: Request) -> Response:
+    found = await run_in_threadpool(request.app.state.answers.score, _name(request))
+    return JSONResponse(asdict(found))
+
+
+async def _choose_model(request: Request) -> Response:
+    """Answer with the forest, or the network that was trained here, or else the one given."""
+    state = request.app.state
+    given = _Model.model_validate_json(await request.body())
+    if given.by == "forest":
+        await run_in_threadpool(state.answers.use_forest)
+    else:
+        trained = state.training is not None and state.training.training.is_done()
+        path = state.training.model if trained else state.given
+        if path is None:
+            raise BPGError("no network was trained on these strokes from here; train first")
+        await run_in_threadpool(state.answers.use, path)
+    return JSONResponse({"by": given.by})
 
 
 async def _next(request: Request) -> Response:
@@ -496,9 +527,6 @@ async def _train(request: Request) -> Response:
             await run_in_threadpool(training.start, epochs)
         case _Else(action="stop"):
             await run_in_threadpool(training.training.stop)
-        case _Else(action="use"):
-            model = await run_in_threadpool(training.require_model)
-            await run_in_threadpool(request.app.state.answers.use, model)
         case _Else(action="export"):
             await run_in_threadpool(training.start_export)
     return await _progress(request)
@@ -548,7 +576,11 @@ def serve(root: Path, model: Path | None, port: int, *, show: bool) -> None:
         here = Path.cwd()
         trains = (here / "dvc.yaml").is_file() and (here / "pipeline" / "choose.py").is_file()
         training = Training(here, store.root, here / "unfinished") if trains else None
-        app = make_app(store, answers, training, token, port, once if show else None)
+        app = make_app(store, answers, training, token, port, once if show else None, model)
+        # It takes seconds to load, and the first answer should not wait for it.
+        threading.Thread(
+            target=importlib.import_module, args=["bpg.forest.fit"], daemon=True
+        ).start()
         config = uvicorn.Config(app, log_level="warning")
         try:
             uvicorn.Server(config).run([listening])

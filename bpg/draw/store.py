@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bpg.atomic import whole_file, write_text
+from bpg.atomic import flush_folder, whole_file, write_text
 from bpg.data.folder import BACKGROUND, DRAWN, class_key, read_folder
 from bpg.data.formats.labelme import read_labelme, write_labelme
 from bpg.data.options import FolderOptions
@@ -140,6 +140,8 @@ class Store:
         if not self.names:
             raise BPGError("; ".join([f"{self.root}: no image to draw on", *self.problems]))
         self.place = self._choose_place()
+        if not self.place.resolve().is_relative_to(self.root):
+            raise BPGError(f"{self.place}: a link out of {self.root}; strokes are kept inside")
         self.classes = list(self.folder.classes) or [BACKGROUND]
         self.sheets = {name: self._read(name) for name in self.names}
         self._complete_renaming()
@@ -385,10 +387,13 @@ class Store:
         path = self._file(name)
         if not own:
             path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                flush_folder(path.parent)
             return
         width, height = self.size(name)
         with whole_file(path) as partial:
             write_labelme(partial, Strokes(width, height, tuple(own.values())), name)
+        flush_folder(path.parent)
 
     def _read(self, name: str) -> Sheet:
         path = self._file(name)

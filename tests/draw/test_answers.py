@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from bpg.data.masks import write_image
-from bpg.draw.answers import Answers
+from bpg.draw.answers import Answers, Score
 from bpg.draw.store import Store
 from bpg.errors import BPGError
+from bpg.inference.card import Scores
 from bpg.inference.model import open_model
 from bpg.inference.options import CRFOptions
 from bpg.inference.segment import SegmentOptions, segment
@@ -29,9 +30,21 @@ def test_the_labels_are_the_folders(store, colours, labels):
         store.add_class(name)
     answers = Answers(store, colours)
     found = answers.answer("a.png")
-    assert (found.by, found.score) == ("network", None)
+    assert found.by == "network"
     assert found.classes == ("background", "blue", "green", "red")
     np.testing.assert_array_equal(found.labels, np.array([0, 3, 1])[labels])
+
+
+def test_the_score_is_the_cards(store, tmp_path):
+    for scores, miou, measured_on in (
+        (None, None, ""),
+        (Scores(61.5, 62.5, "masks", 9), 61.5, "masks"),
+    ):
+        path = write_colours(tmp_path / "scored.onnx", replace(CARD, scores=scores))
+        answers = Answers(store, path)
+        assert answers.score("a.png") == Score(miou, measured_on, None)
+    answers.use_forest()
+    assert answers.score("a.png") == Score(None, "0 held-out strokes", 0)
 
 
 def test_after_a_renaming_it_is_said_what_to_do(store, colours, labels):

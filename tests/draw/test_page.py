@@ -348,6 +348,37 @@ def test_touch_draws_and_two_fingers_do_not(opened, photographs):
     assert len(strokes(photographs)) == 1
 
 
+def test_a_pen_draws_and_the_palm_beside_it_does_not(opened, photographs):
+    view = opened(has_touch=True)
+    add_class(view, "cat")
+    x, y = place(view, 30, 30)
+    tools = view.context.new_cdp_session(view)
+
+    def pen(kind, x, y):
+        about = {"button": "left", "buttons": int(kind != "mouseReleased"), "clickCount": 1}
+        event = {"type": kind, "x": x, "y": y, "pointerType": "pen", **about}
+        tools.send("Input.dispatchMouseEvent", event)
+
+    def touch(kind, *points):
+        tools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    palm = {"x": x + 90, "y": y + 90, "id": 1}
+    for palm_first in (False, True):
+        if palm_first:
+            touch("touchStart", palm)
+        pen("mousePressed", x, y)
+        if not palm_first:
+            touch("touchStart", palm)
+        for step in range(1, 6):
+            pen("mouseMoved", x + 20 * step, y)
+        pen("mouseReleased", x + 100, y)
+        touch("touchEnd")
+        y += 60
+    expect(view.locator("#images button").first).to_have_text("a.jpg · 2")
+    for line in strokes(photographs):
+        assert line.shape.points[0][0] == pytest.approx(30, abs=0.5)
+
+
 def test_the_answer_and_where_to_draw_next(opened):
     view = opened()
     add_class(view, "cat")
@@ -356,12 +387,21 @@ def test_the_answer_and_where_to_draw_next(opened):
     view.keyboard.press("1")
     stroke(view, (20, 90), (140, 90))
     stroke(view, (20, 100), (140, 100))
-    view.keyboard.press("r")
-    expect(view.locator("#answer-says")).to_contain_text("held out", timeout=120_000)
+    score = view.locator("#score-says")  # by itself, once there are two classes
+    expect(score).to_contain_text("on 2 held-out strokes", timeout=120_000)
     expect(view.locator("#answer-says")).to_contain_text("forest")
     view.click("#next")
     unsure = view.locator("#unsure button")
     expect(unsure).to_have_count(3, timeout=120_000)
+    # Both follow what is drawn.
+    shown = view.locator("#unsure").text_content()
+    for height in (5, 75, 110, 115):
+        stroke(view, (5, height), (150, height))
+    expect(score).to_contain_text("on 3 held-out strokes", timeout=120_000)
+    expect(view.locator("#unsure")).not_to_have_text(shown, timeout=120_000)
+    view.keyboard.press("r")  # off
+    stroke(view, (5, 60), (150, 60))
+    expect(view.locator("#show-answer")).not_to_be_checked()
     name = unsure.first.text_content().partition(":")[0]
     unsure.first.click()
     expect(view.locator("#name")).to_have_text(name)
@@ -395,12 +435,12 @@ def test_photographs_and_their_answer(tmp_path, browser):
             view.locator("#classes button", has_text=name).click()
             for line in lines:
                 stroke(view, *line, size=(600, 400))
-        view.keyboard.press("r")
-        expect(view.locator("#answer-says")).to_contain_text("held out", timeout=120_000)
+        expect(view.locator("#score-says")).to_contain_text("held-out", timeout=120_000)
         # The first answer has loaded all that it takes: the second one's time is the usual one.
         first = view.locator("#answer-says").text_content()
         stroke(view, (150, 320), (190, 340), size=(600, 400))
         expect(view.locator("#answer-says")).not_to_have_text(first, timeout=120_000)
+        expect(view.locator("#score-says")).to_contain_text("held-out")
         view.screenshot(path=folder_of_screenshots / "draw.jpg", type="jpeg", quality=85)
         context.close()
     found = strokes(folder, "coffee.png")

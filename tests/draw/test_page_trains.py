@@ -122,9 +122,14 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         summary = json.loads((repository / "results/metrics.json").read_text())
         assert f"mIoU {summary['bpg']['miou']:.1f} " in said.text_content()
 
+        expect(view.locator("#by")).to_have_value("network")  # by itself
         add_class(view, "spoon")  # which the network does not know
-        view.click("#use")  # shows it, too
-        expect(view.locator("#answer-says")).to_contain_text("network", timeout=LONG)
+        expect(view.locator("#answer-says")).to_contain_text("network with CRF", timeout=LONG)
+        expect(view.locator("#score-says")).to_contain_text("on held-out strokes", timeout=LONG)
+        view.select_option("#by", "forest")
+        expect(view.locator("#answer-says")).to_contain_text("forest", timeout=LONG)
+        view.select_option("#by", "network")
+        expect(view.locator("#answer-says")).to_contain_text("network with CRF", timeout=LONG)
         view.click("#export")
         exported = view.locator("#export-says")
         expect(exported).to_contain_text("~/repository/model.onnx: ", timeout=LONG)

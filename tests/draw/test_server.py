@@ -218,7 +218,12 @@ def test_the_answer_needs_two_classes_and_then_is_scored_on_held_out_strokes(ask
     found = json.loads(ask("/api/answer/2")[1])
     assert found["by"] == "forest"
     assert found["labels"].startswith("data:image/png;base64,")
-    assert 0 <= found["score"] <= 100 and found["held_out"] == 2
+    score = json.loads(ask("/api/score/2")[1])
+    assert 0 <= score["miou"] <= 100
+    assert (score["measured_on"], score["images"]) == ("2 held-out strokes", 2)
+    said = json.loads(ask("/api/model", {"by": "network"})[1])
+    assert "no network was trained on these strokes" in said["error"]
+    assert ask("/api/model", {"by": "forest"})[0] == 200
     unsure = json.loads(ask("/api/next")[1])
     assert {one["index"] for one in unsure} == {0, 1, 2}
     values = [one["uncertainty"] for one in unsure]

@@ -269,6 +269,14 @@ def test_what_other_tools_drew_is_shown_and_left_alone(tmp_path):
     again.close()
 
 
+def test_strokes_are_not_written_behind_a_link_out_of_the_folder(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (folder / "strokes").symlink_to(elsewhere)
+    with pytest.raises(BPGError, match=r"strokes/drawn: a link out of"):
+        Store(folder)
+    assert not list(elsewhere.iterdir())
+
+
 def test_images_beside_their_strokes_stay_readable(tmp_path):
     draw(tmp_path, "a.jpg", strokes=())
     (tmp_path / "images/a.jpg").rename(tmp_path / "a.jpg")
