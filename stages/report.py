@@ -95,7 +95,10 @@ def report(parameters: Parameters) -> None:
         # At the top, so not once more below.
         hero = charts.pop("claims" if "claims" in charts else "miou")
         arranged = _own_sections if setting.own else _sections
-        sections = [*arranged(tables, charts, figures), *_studies(folder, parameters)]
+        sections = arranged(tables, charts, figures)
+        # Before what is folded.
+        place = next((n for n, one in enumerate(sections) if one.folded), len(sections))
+        sections[place:place] = _studies(folder, parameters)
         viewer = _viewer(parameters)
         write_page(folder, setting, opens, hero, viewer, sections, made_with)
     print(f"the page: {RESULTS / 'report' / 'index.html'}")

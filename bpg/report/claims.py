@@ -26,6 +26,8 @@ VERDICTS = (
     '"larger": and wholly to one side of its number); "not confirmed": it contains 0; '
     '"contradicted": it lies wholly on the other side.'
 )
+ONE_SEED = " (one seed)"
+"""After a verdict that a single training gives."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Claim:
             case _:
                 text = "contradicted"
         # One seed says nothing about another training.
-        return text + (" (one seed)" if self.found.std is None else "")
+        return text + (ONE_SEED if self.found.std is None else "")
 
 
 def pairs() -> list[tuple[System, System, float]]:

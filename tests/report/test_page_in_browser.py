@@ -107,3 +107,7 @@ def test_print_leaves_out_what_needs_a_screen(opened):
     assert not view.locator(".viewer").is_visible()
     assert not view.locator("nav").is_visible()
     assert view.locator("table").first.is_visible()
+    folded = view.locator("details")
+    assert folded.count()
+    view.pdf()  # tells the page before
+    assert all(one.get_attribute("open") is not None for one in folded.all())
