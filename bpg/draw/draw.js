@@ -416,7 +416,8 @@
       const found = await ask(`/api/answer/${index}`);
       if (state.index !== index) return;
       state.answer = await decoded(found.labels);
-      get("answer-says").textContent = `${found.by}, ${found.seconds} s${found.by === "forest" ? "; it looks at colours and texture alone" : ""}`;
+      const took = found.seconds < 0.05 ? "" : `, ${found.seconds} s`; // it was there already
+      get("answer-says").textContent = `${found.by}${took}${found.by === "forest" ? "; it looks at colours and texture alone" : ""}`;
       draw();
       timers.push(setTimeout(() => score(index), 500));
       if (get("unsure").children.length) timers.push(setTimeout(next, 2000));
