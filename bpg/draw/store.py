@@ -232,6 +232,7 @@ class Store:
         """
         name = _class_name(name)
         with self._lock:
+            self._complete_renaming()  # it writes the classes as they were to be then
             if self._known(name) is not None:
                 raise BPGError(f"there is a class {name} already")
             if len(self.classes) >= _MOST_CLASSES:
