@@ -70,7 +70,7 @@ def trained() -> str:
     """mIoU of recipe tiny's BPG by either way, where it is trained."""
     data, model = data_layout("shapes"), run_layout("bpg", 0).model
     if not model.is_file():
-        return "untrained: run `make repro` to see the mIoU of either way"
+        return "untrained: after `make repro` this gives the mIoU of either way"
     parameters, network = read("tiny"), load_network(model)
     options = parameters.recipe.inference
     totals = [0, 0]

@@ -142,7 +142,8 @@ def _studies(folder: Path, parameters: Parameters) -> list[Section]:
     for one in read_studies(STUDIES, switches.dataset, switches.recipe):
         file = f"study_{one.name}.png"
         chart = Figure(file, f"Chart: {one.title}", one.command, one.chart(folder / file, labels))
-        (effort if one.name.startswith("effort_") else others).extend([one.table(labels), chart])
+        parts: list[Table | Figure] = [one.table(labels), one.differences_table(labels), chart]
+        (effort if one.name.startswith("effort_") else others).extend(parts)
     sections = [
         Section("How much annotation is enough", tuple(effort)),
         Section("Studies", tuple(others), folded=True),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bpg.atomic import write_json, write_rows, write_text
 from bpg.report.columns import grid
-from bpg.report.studies import StudyResult, StudyRow
+from bpg.report.studies import StudyResult, StudyRow, measure_differences
 from pipeline.params import Switches
 from studies.run import Found, Study
 
@@ -19,7 +19,7 @@ def write_study(
     extra: Sequence[str],
     labels: Mapping[str, str],
 ) -> Path:
-    """Write NAME.csv, NAME.md, NAME.png and, for the page, NAME.json.
+    """Write NAME.csv, NAME_differences.csv, NAME.md, NAME.png and, for the page, NAME.json.
 
     Args:
         folder: Where to write them.
@@ -49,17 +49,23 @@ def write_study(
             for setting in study.settings
             for variant in study.variants
         ],
+        differences=measure_differences(
+            {setting: found[setting].counts for setting in study.settings}, study.reference
+        ),
         trained_with=trained_with,
     )
-    table = result.table(labels)
-    write_rows(folder / f"{name}.csv", list(table.records[0]), table.records)
+    table, differences = result.table(labels), result.differences_table(labels)
+    for end, one in (("", table), ("_differences", differences)):
+        write_rows(folder / f"{name}{end}.csv", list(one.records[0]), one.records)
     result.chart(folder / f"{name}.png", labels)
     path = folder / f"{name}.md"
-    notes = "".join(f"\n{note}\n" for note in table.notes)
+    notes = "".join(f"\n{note}\n" for note in (*differences.notes, *table.notes))
     write_text(
         path,
         f"# {table.title}\n\n{table.caption}\n\n    {result.command}\n\n"
-        f"{grid(table.header, table.rows)}\n{notes}",
+        f"{grid(table.header, table.rows)}\n\n"
+        f"Differences in points of IoU, means over the seeds:\n\n"
+        f"{grid(differences.header, differences.rows)}\n{notes}",
     )
     # Last: whoever finds it finds the others.
     write_json(folder / f"{name}.json", result.model_dump())

@@ -8,20 +8,26 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import yaml
-from dvc.api import metrics_show, read
+from dvc.api import DVCFileSystem, metrics_show
 from dvc.exceptions import DvcException
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from bpg.errors import BPGError
+from bpg.evaluation.comparison import Counts
+from bpg.evaluation.iou import read_counts
 from bpg.strict_yaml import read_as
 from bpg.variants import Variants
 from pipeline.params import Section, Switches
+from pipeline.paths import ROOT, run_layout
 from pipeline.variants import make_lists
 
-Value = int | float | bool | str
+Value = int | float | bool | str | list[int]
 DVC = (sys.executable, "-m", "dvc")
 POLL = 3  # seconds between two looks at DVC's queue, at least
 SHARE = 10  # times what a look takes, which is seconds of a core that the trainings want
@@ -29,9 +35,16 @@ RESTART = 60  # seconds until new workers are started where none is at work
 
 
 class Found(NamedTuple):
-    """Results of an experiment: results/metrics.json, and what its networks were trained with."""
+    """Results of an experiment.
+
+    Attributes:
+        metrics: results/metrics.json.
+        counts: {variant: its counts, seed by seed}.
+        trained_with: What its networks were trained with.
+    """
 
     metrics: dict[str, Any]
+    counts: Counts
     trained_with: list[str]
 
 
@@ -39,10 +52,11 @@ class Study(Section):
     """studies/NAME.yaml: what is trained, and {setting: {parameter: value}}.
 
     A parameter is a key of params.yaml or, after `recipe:` or `dataset:`, of the parameter file
-    that params.yaml picks.
+    that params.yaml picks. The others are compared to the setting `reference`.
     """
 
     title: str
+    reference: str
     variants: Annotated[list[str], Field(min_length=1)]
     settings: Annotated[dict[str, dict[str, Value]], Field(min_length=2)]
 
@@ -64,6 +78,9 @@ def read_study(path: Path, variants: Variants) -> Study:
             raise BPGError(
                 f"{path}: variants: unknown variant {name!r}; known: {', '.join(variants)}"
             )
+    if study.reference not in study.settings:
+        known = ", ".join(study.settings)
+        raise BPGError(f"{path}: reference: unknown setting {study.reference!r}; known: {known}")
     return study
 
 
@@ -143,7 +160,7 @@ def run_setting(
         raise BPGError(
             f"the setting {setting!r} failed; see above. It was: dvc {' '.join(command)}"
         )
-    return read_experiment(name)
+    return read_experiment(name, study.variants, switches.seeds)
 
 
 def run_queued(
@@ -185,7 +202,10 @@ def run_queued(
             if name in names.values() and state == "Queued":
                 _try("queue", "remove", name)
         raise
-    return {setting: read_experiment(name) for setting, name in names.items()}
+    return {
+        setting: read_experiment(name, study.variants, switches.seeds)
+        for setting, name in names.items()
+    }
 
 
 def _wait_for(names: Mapping[str, str], jobs: int) -> None:
@@ -282,20 +302,37 @@ def _changes(study: Study, setting: str, switches: Switches) -> list[str]:
     for key, value in study.settings[setting].items():
         file, _, inside = key.rpartition(":")
         place = f"{files[file]}:{inside}" if file else inside
-        changes.append(f"{place}={json.dumps(value)}")
+        changes.append(f"{place}={json.dumps(value, separators=(',', ':'))}")
     return changes
 
 
-def read_experiment(name: str) -> Found:
-    """Return what the experiment `name` wrote.
+def read_experiment(name: str, variants: Sequence[str], seeds: Sequence[int]) -> Found:
+    """Return what an experiment wrote.
+
+    Args:
+        name: Of the experiment.
+        variants: Those it trained.
+        seeds: Those it trained them with.
 
     Raises:
         BPGError: It has no results.
     """
     try:
         metrics = metrics_show("results/metrics.json", rev=name)
-        makings = json.loads(read("results/provenance.json", rev=name))
-    except DvcException as error:
+        files = DVCFileSystem(ROOT, rev=name)
+        makings = json.loads(files.read_text("results/provenance.json"))
+        counts = {
+            variant: [_counts_of(files, variant, seed) for seed in seeds] for variant in variants
+        }
+    except (DvcException, OSError) as error:
         raise BPGError(f"the experiment {name} has no results: {error}") from error
     made = [f"commit {making['commit']}; {making['trained with']}" for making in makings]
-    return Found(metrics, made)
+    return Found(metrics, counts, made)
+
+
+def _counts_of(files: DVCFileSystem, variant: str, seed: int) -> NDArray[np.int32]:
+    place = run_layout(variant, seed).counts.relative_to(ROOT)
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / place.name
+        files.get_file(str(place), str(copy))
+        return np.array(read_counts(copy))

@@ -8,8 +8,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bpg.errors import BPGError
+from bpg.evaluation.bootstrap import Difference
+from bpg.evaluation.comparison import Counts, Measure, System, compare, measured
+from bpg.evaluation.score import Kind
 from bpg.report.charts import study_chart
-from bpg.report.columns import Cell, Column, Table, field, label, make_table, ours
+from bpg.report.columns import Cell, Column, Table, difference, field, label, make_table, ours
+from bpg.report.gains import MEASURED
 from bpg.report.runs import NOT_AVAILABLE, Value
 from bpg.strict_yaml import first_error
 
@@ -37,6 +41,28 @@ class StudyRow(BaseModel):
     metrics: dict[str, float]
 
 
+class StudyDifference(BaseModel):
+    """Second minus first: two settings of one variant, or two variants of one setting.
+
+    `first` and `second` are (setting, variant); `differences` are in points of IoU, by the keys of
+    results/metrics.json.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    first: tuple[str, str]
+    second: tuple[str, str]
+    differences: dict[str, Difference]
+
+    def label(self, labels: Mapping[str, str]) -> str:
+        """Name what changes, after what stays as it is."""
+        (setting, variant), (other_setting, other) = self.first, self.second
+        names = labels.get(variant, variant), labels.get(other, other)
+        if variant == other:
+            return f"{names[0]}: {setting} → {other_setting}"
+        return f"{setting}: {names[0]} → {names[1]}"
+
+
 class StudyResult(BaseModel):
     """NAME.json of results/studies/.
 
@@ -52,6 +78,7 @@ class StudyResult(BaseModel):
     recipe: str
     seeds: Annotated[list[int], Field(min_length=1)]
     rows: Annotated[list[StudyRow], Field(min_length=1)]
+    differences: list[StudyDifference]
     trained_with: dict[str, list[str]]
 
     @model_validator(mode="after")
@@ -101,14 +128,54 @@ class StudyResult(BaseModel):
         for key in there:
             if key.removesuffix("_std") not in MEASURES:
                 columns.append(_unshown(key))
-        made_on = {
+        return make_table(
+            f"study_{self.name}",
+            self.title,
+            self.caption,
+            columns,
+            self.rows,
+            notes,
+            self._made_on,
+        )
+
+    def differences_table(self, labels: Mapping[str, str]) -> Table:
+        """Lay out the differences with their intervals.
+
+        Args:
+            labels: As for `table`.
+        """
+        columns: list[Column[StudyDifference]] = [
+            label("from → to", "pair", lambda one: one.label(labels)),
+            field("first_setting", lambda one: one.first[0]),
+            field("first_variant", lambda one: one.first[1]),
+            field("second_setting", lambda one: one.second[0]),
+            field("second_variant", lambda one: one.second[1]),
+            *(
+                column
+                for kind, measure, heading in MEASURED
+                for column in _difference(heading, _key(kind, measure))
+            ),
+        ]
+        chance = "which images are in the validation set"
+        if len(self.seeds) > 1:
+            chance += ", and chance in training"
+        return make_table(
+            f"study_{self.name}_differences",
+            f"{self.title}: differences in points of IoU",
+            self.caption,
+            columns,
+            self.differences,
+            [f"95 % intervals cover {chance}. None is corrected for the number of comparisons."],
+            self._made_on,
+        )
+
+    @property
+    def _made_on(self) -> dict[str, str]:
+        return {
             "dataset": self.dataset,
             "recipe": self.recipe,
             "seeds": " ".join(map(str, self.seeds)),
         }
-        return make_table(
-            f"study_{self.name}", self.title, self.caption, columns, self.rows, notes, made_on
-        )
 
     def chart(self, path: Path, labels: Mapping[str, str]) -> str:
         """Draw mIoU by setting, a line per variant.
@@ -129,6 +196,46 @@ class StudyResult(BaseModel):
         return study_chart(path, self.title, settings, series, names)
 
 
+def measure_differences(counts: Mapping[str, Counts], reference: str) -> list[StudyDifference]:
+    """Compare each setting with the reference, and in each setting the variants with the first.
+
+    What was not evaluated on the same images is left out.
+
+    Args:
+        counts: {setting: counts of its variants}, in the order of the table.
+        reference: The setting that the others are compared to.
+    """
+    variants = list(counts[reference])
+    pairs = [
+        ((reference, variant), (setting, variant))
+        for setting in counts
+        if setting != reference
+        for variant in variants
+    ]
+    pairs += [
+        ((setting, variants[0]), (setting, variant))
+        for setting in counts
+        for variant in variants[1:]
+    ]
+    found = []
+    for first, second in pairs:
+        both = {side: counts[one[0]][one[1]] for side, one in (("1", first), ("2", second))}
+        try:
+            differences = {
+                _key(kind, measure): compare(both, System("1", kind), System("2", kind), measure)
+                for kind, measure, _ in MEASURED
+                if measure in measured(both)
+            }
+        except BPGError:
+            continue
+        found.append(StudyDifference(first=first, second=second, differences=differences))
+    return found
+
+
+def _key(kind: Kind, measure: Measure) -> str:
+    return measure if kind == "raw" else f"{measure}_{kind}"
+
+
 def _measure(heading: str, key: str, digits: int) -> Column[StudyRow]:
     def value(row: StudyRow) -> Value | str:
         if key not in row.metrics:
@@ -136,6 +243,10 @@ def _measure(heading: str, key: str, digits: int) -> Column[StudyRow]:
         return row.metrics[key], row.metrics.get(f"{key}_std")
 
     return ours(heading, key, value, digits)
+
+
+def _difference(heading: str, key: str) -> list[Column[StudyDifference]]:
+    return difference(heading, key, lambda one: one.differences.get(key))
 
 
 def _unshown(key: str) -> Column[StudyRow]:

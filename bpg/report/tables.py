@@ -320,7 +320,8 @@ def cost_table(costs: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
         costs,
         (
             f"{baseline} Peak memory: tensors "
-            "during a training step. Time is the one number here that differs from run to run. A "
+            "during a training step. Time is the one number here that differs from run to run; "
+            "beside it is the median of its ratios to the baseline's step of the same round. A "
             "step of tree energy or of ScribbleSup does work outside of it, too: SciPy's memory, "
             "and the propagation of the labels before each round (docs/peers.md). A random forest "
             "has no steps and no row; the seconds of its fit are in provenance.json, beside those "

@@ -4,7 +4,8 @@ import numpy as np
 
 from bpg.data.ids import read_ids
 from bpg.data.masks import read_mask
-from bpg.report.studies import StudyResult, StudyRow
+from bpg.evaluation.bootstrap import Difference
+from bpg.report.studies import StudyDifference, StudyResult, StudyRow
 
 SHAPES = "params/dataset/shapes.yaml"
 
@@ -58,6 +59,13 @@ def test_the_page_shows_the_studies_of_its_data_set_and_recipe(workspace, tools)
             recipe="tiny",
             seeds=[0, 1],
             rows=rows,
+            differences=[
+                StudyDifference(
+                    first=("1", "bpg"),
+                    second=("0.5", "bpg"),
+                    differences={"miou": Difference(-1.5, -2.25, -0.75, 0.25)},
+                )
+            ],
             trained_with={"commit 1234": ["0.5", "1"]},
         )
         (studies / f"{name}.json").write_text(study.model_dump_json())
@@ -68,5 +76,6 @@ def test_the_page_shows_the_studies_of_its_data_set_and_recipe(workspace, tools)
     assert "Study of" not in first
     assert "Study of effort_length" in effort and "Study of lambda" in others
     assert "42.8 ± 0.5" in effort and "python -m studies effort_length" in effort
+    assert "BPG: 1 → 0.5" in effort and "-2.25 to -0.75" in effort and "yes, lower" in effort
     assert 'id="study_lambda-figure_1"' in others  # a chart
     assert "Study of epochs" not in text

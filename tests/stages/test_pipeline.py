@@ -702,13 +702,19 @@ def test_a_study_writes_a_table_and_leaves_the_checkout_as_it_was(repository, ru
     assert re.findall(r"Running stage '(train\w*@\S+)'", said) == ["train_boundary@bpg-0"]
     assert not re.findall(r"Running stage '(prepare|edges)'", said)
     changed = run(folder, "git", "status", "--porcelain").splitlines()
-    kinds = ("csv", "json", "md", "png")
-    assert changed == [f"?? results/studies/brn_input.{kind}" for kind in kinds]
+    ends = (".csv", ".json", ".md", ".png", "_differences.csv")
+    assert changed == [f"?? results/studies/brn_input{end}" for end in ends]
     with (folder / "results/studies/brn_input.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     settings = ["probabilities", "logits"]
     assert [(row["setting"], row["variant"]) for row in table] == [(s, "bpg") for s in settings]
     assert len({row["edge_loss"] for row in table}) == 2
+    # The interval is that of the experiments' own counts.
+    file = folder / "results/studies/brn_input_differences.csv"
+    (compared,) = csv.DictReader(file.open(encoding="utf-8", newline=""))
+    assert compared["second_setting"] == "logits" and compared["miou_low"]
+    gain = float(table[1]["miou"]) - float(table[0]["miou"])
+    assert abs(float(compared["miou_difference"]) - gain) < 0.011
     assert (folder / "results/studies/brn_input.md").read_text(encoding="utf-8") in said
 
 

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
 from bpg.errors import BPGError
-from bpg.report.studies import read_studies
+from bpg.report.studies import measure_differences, read_studies
 from bpg.strict_yaml import read_as
 from pipeline.params import Switches
 from pipeline.variants import make_lists
@@ -70,7 +71,7 @@ def test_the_issues_lambdas_and_steps_are_studied(shipped):
 def test_a_setting_becomes_arguments_of_dvc(tmp_path, switches, shipped):
     path = tmp_path / "study.yaml"
     path.write_text(
-        "title: T\nvariants: [prn, bpg]\n"
+        "title: T\nreference: a\nvariants: [prn, bpg]\n"
         "settings: {a: {lambda: 0.5, 'recipe:model.prn.steps': 1}, "
         "b: {'dataset:edges.source': truth}}\n"
     )
@@ -111,7 +112,7 @@ def switches_with(changes, folder):
 @pytest.mark.parametrize("number", [*range(16), None])
 def test_dvc_reads_the_lists_and_the_stages_accept_them(number, shipped, tmp_path):
     rows = list(shipped) if number is None else list(shipped)[number : number + 1]
-    study = Study(title="T", variants=rows, settings={"a": {}, "b": {}})
+    study = Study(title="T", reference="a", variants=rows, settings={"a": {}, "b": {}})
     changes = overrides(study, "a", switches_with([], tmp_path), shipped)
     read = switches_with(changes, tmp_path)
     assert read.variants.model_dump() == make_lists(rows, shipped)
@@ -132,14 +133,15 @@ def test_every_setting_of_every_study_leaves_lists_that_the_stages_accept(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("title: T\nvariants: [nobody]\nsettings: {a: {}, b: {}}\n", "unknown variant 'nobody'"),
-        ("title: T\nvariants: [prn]\nsettings: {a: {}}\n", "settings"),
-        ("title: T\nsettings: {a: {}, b: {}}\n", "variants: missing key"),
+        ("variants: [nobody]\nsettings: {a: {}, b: {}}\n", "unknown variant 'nobody'"),
+        ("variants: [prn]\nsettings: {a: {}}\n", "settings"),
+        ("settings: {a: {}, b: {}}\n", "variants: missing key"),
+        ("variants: [prn]\nsettings: {b: {}, c: {}}\n", "reference: unknown setting 'a'.*b, c"),
     ],
 )
 def test_a_study_that_is_wrong_is_named(tmp_path, text, message, shipped):
     path = tmp_path / "study.yaml"
-    path.write_text(text)
+    path.write_text("title: T\nreference: a\n" + text)
     with pytest.raises(BPGError, match=f"study.yaml.*{message}"):
         read_study(path, shipped)
 
@@ -193,8 +195,9 @@ def test_the_queue_is_filled_started_once_and_waited_for(
     monkeypatch.setattr(run, "DVC", (sys.executable, str(tmp_path / "dvc.py")))
     monkeypatch.setattr(run, "POLL", 0)
     monkeypatch.setattr(run, "SHARE", 0)
-    monkeypatch.setattr(run, "read_experiment", lambda name: Found({"name": name}, []))
-    study = Study(title="T", variants=["prn"], settings={"a": {"lambda": 0}, "b": {"lambda": 1}})
+    monkeypatch.setattr(run, "read_experiment", lambda name, *_: Found({"name": name}, {}, []))
+    settings = {"a": {"lambda": 0}, "b": {"lambda": 1}}
+    study = Study(title="T", reference="b", variants=["prn"], settings=settings)
 
     def queued():
         return run.run_queued(study, {"a": "x_1", "b": "x_2"}, 2, switches, shipped, [])
@@ -234,6 +237,47 @@ def test_a_wrong_command_line_ends_in_one_line(words, message):
     assert done.stderr.count("\n") == 1
 
 
+def counts_of(found, seeds=2):
+    """Counts of ten images of two classes: of 100 pixels of each class, 50 + `found` are found."""
+    counts = np.zeros((10, 2, 2, 3, 2), np.int32)
+    counts[..., 0, :] = 50 + found
+    counts[..., 1:, :] = 100
+    return [counts] * seeds
+
+
+def test_settings_are_compared_with_the_reference_and_variants_with_the_first():
+    counts = {
+        setting: {"scribble": counts_of(first), "bpg": counts_of(second)}
+        for setting, first, second in (("0.5", 0, 10), ("1", 20, 25), ("2", 20, 5))
+    }
+    found = measure_differences(counts, "1")
+    assert [(one.first, one.second) for one in found] == [
+        (("1", "scribble"), ("0.5", "scribble")),
+        (("1", "bpg"), ("0.5", "bpg")),
+        (("1", "scribble"), ("2", "scribble")),
+        (("1", "bpg"), ("2", "bpg")),
+        (("0.5", "scribble"), ("0.5", "bpg")),
+        (("1", "scribble"), ("1", "bpg")),
+        (("2", "scribble"), ("2", "bpg")),
+    ]
+    # Of 100 true and 100 predicted pixels n are both: IoU n / (200 - n).
+    values = [round(one.differences["miou"].value, 2) for one in found]
+    iou = {n: 100 * n / (200 - n) for n in (50, 55, 60, 70, 75)}
+    pairs = [(70, 50), (75, 60), (70, 70), (75, 55), (50, 60), (70, 75), (70, 55)]
+    assert values == [round(iou[second] - iou[first], 2) for first, second in pairs]
+    assert list(found[0].differences) == ["miou", "miou_crf", "boundary_iou"]
+    labels = {"bpg": "BPG", "scribble": "strokes"}
+    assert found[1].label(labels) == "BPG: 1 → 0.5"
+    assert found[5].label(labels) == "1: strokes → BPG"
+
+
+def test_settings_that_were_tested_on_other_images_are_not_compared():
+    counts = {"a": {"prn": counts_of(0), "bpg": counts_of(5)}}
+    counts["b"] = {name: [one[:5] for one in seeds] for name, seeds in counts["a"].items()}
+    found = measure_differences(counts, "a")
+    assert [(one.first[0], one.second[0]) for one in found] == [("a", "a"), ("b", "b")]
+
+
 def test_the_table_has_a_row_for_each_setting_and_variant(
     tmp_path, switches, shipped, shipped_labels
 ):
@@ -252,6 +296,7 @@ def test_the_table_has_a_row_for_each_setting_and_variant(
                 }
                 for variant in study.variants
             },
+            {variant: counts_of(number) for variant in study.variants},
             ["commit abc"],
         )
         for number, setting in enumerate(study.settings)
@@ -271,6 +316,14 @@ def test_the_table_has_a_row_for_each_setting_and_variant(
     assert rows[0]["miou_std"] == "0.50" and rows[0]["pixel_accuracy"] == "90.5"
     assert "90.5" not in text
     assert (tmp_path / "edges.png").stat().st_size > 1000
+    # 51 of 149 pixels instead of 50 of 150, the same in each image and seed.
+    assert "| +BRN: HED → true boundaries | +0.89 ± 0.00 | +0.89 to +0.89 | yes, higher |" in text
+    assert "| HED: +BRN → BPG | +0.00 ± 0.00 | +0.00 to +0.00 | no |" in text
+    with (tmp_path / "edges_differences.csv").open(newline="") as file:
+        (first, *others) = csv.DictReader(file)
+    assert (first["first_setting"], first["second_setting"]) == ("HED", "true boundaries")
+    assert (first["miou_difference"], first["miou_excludes_0"]) == ("0.89", "yes, higher")
+    assert len(others) == 6
     (read,) = read_studies(tmp_path, "shapes", "tiny")
     assert read.command == "python -m studies edges -S 'seeds=[0,1]'"
     assert [row.metrics["miou"] for row in read.rows] == [50.0, 50.0, 51.0, 51.0, 52.0, 52.0]
@@ -282,7 +335,8 @@ def study_of(rows, name="edges"):
     """The text of a file of a study: {(setting, variant): metrics}."""
     values = {"name": name, "title": "T", "command": "c", "dataset": "shapes", "recipe": "tiny"}
     found = [{"setting": s, "variant": v, "metrics": metrics} for (s, v), metrics in rows.items()]
-    return json.dumps({**values, "seeds": [0], "rows": found, "trained_with": {}})
+    listed = {"seeds": [0], "rows": found, "differences": [], "trained_with": {}}
+    return json.dumps({**values, **listed})
 
 
 WELL = {("a", "bpg"): {"miou": 1.0}, ("b", "bpg"): {"miou": 2.0}}
