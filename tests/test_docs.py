@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
     *("docs/method.md", "docs/peers.md", "docs/scaling.md", "docs/scribble.md"),
-    "docs/troubleshooting.md",
+    *("docs/troubleshooting.md", "docs/own_images.md", "docs/use.md", "docs/formats.md"),
+    *("docs/results/shapes.md", "docs/results/photographs.md", "results/studies/README.md"),
 )
 MADE_BY_RUNS = ("results", "runs", "data", "dvc_plots")
 # A path, and after a colon names in that file; no placeholders such as <dataset>, NAME or {a,b}.
@@ -117,6 +118,12 @@ def test_every_study_is_in_the_map():
 MEASURED = re.compile(r"-?\d+\.\d+ ± \d+\.\d+|[+-]\d+\.\d+ \([+-]\d+\.\d+ to [+-]\d+\.\d+\)")
 
 
+IN_PROSE = re.compile(
+    r"([+-]\d+\.\d+)(?: mIoU| Boundary IoU)? \(([+-]\d+\.\d+) to ([+-]\d+\.\d+)[);]"
+)
+MADE = ("docs/results/shapes", "docs/results/photographs", "results/studies")
+
+
 def tables_of(text):
     """Yield the (heading, cell)s of each row, the first one's heading as "", "−" as a hyphen."""
     heads = None
@@ -152,10 +159,11 @@ def stray_numbers(text, made, labels):
                     yield f"{first}: {heading}: {number}"
 
 
-def committed_tables():
+def committed_tables(*folders):
     made = [
         row
-        for path in sorted((ROOT / "docs/results/shapes").glob("*.md"))
+        for folder in folders
+        for path in sorted((ROOT / folder).glob("*.md"))
         for row in tables_of(path.read_text("utf-8"))
     ]
     # Some tables have a difference and its interval in two columns.
@@ -169,10 +177,36 @@ def committed_tables():
 LABELS = yaml.safe_load((ROOT / "params/labels.yaml").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/results/shapes.md"])
-def test_measured_numbers_are_those_of_the_committed_tables(document):
-    assert len(MEASURED.findall(text_of(document).replace("−", "-"))) > 20
-    assert list(stray_numbers(text_of(document), committed_tables(), LABELS)) == []
+@pytest.mark.parametrize(
+    ("document", "folders", "at_least"),
+    [
+        ("README.md", MADE[:1], 20),
+        ("docs/results/shapes.md", MADE[::2], 100),
+        ("docs/results/photographs.md", MADE[1:2], 8),
+    ],
+)
+def test_measured_numbers_are_those_of_the_committed_tables(document, folders, at_least):
+    assert len(MEASURED.findall(text_of(document).replace("−", "-"))) > at_least
+    assert list(stray_numbers(text_of(document), committed_tables(*folders), LABELS)) == []
+
+
+def differences_in(text):
+    """Every (difference, low, high) of a text, as numbers."""
+    joined = " ".join(text.replace("−", "-").split())
+    return {tuple(map(float, found)) for found in IN_PROSE.findall(joined)}
+
+
+@pytest.mark.parametrize(
+    ("document", "at_least"),
+    [("README.md", 5), ("docs/results/shapes.md", 50), ("docs/results/photographs.md", 5)],
+)
+def test_every_difference_with_an_interval_is_in_a_committed_table(document, at_least):
+    cells = (cell for row in committed_tables(*MADE) for _, cell in row)
+    made = differences_in(" ".join(cells))
+    made |= {(-value, -high, -low) for value, low, high in made}
+    found = differences_in(text_of(document))
+    assert len(found) >= at_least
+    assert found - made == set()
 
 
 @pytest.mark.parametrize(
