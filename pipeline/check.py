@@ -42,6 +42,16 @@ def problems(root: Path) -> Iterator[str]:
         )
     elif git.returncode:
         yield f"git: {' '.join(said.split())[:200]}"
+    elif _has_no_commit(root):
+        yield (
+            f"{root.resolve()}: a git repository without a commit, in which DVCLive fails: "
+            "git add --all && git commit --message Start"
+        )
+
+
+def _has_no_commit(root: Path) -> bool:
+    command = ("git", "rev-parse", "--verify", "--quiet", "HEAD")
+    return subprocess.run(command, cwd=root, capture_output=True, check=False).returncode != 0
 
 
 def links(root: Path) -> Iterator[str]:

@@ -88,10 +88,14 @@ def test_fetch_says_so_before_it_begins(repository, tmp_path, tools):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_folder_that_is_no_checkout_is_named(tmp_path, monkeypatch):
+def test_a_folder_that_is_no_checkout_is_named(tmp_path, run, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     (line,) = problems(tmp_path)
     assert line.startswith(f"{tmp_path}: not a git checkout")
+    # Half of the remedy.
+    run(tmp_path, "git", "init", "--quiet")
+    (line,) = problems(tmp_path)
+    assert line.startswith(f"{tmp_path}: a git repository without a commit")
 
 
 def test_another_users_checkout_is_named_with_the_remedy(repository, monkeypatch):
