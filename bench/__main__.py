@@ -59,13 +59,13 @@ def heading() -> str:
     machine = hardware(torch.device("cpu"))
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())
     return (
-        "# Beside what a user would run instead\n\n"
+        "# Compared with what a user would run instead\n\n"
         f"`make bench` at {commit or 'an unknown commit'}, on {machine}, {platform.system()}; "
         f"{packages}.\n\n"
         "Ours and the usual way took turns on the same inputs; medians. Times are of one image or "
         "step. The ratio is theirs over ours. The floor is what the bytes or operations alone "
-        "take. What the usual way is, the file of the same name in `bench/` says. A ratio "
-        "short of its target misses it.\n\n"
+        "take. The file of the same name in `bench/` says what the usual way is. A ratio "
+        "below a '≥' target or above a '≤' target misses it.\n\n"
     )
 
 

@@ -66,7 +66,7 @@ def rows() -> list["Row"]:
             "1",
             "",
             f"{slope(peaks, IMAGES):+.1f} MB per 1,000 images"
-            + ", the bootstrap's arrays, which end at 48 MB" * (stage in BOOTSTRAPPING),
+            + ": the bootstrap's arrays, which stop growing at 48 MB" * (stage in BOOTSTRAPPING),
             unit="MB",
         )
         for stage, peaks in found.items()

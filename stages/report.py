@@ -142,8 +142,11 @@ def _studies(folder: Path, parameters: Parameters) -> list[Section]:
     for one in read_studies(STUDIES, switches.dataset, switches.recipe):
         file = f"study_{one.name}.png"
         chart = Figure(file, f"Chart: {one.title}", one.command, one.chart(folder / file, labels))
-        parts: list[Table | Figure] = [one.table(labels), one.differences_table(labels), chart]
-        (effort if one.name.startswith("effort_") else others).extend(parts)
+        parts = effort if one.name.startswith("effort_") else others
+        parts.append(one.table(labels))
+        if one.differences:
+            parts.append(one.differences_table(labels))
+        parts.append(chart)
     sections = [
         Section("How much annotation is enough", tuple(effort)),
         Section("Studies", tuple(others), folded=True),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bpg.atomic import write_json, write_rows, write_text
-from bpg.report.columns import grid
+from bpg.report.columns import Table, grid
 from bpg.report.studies import StudyResult, StudyRow, measure_differences
 from pipeline.params import Switches
 from studies.run import Found, Study
@@ -20,6 +20,8 @@ def write_study(
     labels: Mapping[str, str],
 ) -> Path:
     """Write NAME.csv, NAME_differences.csv, NAME.md, NAME.png and, for the page, NAME.json.
+
+    Without anything to compare there is no NAME_differences.csv.
 
     Args:
         folder: Where to write them.
@@ -49,24 +51,31 @@ def write_study(
             for setting in study.settings
             for variant in study.variants
         ],
+        reference=study.reference,
         differences=measure_differences(
             {setting: found[setting].counts for setting in study.settings}, study.reference
         ),
         trained_with=trained_with,
     )
-    table, differences = result.table(labels), result.differences_table(labels)
-    for end, one in (("", table), ("_differences", differences)):
-        write_rows(folder / f"{name}{end}.csv", list(one.records[0]), one.records)
+    table = result.table(labels)
+    write_rows(folder / f"{name}.csv", list(table.records[0]), table.records)
+    text = f"# {table.title}\n\n{table.caption}\n\n    {result.command}\n\n{_grid(table)}"
+    if result.differences:
+        differences = result.differences_table(labels)
+        rows = differences.records
+        write_rows(folder / f"{name}_differences.csv", list(rows[0]), rows)
+        text += f"\nDifferences in points of IoU:\n\n{_grid(differences)}{_notes(differences)}"
     result.chart(folder / f"{name}.png", labels)
     path = folder / f"{name}.md"
-    notes = "".join(f"\n{note}\n" for note in (*differences.notes, *table.notes))
-    write_text(
-        path,
-        f"# {table.title}\n\n{table.caption}\n\n    {result.command}\n\n"
-        f"{grid(table.header, table.rows)}\n\n"
-        f"Differences in points of IoU, means over the seeds:\n\n"
-        f"{grid(differences.header, differences.rows)}\n{notes}",
-    )
+    write_text(path, text + _notes(table))
     # Last: whoever finds it finds the others.
     write_json(folder / f"{name}.json", result.model_dump())
     return path
+
+
+def _grid(table: Table) -> str:
+    return f"{grid(table.header, table.rows)}\n"
+
+
+def _notes(table: Table) -> str:
+    return "".join(f"\n{note}\n" for note in table.notes)

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -16,19 +16,19 @@ import yaml
 from dvc.api import DVCFileSystem, metrics_show
 from dvc.exceptions import DvcException
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, StrictFloat, StrictInt, ValidationError
 
 from bpg.errors import BPGError
 from bpg.evaluation.comparison import Counts
-from bpg.evaluation.iou import read_counts
 from bpg.strict_yaml import read_as
 from bpg.variants import Variants
 from pipeline.params import Section, Switches
 from pipeline.paths import ROOT, run_layout
 from pipeline.variants import make_lists
 
-Value = int | float | bool | str | list[int]
+Value = int | float | bool | str | list[StrictInt | StrictFloat]
 DVC = (sys.executable, "-m", "dvc")
+COMMON = ("dataset", "recipe", "seeds", "variants")  # what no setting may change
 POLL = 3  # seconds between two looks at DVC's queue, at least
 SHARE = 10  # times what a look takes, which is seconds of a core that the trainings want
 RESTART = 60  # seconds until new workers are started where none is at work
@@ -81,6 +81,13 @@ def read_study(path: Path, variants: Variants) -> Study:
     if study.reference not in study.settings:
         known = ", ".join(study.settings)
         raise BPGError(f"{path}: reference: unknown setting {study.reference!r}; known: {known}")
+    for setting, changes in study.settings.items():
+        for key in changes:
+            if key.partition(".")[0] in COMMON:
+                raise BPGError(
+                    f"{path}: settings: {setting}: {key}: the same for all settings; "
+                    f"variants: in the study, others: python -m studies NAME -S {key}=VALUE"
+                )
     return study
 
 
@@ -324,15 +331,14 @@ def read_experiment(name: str, variants: Sequence[str], seeds: Sequence[int]) ->
         counts = {
             variant: [_counts_of(files, variant, seed) for seed in seeds] for variant in variants
         }
-    except (DvcException, OSError) as error:
-        raise BPGError(f"the experiment {name} has no results: {error}") from error
+    except (DvcException, OSError, ValueError) as error:
+        raise BPGError(
+            f"the experiment {name}: results missing ({error}); run the study again"
+        ) from error
     made = [f"commit {making['commit']}; {making['trained with']}" for making in makings]
     return Found(metrics, counts, made)
 
 
 def _counts_of(files: DVCFileSystem, variant: str, seed: int) -> NDArray[np.int32]:
     place = run_layout(variant, seed).counts.relative_to(ROOT)
-    with TemporaryDirectory() as folder:
-        copy = Path(folder) / place.name
-        files.get_file(str(place), str(copy))
-        return np.array(read_counts(copy))
+    return np.load(BytesIO(files.cat_file(str(place))), allow_pickle=False)

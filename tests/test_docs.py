@@ -200,7 +200,7 @@ def differences_in(text):
     ("document", "at_least"),
     [("README.md", 5), ("docs/results/shapes.md", 50), ("docs/results/photographs.md", 5)],
 )
-def test_every_difference_with_an_interval_is_in_a_committed_table(document, at_least):
+def test_a_signed_difference_with_an_interval_is_in_a_committed_table(document, at_least):
     cells = (cell for row in committed_tables(*MADE) for _, cell in row)
     made = differences_in(" ".join(cells))
     made |= {(-value, -high, -low) for value, low, high in made}

@@ -208,15 +208,13 @@ def write_counts(path: Path, counts: NDArray[np.int32]) -> None:
         partial.write_bytes(data.getvalue())
 
 
-def read_counts(
-    path: Path, *, images: int | None = None, classes: int | None = None
-) -> NDArray[np.int32]:
+def read_counts(path: Path, *, images: int, classes: int) -> NDArray[np.int32]:
     """Map what `write_counts` wrote: nothing is read before it is looked at.
 
     Args:
         path: The .npy file.
-        images: Number of images that it must hold; None: any.
-        classes: Number of classes that it must hold; None: any.
+        images: Number of images that it must hold.
+        classes: Number of classes that it must hold.
 
     Returns:
         Pixels, int32 (images, 2, 2, 3, classes).
@@ -231,16 +229,9 @@ def read_counts(
         raise BPGError(f"{path}: cannot be read ({error.strerror}); run evaluate") from error
     except Exception as error:  # NumPy reads a broken header as Python, which raises anything
         raise BPGError(f"{path}: not a .npy file, or truncated; rerun evaluate") from error
+    expected = (images, 2, 2, 3, classes)
     if not isinstance(counts, np.ndarray):
         raise BPGError(f"{path}: an archive, not a .npy file; rerun evaluate")
-    held = counts.shape if counts.ndim == 5 else (0,) * 5
-    expected = (
-        held[0] if images is None else images,
-        2,
-        2,
-        3,
-        held[4] if classes is None else classes,
-    )
     if counts.shape != expected or counts.dtype != np.int32:
         raise BPGError(f"{path}: holds {_kind(counts)}, not int32 {expected}; rerun evaluate")
     return counts

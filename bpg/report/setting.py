@@ -77,14 +77,19 @@ class Setting:
 
     def intervals(self) -> str:
         """Say for a note to a table what its intervals cover."""
-        draws = f"{SAMPLES:,} draws of the validation images"
-        if len(self.seeds) == 1:
-            return (
-                f"Interval: paired bootstrap, {draws}. It covers other images, but not another "
-                "training: one seed says nothing of that."
-            )
+        return intervals(len(self.seeds))
+
+
+def intervals(seeds: int) -> str:
+    """Say for a note to a table what intervals over so many seeds cover."""
+    draws = f"{SAMPLES:,} draws of the validation images"
+    if seeds == 1:
         return (
-            f"Interval: a paired bootstrap's variance ({draws}) and the seeds' variance together, "
-            "Student's t with Welch and Satterthwaite's degrees of freedom. It covers other "
-            "images and other trainings of this setting, not another data set or recipe."
+            f"Interval: paired bootstrap, {draws}. It covers other images, but not another "
+            "training: one seed says nothing of that."
         )
+    return (
+        f"Interval: a paired bootstrap's variance ({draws}) and the seeds' variance together, "
+        "Student's t with Welch and Satterthwaite's degrees of freedom. It covers other "
+        "images and other trainings of this setting, not another data set or recipe."
+    )

@@ -1,10 +1,12 @@
 """What a study has found: a file that it leaves, and the table and the chart made of it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bpg.errors import BPGError
@@ -15,6 +17,7 @@ from bpg.report.charts import study_chart
 from bpg.report.columns import Cell, Column, Table, difference, field, label, make_table, ours
 from bpg.report.gains import MEASURED
 from bpg.report.runs import NOT_AVAILABLE, Value
+from bpg.report.setting import intervals
 from bpg.strict_yaml import first_error
 
 MEASURES = {
@@ -67,6 +70,8 @@ class StudyResult(BaseModel):
     """NAME.json of results/studies/.
 
     `command` makes it again; `trained_with` has the settings of each {commit, versions, hardware}.
+    `differences` are empty in a file of a version before they were measured, and where there was
+    nothing to compare; `reference` is the setting that the others are compared to.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -78,7 +83,8 @@ class StudyResult(BaseModel):
     recipe: str
     seeds: Annotated[list[int], Field(min_length=1)]
     rows: Annotated[list[StudyRow], Field(min_length=1)]
-    differences: list[StudyDifference]
+    reference: str | None = None
+    differences: list[StudyDifference] = []
     trained_with: dict[str, list[str]]
 
     @model_validator(mode="after")
@@ -94,14 +100,16 @@ class StudyResult(BaseModel):
     @property
     def caption(self) -> str:
         """What the numbers were made on."""
-        seeds = f"seed {self.seeds[0]}"
-        if len(self.seeds) > 1:
-            listed = ", ".join(map(str, self.seeds))
-            seeds = f"seeds {listed} (mean ± sample standard deviation)"
         return (
-            f"Data set {self.dataset}, recipe {self.recipe}, {seeds}; "
+            f"Data set {self.dataset}, recipe {self.recipe}, {self._seeds}; "
             "IoU in %, edge loss as squared error per pixel against the edges of the setting."
         )
+
+    @property
+    def _seeds(self) -> str:
+        if len(self.seeds) == 1:
+            return f"seed {self.seeds[0]}"
+        return f"seeds {', '.join(map(str, self.seeds))} (mean ± sample standard deviation)"
 
     def table(self, labels: Mapping[str, str]) -> Table:
         """Lay out the rows: settings, then the variants of each.
@@ -139,11 +147,20 @@ class StudyResult(BaseModel):
         )
 
     def differences_table(self, labels: Mapping[str, str]) -> Table:
-        """Lay out the differences with their intervals.
+        """Lay out the differences with their intervals; there must be some.
 
         Args:
             labels: As for `table`.
         """
+        compared = {one.second[0] for one in self.differences if one.first[0] == self.reference}
+        compared.add(self.reference or "")
+        left_out = dict.fromkeys(one.setting for one in self.rows if one.setting not in compared)
+        notes = [intervals(len(self.seeds)), "No interval is corrected for the number of rows."]
+        if left_out:
+            listed = ", ".join(left_out)
+            notes.append(
+                f"Scored on other images than {self.reference}, so not compared: {listed}."
+            )
         columns: list[Column[StudyDifference]] = [
             label("from → to", "pair", lambda one: one.label(labels)),
             field("first_setting", lambda one: one.first[0]),
@@ -156,16 +173,13 @@ class StudyResult(BaseModel):
                 for column in _difference(heading, _key(kind, measure))
             ),
         ]
-        chance = "which images are in the validation set"
-        if len(self.seeds) > 1:
-            chance += ", and chance in training"
         return make_table(
-            f"study_{self.name}_differences",
+            f"differences_{self.name}",
             f"{self.title}: differences in points of IoU",
-            self.caption,
+            f"Data set {self.dataset}, recipe {self.recipe}, {self._seeds}.",
             columns,
             self.differences,
-            [f"95 % intervals cover {chance}. None is corrected for the number of comparisons."],
+            notes,
             self._made_on,
         )
 
@@ -199,7 +213,7 @@ class StudyResult(BaseModel):
 def measure_differences(counts: Mapping[str, Counts], reference: str) -> list[StudyDifference]:
     """Compare each setting with the reference, and in each setting the variants with the first.
 
-    What was not evaluated on the same images is left out.
+    Settings that were scored on other images than the reference are not compared with it.
 
     Args:
         counts: {setting: counts of its variants}, in the order of the table.
@@ -209,7 +223,7 @@ def measure_differences(counts: Mapping[str, Counts], reference: str) -> list[St
     pairs = [
         ((reference, variant), (setting, variant))
         for setting in counts
-        if setting != reference
+        if setting != reference and _same_images(counts[setting], counts[reference])
         for variant in variants
     ]
     pairs += [
@@ -220,16 +234,19 @@ def measure_differences(counts: Mapping[str, Counts], reference: str) -> list[St
     found = []
     for first, second in pairs:
         both = {side: counts[one[0]][one[1]] for side, one in (("1", first), ("2", second))}
-        try:
-            differences = {
-                _key(kind, measure): compare(both, System("1", kind), System("2", kind), measure)
-                for kind, measure, _ in MEASURED
-                if measure in measured(both)
-            }
-        except BPGError:
-            continue
+        differences = {
+            _key(kind, measure): compare(both, System("1", kind), System("2", kind), measure)
+            for kind, measure, _ in MEASURED
+            if measure in measured(both)
+        }
         found.append(StudyDifference(first=first, second=second, differences=differences))
     return found
+
+
+def _same_images(first: Counts, second: Counts) -> bool:
+    """Say whether the true pixels of each image are the same."""
+    one, other = (next(iter(counts.values()))[0][..., 1, :] for counts in (first, second))
+    return np.array_equal(one, other)
 
 
 def _key(kind: Kind, measure: Measure) -> str:
@@ -272,9 +289,15 @@ def read_studies(folder: Path, dataset: str, recipe: str) -> Sequence[StudyResul
                 raise BPGError(f"it is the study {result.name}")
         except (ValidationError, BPGError) as error:
             why = error if isinstance(error, BPGError) else first_error(error)
-            raise BPGError(
-                f"{path}: {why}; run python -m studies {path.stem}, or delete the file"
-            ) from error
+            raise BPGError(f"{path}: {why}; run {_command(path)}, or delete the file") from error
         if (result.dataset, result.recipe) == (dataset, recipe):
             found.append(result)
     return found
+
+
+def _command(path: Path) -> str:
+    """Return the command that a file says it was made with, if it says so."""
+    try:
+        return str(json.loads(path.read_bytes())["command"])
+    except (ValueError, KeyError, TypeError):
+        return f"python -m studies {path.stem}"

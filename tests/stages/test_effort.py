@@ -59,6 +59,7 @@ def test_the_page_shows_the_studies_of_its_data_set_and_recipe(workspace, tools)
             recipe="tiny",
             seeds=[0, 1],
             rows=rows,
+            reference="1",
             differences=[
                 StudyDifference(
                     first=("1", "bpg"),
@@ -76,6 +77,10 @@ def test_the_page_shows_the_studies_of_its_data_set_and_recipe(workspace, tools)
     assert "Study of" not in first
     assert "Study of effort_length" in effort and "Study of lambda" in others
     assert "42.8 ± 0.5" in effort and "python -m studies effort_length" in effort
+    note = effort.index("No interval is corrected")  # not folded with what was trained
+    assert effort.rindex("<details", 0, note) == effort.rindex(
+        "<details", 0, effort.index("BPG: 1 → 0.5")
+    )
     assert "BPG: 1 → 0.5" in effort and "-2.25 to -0.75" in effort and "yes, lower" in effort
     assert 'id="study_lambda-figure_1"' in others  # a chart
     assert "Study of epochs" not in text

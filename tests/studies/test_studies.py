@@ -14,7 +14,7 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from bpg.errors import BPGError
-from bpg.report.studies import measure_differences, read_studies
+from bpg.report.studies import StudyResult, measure_differences, read_studies
 from bpg.strict_yaml import read_as
 from pipeline.params import Switches
 from pipeline.variants import make_lists
@@ -76,6 +76,16 @@ def test_a_setting_becomes_arguments_of_dvc(tmp_path, switches, shipped):
         "b: {'dataset:edges.source': truth}}\n"
     )
     study = read_study(path, shipped)
+    assert run._changes(
+        Study(
+            title="T",
+            reference="a",
+            variants=["prn"],
+            settings={"a": {"recipe:x": [0.5, 1.0, 2], "y": True, "z": 1e-3}, "b": {}},
+        ),
+        "a",
+        switches,
+    ) == ["params/recipe/tiny.yaml:x=[0.5,1.0,2]", "y=true", "z=0.001"]
     lists = [
         "variants.train=[prn]",
         "variants.train_boundary=[bpg]",
@@ -137,6 +147,9 @@ def test_every_setting_of_every_study_leaves_lists_that_the_stages_accept(
         ("variants: [prn]\nsettings: {a: {}}\n", "settings"),
         ("settings: {a: {}, b: {}}\n", "variants: missing key"),
         ("variants: [prn]\nsettings: {b: {}, c: {}}\n", "reference: unknown setting 'a'.*b, c"),
+        ("variants: [prn]\nsettings: {a: {}, b: {seeds: [1]}}\n", "b: seeds: the same for all"),
+        ("variants: [prn]\nsettings: {a: {}, b: {variants.all: x}}\n", "the same for all"),
+        ("variants: [prn]\nsettings: {a: {}, b: {x: [true]}}\n", "b"),
     ],
 )
 def test_a_study_that_is_wrong_is_named(tmp_path, text, message, shipped):
@@ -188,6 +201,12 @@ if words[:2] == ["queue", "status"]:
 def test_the_queue_is_filled_started_once_and_waited_for(
     ending, switches, shipped, tmp_path, monkeypatch, capsys
 ):
+    asked = []
+
+    def read_experiment(*words):
+        asked.append(words)
+        return Found({"name": words[0]}, {}, [])
+
     (tmp_path / "dvc.py").write_text(FAKE_DVC)
     if ending == "badly":
         (tmp_path / "fails").touch()
@@ -195,7 +214,7 @@ def test_the_queue_is_filled_started_once_and_waited_for(
     monkeypatch.setattr(run, "DVC", (sys.executable, str(tmp_path / "dvc.py")))
     monkeypatch.setattr(run, "POLL", 0)
     monkeypatch.setattr(run, "SHARE", 0)
-    monkeypatch.setattr(run, "read_experiment", lambda name, *_: Found({"name": name}, {}, []))
+    monkeypatch.setattr(run, "read_experiment", read_experiment)
     settings = {"a": {"lambda": 0}, "b": {"lambda": 1}}
     study = Study(title="T", reference="b", variants=["prn"], settings=settings)
 
@@ -208,6 +227,8 @@ def test_the_queue_is_filled_started_once_and_waited_for(
             "a": "study-x-1",
             "b": "study-x-2",
         }
+        seeds = switches.seeds
+        assert asked == [("study-x-1", ["prn"], seeds), ("study-x-2", ["prn"], seeds)]
     else:
         with pytest.raises(BPGError, match="study-x-2 failed; `dvc queue logs study-x-2`"):
             queued()
@@ -276,6 +297,31 @@ def test_settings_that_were_tested_on_other_images_are_not_compared():
     counts["b"] = {name: [one[:5] for one in seeds] for name, seeds in counts["a"].items()}
     found = measure_differences(counts, "a")
     assert [(one.first[0], one.second[0]) for one in found] == [("a", "a"), ("b", "b")]
+    row = {"metrics": {"miou": 1.0}}
+    study = StudyResult(
+        **{"name": "n", "title": "T", "command": "c", "dataset": "d", "recipe": "r"},
+        seeds=[0],
+        rows=[{"setting": s, "variant": v, **row} for s in "ab" for v in ("prn", "bpg")],
+        reference="a",
+        differences=found,
+        trained_with={},
+    )
+    notes = study.differences_table({}).notes
+    assert "one seed says nothing of that" in notes[0]
+    assert notes[-1] == "Scored on other images than a, so not compared: b."
+
+
+def test_without_masks_there_are_no_boundaries_to_compare(tmp_path, switches, shipped_labels):
+    counts = counts_of(0, seeds=1)[0]
+    counts[:, :, 1] = 0
+    study = Study(title="T", reference="a", variants=["bpg"], settings={"a": {}, "b": {}})
+    counts = {setting: {"bpg": [counts]} for setting in study.settings}
+    (one,) = measure_differences(counts, "a")
+    assert list(one.differences) == ["miou", "miou_crf"]
+    metrics = {"bpg": {"miou": 1.0}}
+    found = {setting: Found(metrics, counts[setting], []) for setting in study.settings}
+    text = write_study(tmp_path, "x", study, found, switches, [], shipped_labels).read_text()
+    assert re.search(r"BPG: a → b +\| +\+0.00 \| +\+0.00 to \+0.00 \| +no \|", text)
 
 
 def test_the_table_has_a_row_for_each_setting_and_variant(
@@ -335,7 +381,7 @@ def study_of(rows, name="edges"):
     """The text of a file of a study: {(setting, variant): metrics}."""
     values = {"name": name, "title": "T", "command": "c", "dataset": "shapes", "recipe": "tiny"}
     found = [{"setting": s, "variant": v, "metrics": metrics} for (s, v), metrics in rows.items()]
-    listed = {"seeds": [0], "rows": found, "differences": [], "trained_with": {}}
+    listed = {"seeds": [0], "rows": found, "trained_with": {}}
     return json.dumps({**values, **listed})
 
 
@@ -359,7 +405,8 @@ def test_a_file_that_is_no_study_is_named(tmp_path, text, message):
     with pytest.raises(BPGError, match=message) as caught:
         read_studies(tmp_path, "shapes", "tiny")
     assert "edges.json: " in str(caught.value)
-    assert "run python -m studies edges, or delete the file" in str(caught.value)
+    made_with = "c" if '"command": "c"' in text else "python -m studies edges"
+    assert f"run {made_with}, or delete the file" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -367,3 +414,10 @@ def test_a_file_of_a_study_is_read(tmp_path):
     (tmp_path / "edges.json").write_text(study_of(WELL))
     (study,) = read_studies(tmp_path, "shapes", "tiny")
     assert [row.setting for row in study.rows] == ["a", "b"]
+    assert study.differences == []  # of a version that did not measure any
+
+
+def test_the_committed_studies_are_read():
+    folder = ROOT / "results/studies"
+    studies = read_studies(folder, "shapes", "tiny")
+    assert len(studies) == len(list(folder.glob("*.json"))) > 0
