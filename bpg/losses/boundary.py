@@ -32,7 +32,7 @@ def boundary_loss(
     supervision: cross-entropy by the number of labelled pixels, the squared error by the edge mass.
     Predicting no edge at all then costs at most 1, whatever the image, and `lambda` = 1 keeps its
     meaning from data set to data set. Compared to a plain mean, this weighs 1 / mean(edges) times
-    more: about 3.5, since HED's maps average 0.28 to 0.29 (`docs/method.md`).
+    more: about 3.6, since HED's maps of the embedded images average 0.281 (`docs/method.md`).
 
     Args:
         edge_logits: (N, 1, H, W).

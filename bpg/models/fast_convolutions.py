@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bpg.compiled import compiled
+from bpg.models import depthwise_gpu
 
 _SOURCE = Path(__file__).with_name("depthwise.cpp")
 
@@ -69,18 +70,21 @@ class DepthwiseConv2d(FoldedConv2d):
 
     Maps (N, C, h, w) to (N, C, h, w). On a CPU it computes its gradients differently: that of the
     input as a convolution with the mirrored kernel, and that of the weights in float32: under bf16,
-    in `depthwise.cpp`. Elsewhere it is `nn.Conv2d`.
+    in `depthwise.cpp`. On a GPU it has kernels of its own (`depthwise_gpu`). Elsewhere it is
+    `nn.Conv2d`.
     """
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Convolve each channel with its own kernel."""
-        if maps.device.type != "cpu":
+        cpu = maps.device.type == "cpu"
+        if not cpu and not depthwise_gpu.suits(maps):
             return super().forward(maps)
         weight, bias = self.weight_and_bias()
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            maps, weight = maps.to(dtype), weight.to(dtype)
-        result = _Depthwise.apply(maps, weight, self.dilation[0])
+        maps, weight = _as_autocast(maps, weight)
+        if cpu:
+            result = _Depthwise.apply(maps, weight, self.dilation[0])
+        else:
+            result = depthwise_gpu.depthwise(maps, weight, 1, self.dilation[0])
         return result if bias is None else result + bias[:, None, None].to(result.dtype)
 
 
@@ -90,19 +94,20 @@ class StridedDepthwiseConv2d(Conv2dSame):
     Maps (N, C, 2h+1, 2w+1) to (N, C, h+1, w+1); other sizes are left to timm. Under bf16, oneDNN's
     gradients of such a convolution are 20 times slower than those computed here on a CPU: that of
     the input as a convolution of the gradient with zeros in between, and that of the weights in
-    float32.
+    float32. A GPU has kernels of its own (`depthwise_gpu`).
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve each channel with its own kernel."""
         odd = x.shape[2] % 2 == x.shape[3] % 2 == 1  # the padding is the same on both sides
-        if x.device.type != "cpu" or not odd:
+        cpu = x.device.type == "cpu"
+        if not odd or not (cpu or depthwise_gpu.suits(x)):
             return super().forward(x)
-        weight = self.weight
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            x, weight = x.to(dtype), weight.to(dtype)
-        result = _StridedDepthwise.apply(x, weight)
+        x, weight = _as_autocast(x, self.weight)
+        if cpu:
+            result = _StridedDepthwise.apply(x, weight)
+        else:
+            result = depthwise_gpu.depthwise(x, weight, 2, 1)
         return result if self.bias is None else result + self.bias[:, None, None].to(result.dtype)
 
 
@@ -129,6 +134,15 @@ class PointwiseConv2d(FoldedConv2d):
             maps, weight = maps.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)
         return _Pointwise.apply(maps, weight.flatten(1), bias)
+
+
+def _as_autocast(maps: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cast both to autocast's type where it is enabled."""
+    device = maps.device.type
+    if not torch.is_autocast_enabled(device):
+        return maps, weight
+    dtype = torch.get_autocast_dtype(device)
+    return maps.to(dtype), weight.to(dtype)
 
 
 def with_fast_convolutions(network: nn.Module) -> nn.Module:
