@@ -156,21 +156,32 @@ def class_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> str:
 
     Args:
         path: PNG file to write.
-        runs: As for `bar_chart`. A class that is absent in any seed has no point.
+        runs: As for `bar_chart`. A class that is absent in any seed has no point, one that is
+            absent in all runs has no row.
         labels: {variant: its name in the legend}.
     """
     styles = _styles(runs, labels, marked=True)
     for style in styles.values():
         style["linestyle"] = "none"
     classes = next(iter(runs.values()))[0]["classes"]
-    figure = Figure(figsize=(8, 0.34 * len(classes) + 1.5), layout="constrained")
+    means = {
+        variant: [
+            None if None in values else fmean(values)
+            for values in zip(*(seed["raw"]["iou"] for seed in seeds), strict=True)
+        ]
+        for variant, seeds in runs.items()
+    }
+    present = [
+        number for number, ious in enumerate(zip(*means.values(), strict=True)) if {*ious} != {None}
+    ]
+    figure = Figure(figsize=(8, 0.34 * len(present) + 1.5), layout="constrained")
     axes = figure.subplots()
-    for variant, seeds in runs.items():
-        by_class = enumerate(zip(*(seed["raw"]["iou"] for seed in seeds), strict=True))
-        points = [(fmean(values), place) for place, values in by_class if None not in values]
+    for variant, ious in means.items():
+        rows = enumerate(ious[number] for number in present)
+        points = [(iou, row) for row, iou in rows if iou is not None]
         axes.plot([x for x, _ in points], [y for _, y in points], **styles[variant])
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set_ylim(len(classes) - 0.5, -0.5)
+    axes.set_yticks(range(len(present)), [classes[number] for number in present])
+    axes.set_ylim(len(present) - 0.5, -0.5)
     axes.set_xlabel("IoU in %", fontsize=9)
     _plain(axes)
     _variant_legend(figure, styles, labels, 3)

@@ -257,6 +257,16 @@ def test_classes_have_a_point_for_each_variant(figure):
     assert list(_legend(drawn)) == ["DeepLab-v2 [scri]", "BPG"]
 
 
+def test_a_class_absent_in_all_runs_has_no_row(figure):
+    runs = {
+        "bpg": [{"classes": ["background", "cat", "dog"], "raw": {"iou": [90.0, None, 10.0]}}],
+        "scribble": [{"classes": ["background", "cat", "dog"], "raw": {"iou": [80.0, None, 5.0]}}],
+    }
+    (axes,) = figure(lambda path: charts.class_chart(path, runs, LABELS)).axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["background", "dog"]
+    assert [_points(line) for line in axes.lines] == [[(90.0, 0), (10.0, 1)], [(80.0, 0), (5.0, 1)]]
+
+
 def test_cost_beside_gain(figure):
     points = {"baseline": (1.0, 57.0), "BPG": (2.4, 60.0), "KernelCut": (2.2, 57.6)}
     (axes,) = figure(lambda path: charts.cost_chart(path, points, ["BPG"])).axes
