@@ -1,6 +1,7 @@
 """What docs/method.md and README.md point at is there."""
 
 import ast
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -178,17 +179,40 @@ def committed_tables(*folders):
 LABELS = yaml.safe_load((ROOT / "params/labels.yaml").read_text("utf-8"))
 
 
+def photographs(folder):
+    """The section of the photographs' page that tells of this run, named after its folder."""
+    text = text_of("docs/results/photographs.md")
+    (section,) = (part for part in text.split("\n## ")[1:] if f"]({folder}/summary.md)" in part)
+    return section
+
+
 @pytest.mark.parametrize(
-    ("document", "folders", "at_least"),
+    ("text", "folders", "at_least"),
     [
-        ("README.md", [SHAPES], 20),
-        ("docs/results/shapes.md", [SHAPES, STUDIES], 100),
-        ("docs/results/photographs.md", PHOTOGRAPHS, 16),
+        (text_of("README.md"), [SHAPES], 20),
+        (text_of("docs/results/shapes.md"), [SHAPES, STUDIES], 100),
+        *((photographs(Path(folder).name), [folder], 8) for folder in PHOTOGRAPHS),
     ],
+    ids=["README", "shapes", *PHOTOGRAPHS],
 )
-def test_measured_numbers_are_those_of_the_committed_tables(document, folders, at_least):
-    assert len(MEASURED.findall(text_of(document).replace("−", "-"))) > at_least
-    assert list(stray_numbers(text_of(document), committed_tables(*folders), LABELS)) == []
+def test_measured_numbers_are_those_of_the_committed_tables(text, folders, at_least):
+    assert len(MEASURED.findall(text.replace("−", "-"))) > at_least
+    assert list(stray_numbers(text, committed_tables(*folders), LABELS)) == []
+
+
+def test_the_readmes_photographs_are_those_of_the_committed_numbers():
+    """Both runs in one paragraph: baseline, BPG, and both differences of each."""
+    text = " ".join(text_of("README.md").replace("−", "-").split())
+    (paragraph,) = re.findall(r"\*\*On photographs\*\*.*?\*\*On the embedded", text)
+    for folder, part in zip(PHOTOGRAPHS, paragraph.split("At 140 pixels"), strict=True):
+        metrics = json.loads((ROOT / folder / "metrics.json").read_text("utf-8"))
+        baseline, bpg = (f"{metrics[name]['miou']:.1f}" for name in ("scribble", "bpg"))
+        assert re.search(rf"baseline {baseline}(?: mIoU)?, BPG {bpg}, ", part)
+        rows = committed_tables(folder)
+        made = differences_in(" ".join(cell + ")" for row in rows for _, cell in row))
+        made |= {(-value, -high, -low) for value, low, high in made}
+        assert len(differences_in(part)) == 2
+        assert differences_in(part) <= made
 
 
 def differences_in(text):
@@ -198,14 +222,19 @@ def differences_in(text):
 
 
 @pytest.mark.parametrize(
-    ("document", "at_least"),
-    [("README.md", 5), ("docs/results/shapes.md", 50), ("docs/results/photographs.md", 5)],
+    ("text", "folders", "at_least"),
+    [
+        (text_of("README.md"), [SHAPES, *PHOTOGRAPHS, STUDIES], 5),
+        (text_of("docs/results/shapes.md"), [SHAPES, STUDIES], 50),
+        *((photographs(Path(folder).name), [folder], 5) for folder in PHOTOGRAPHS),
+    ],
+    ids=["README", "shapes", *PHOTOGRAPHS],
 )
-def test_a_signed_difference_with_an_interval_is_in_a_committed_table(document, at_least):
-    cells = (cell for row in committed_tables(SHAPES, *PHOTOGRAPHS, STUDIES) for _, cell in row)
+def test_a_signed_difference_with_an_interval_is_in_a_committed_table(text, folders, at_least):
+    cells = (cell for row in committed_tables(*folders) for _, cell in row)
     made = differences_in(" ".join(cells))
     made |= {(-value, -high, -low) for value, low, high in made}
-    found = differences_in(text_of(document))
+    found = differences_in(text)
     assert len(found) >= at_least
     assert found - made == set()
 

@@ -1,37 +1,61 @@
 """Depthwise convolutions on a GPU, as operators of PyTorch's over `depthwise_triton`.
 
-cuDNN's kernels for bf16 in `channels_last` are slow, above all with a dilation: with these, a
-training step of recipe small takes little more than half the time (`python -m bench.gpu_step
-small`). As operators with shapes and a derivative they work on fake tensors and in `torch.compile`,
-too.
+cuDNN's kernels for bf16 in `channels_last` are slow, above all with a dilation: with these, a step
+of recipe small at crop 225 takes 54 % of the time, BPG's 66 % (bench/GPU.md). As operators with
+shapes and a derivative they work on fake tensors and in `torch.compile`, too.
 """
 
-import os
-import shutil
+import warnings
 from functools import cache
 from importlib.util import find_spec
 
 import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 _INDEX = 2**31
 """The kernels count elements in 32 bits."""
 
 
 def suits(maps: torch.Tensor) -> bool:
-    """Whether `depthwise` can convolve these maps: on CUDA, float32 or shorter, Triton at hand."""
+    """Whether `depthwise` can convolve these maps: on CUDA, float32 or shorter, Triton works."""
     return (
         maps.device.type == "cuda"
         and maps.dtype in (torch.float32, torch.bfloat16, torch.float16)
         and maps.numel() < _INDEX
-        and _triton()
+        and triton_works()
     )
 
 
+@torch.compiler.assume_constant_result
+def triton_works() -> bool:
+    """Whether Triton can run a kernel on the current GPU; warns once if it is there and cannot.
+
+    It needs a C compiler, Python's headers, a folder to write to and a GPU that it knows.
+    """
+    return _triton_works()
+
+
 @cache
-def _triton() -> bool:
-    """Whether Triton is there, and the C compiler that it needs to start a kernel."""
-    compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
-    return find_spec("triton") is not None and any(map(shutil.which, filter(None, compilers)))
+def _triton_works() -> bool:
+    if find_spec("triton") is None:
+        return False
+    if not torch.cuda.is_available():
+        return True  # for fake tensors
+    from bpg.models.depthwise_triton import convolve  # noqa: PLC0415 not without Triton
+
+    try:
+        with unset_fake_temporarily():
+            one = torch.ones(1, 1, 1, 1, device="cuda")
+            convolve(one, one, 1, 1)
+    except Exception as error:  # whatever its compiler or the driver says
+        reason = str(error).strip().partition("\n")[0]
+        warnings.warn(
+            f"Triton cannot run here ({type(error).__name__}: {reason}): depthwise convolutions "
+            "take cuDNN's kernels, which are slower",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 @torch.library.custom_op("bpg::depthwise", mutates_args=(), device_types="cuda")
@@ -46,9 +70,17 @@ def depthwise(maps: torch.Tensor, weight: torch.Tensor, stride: int, dilation: i
 
     Returns:
         (N, C, ⌈h/stride⌉, ⌈w/stride⌉), `channels_last`.
-    """
-    from bpg.models.depthwise_triton import convolve  # noqa: PLC0415 only on GPUs is it there
 
+    Raises:
+        RuntimeError: The weight has another number of channels, another type, or another shape.
+    """
+    from bpg.models.depthwise_triton import convolve  # noqa: PLC0415 not without Triton
+
+    right = maps.shape[1], 1, *weight.shape[-1:] * 2
+    if tuple(weight.shape) != right or weight.dtype != maps.dtype:
+        raise RuntimeError(
+            f"a weight {tuple(weight.shape)} of {weight.dtype}, not {right} of {maps.dtype}"
+        )
     return convolve(maps, weight, stride, dilation)
 
 

@@ -13,7 +13,7 @@ import triton.language as tl
 PIXELS, CHANNELS = 32, 64  # a program's share of the result
 CHUNKS = 256  # of pixels, whose parts of the weights' gradient are summed at the end
 
-# Their values decide nothing in the code, which would be compiled anew for images of another size.
+# Not specialised on: otherwise images of other sizes would have kernels compiled of their own.
 _SIZES = ["pixels", "rows", "columns", "height", "width", "dilation"]
 
 
@@ -129,7 +129,7 @@ def _weight_gradient(
 ):
     chunk = tl.program_id(0)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    tap = tl.arange(0, TAPS)  # a power of two, as Triton wants it: some are none
+    tap = tl.arange(0, TAPS)  # a power of two, as Triton wants it: the surplus is masked
     real, is_tap = channel < channels, tap < SIZE * SIZE
     down = (tap // SIZE - SIZE // 2) * dilation
     right = (tap % SIZE - SIZE // 2) * dilation
@@ -258,7 +258,7 @@ def weight_gradient(
             PIXELS=PIXELS // 4,
             CHANNELS=CHANNELS // 2,
         )
-    return parts.sum(0).T.reshape(channels, 1, size, size).to(maps.dtype)
+    return parts.sum(0).T.contiguous().view(channels, 1, size, size).to(maps.dtype)
 
 
 def _grid(pixels: int, channels: int) -> tuple[int, int]:

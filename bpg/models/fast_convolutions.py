@@ -70,8 +70,8 @@ class DepthwiseConv2d(FoldedConv2d):
 
     Maps (N, C, h, w) to (N, C, h, w). On a CPU it computes its gradients differently: that of the
     input as a convolution with the mirrored kernel, and that of the weights in float32: under bf16,
-    in `depthwise.cpp`. On a GPU it has kernels of its own (`depthwise_gpu`). Elsewhere it is
-    `nn.Conv2d`.
+    in `depthwise.cpp`. On CUDA it uses the kernels of `depthwise_gpu` where they suit. Elsewhere it
+    is `nn.Conv2d`.
     """
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -94,7 +94,7 @@ class StridedDepthwiseConv2d(Conv2dSame):
     Maps (N, C, 2h+1, 2w+1) to (N, C, h+1, w+1); other sizes are left to timm. Under bf16, oneDNN's
     gradients of such a convolution are 20 times slower than those computed here on a CPU: that of
     the input as a convolution of the gradient with zeros in between, and that of the weights in
-    float32. A GPU has kernels of its own (`depthwise_gpu`).
+    float32. On CUDA it uses the kernels of `depthwise_gpu` where they suit.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -156,8 +156,8 @@ def class_chart(path: Path, runs: Runs, labels: Mapping[str, str]) -> str:
 
     Args:
         path: PNG file to write.
-        runs: As for `bar_chart`. A class that is absent in any seed has no point, one that is
-            absent in all runs has no row.
+        runs: As for `bar_chart`. A class that is absent in any seed has no point, one
+            without any point no row.
         labels: {variant: its name in the legend}.
     """
     styles = _styles(runs, labels, marked=True)

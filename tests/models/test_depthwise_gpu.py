@@ -1,9 +1,9 @@
 """The kernels run in Triton's interpreter, their operators on fake tensors, both on a GPU."""
 
 import os
-import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -77,8 +77,17 @@ def test_kernels_give_the_convolution_and_its_gradients(number, interpreted):
     maps, weight = made(size, channels, shape)
     result, _, of_maps, of_weight = expected(size, stride, dilation, maps, weight)
     for place, right in enumerate((result, of_maps, of_weight)):
-        found = interpreted[f"{number} {place}"].double()
-        torch.testing.assert_close(found, right.detach(), rtol=1e-5, atol=1e-4)
+        found = interpreted[f"{number} {place}"]
+        torch.testing.assert_close(found.double(), right.detach(), rtol=1e-5, atol=1e-4)
+
+
+def test_the_operators_are_what_pytorch_wants_and_compile(interpreted):
+    """`opcheck` compares the kernels' strides, too, with what is promised to a compiler."""
+    assert interpreted["checked"].tolist() == [1] * 4
+
+
+def test_refuses_a_weight_for_other_maps(interpreted):
+    assert interpreted["refused"].item() == 3
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -94,6 +103,8 @@ def test_operators_have_the_shapes_and_layout_of_a_convolution(case):
     assert (result.shape, result.dtype) == (plain.shape, plain.dtype)
     assert result.is_contiguous(memory_format=torch.channels_last)
     assert (of_maps.shape, of_weight.shape) == (maps.shape, weight.shape)
+    assert of_maps.is_contiguous(memory_format=torch.channels_last)
+    assert of_weight.is_contiguous()
 
 
 @pytest.mark.parametrize("kind", [DepthwiseConv2d, StridedDepthwiseConv2d])
@@ -103,6 +114,7 @@ def test_layers_use_them_where_they_suit(kind, side, monkeypatch):
     strided = kind is StridedDepthwiseConv2d
     used = []
     plain = depthwise_gpu.depthwise
+    monkeypatch.setattr(depthwise_gpu, "_triton_works", lambda: True)
     monkeypatch.setattr(
         depthwise_gpu, "depthwise", lambda *given: used.append(given[2:]) or plain(*given)
     )
@@ -119,33 +131,61 @@ def test_suits_only_what_the_kernels_can_do(monkeypatch):
         def suits(*shape, device="cuda:0", dtype=torch.bfloat16):
             return depthwise_gpu.suits(torch.empty(shape, device=device, dtype=dtype))
 
-        depthwise_gpu._triton.cache_clear()
-        monkeypatch.setattr(depthwise_gpu, "find_spec", lambda name: name)
-        monkeypatch.setattr(shutil, "which", lambda name: name)
+        monkeypatch.setattr(depthwise_gpu, "_triton_works", lambda: True)
         assert suits(1, 2, 3, 4)
         assert suits(1, 2, 3, 4, dtype=torch.float32)
         assert not suits(1, 2, 3, 4, dtype=torch.float64)
         assert not suits(1, 2, 3, 4, device="cpu")
         assert not suits(2, 2**10, 2**10, 2**10)
-        for what, missing in ((depthwise_gpu, "find_spec"), (shutil, "which")):
-            with monkeypatch.context() as without:
-                without.setattr(what, missing, lambda name: None)
-                depthwise_gpu._triton.cache_clear()
-                assert not suits(1, 2, 3, 4)
-        depthwise_gpu._triton.cache_clear()
-    monkeypatch.undo()
-    depthwise_gpu._triton.cache_clear()
+        monkeypatch.setattr(depthwise_gpu, "_triton_works", lambda: False)
+        assert not suits(1, 2, 3, 4)
+
+
+@pytest.fixture
+def tried_anew():
+    """Triton is tried again, and once more after the test."""
+    depthwise_gpu._triton_works.cache_clear()
+    yield
+    depthwise_gpu._triton_works.cache_clear()
+
+
+def test_without_triton_nothing_is_tried(tried_anew, monkeypatch):
+    monkeypatch.setattr(depthwise_gpu, "find_spec", lambda name: None)
+    assert not depthwise_gpu.triton_works()
+
+
+def test_a_triton_that_cannot_run_is_said_once(tried_anew, monkeypatch):
+    """Here: a GPU is claimed, and there is none."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    pytest.importorskip("triton", reason="no Triton here")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.warns(UserWarning, match=r"Triton cannot run here \(.+\): depthwise"):
+        assert not depthwise_gpu.triton_works()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not depthwise_gpu.triton_works()
+
+
+def test_whether_triton_works_does_not_break_the_graph(tried_anew):
+    @torch.compile(backend="eager", fullgraph=True)
+    def doubled(maps):
+        return 2 * maps if depthwise_gpu.triton_works() else maps
+
+    expected = 2 if depthwise_gpu.triton_works() else 1
+    assert doubled(torch.ones(1)).item() == expected
+    torch._dynamo.reset()
 
 
 @pytest.mark.cuda
 @needs_cuda
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("case", [*CASES, MANY])
 def test_gives_the_convolution_and_its_gradients_twice_on_a_gpu(case, dtype):
     size, stride, dilation, channels, shape = case
     maps, weight = made(size, channels, shape, "cuda", dtype)
     result, upstream, of_maps, of_weight = expected(size, stride, dilation, maps, weight)
-    rtol, atol = (1e-2, 5e-2) if dtype == torch.bfloat16 else (1e-5, 1e-4)
+    rtol, atol = (1e-5, 1e-4) if dtype == torch.float32 else (1e-2, 5e-2)
     runs = []
     for _ in range(2):
         found = depthwise_gpu.depthwise(maps, weight, stride, dilation)
@@ -161,3 +201,6 @@ def test_gives_the_convolution_and_its_gradients_twice_on_a_gpu(case, dtype):
 def test_is_an_operator_as_pytorch_wants_it():
     maps, weight = made(3, 4, (5, 7), "cuda")
     torch.library.opcheck(depthwise_gpu.depthwise, (maps, weight, 1, 2))
+    maps, weight = maps.detach(), weight.detach()
+    torch.library.opcheck(depthwise_gpu._input_gradient, (maps, weight, [5, 7], 1, 2))
+    torch.library.opcheck(depthwise_gpu._weight_gradient, (maps, maps, 3, 1, 2))
