@@ -35,20 +35,18 @@ checks = (
     (depthwise_gpu._weight_gradient, (channels_last, channels_last, 3, 1, 2)),
 )
 for operator, arguments in checks:
-    torch.library.opcheck(operator, arguments)
+    outcome = torch.library.opcheck(operator, arguments, raise_exception=False)
+    passed = [result == "SUCCESS" for result in outcome.values()]
+    print(operator, outcome, file=sys.stderr)
+    found[f"opcheck {len(found)}"] = torch.tensor(passed)
 
-gradients = []
-for compiled in (False, True):
-    convolve = (
-        torch.compile(depthwise_gpu.depthwise, backend="aot_eager", fullgraph=True)
-        if compiled
-        else None
-    )
-    result = (convolve or depthwise_gpu.depthwise)(maps, weight, 1, 2)
-    gradients.append(torch.autograd.grad(result.square().sum(), (maps, weight)))
-for one, other in zip(*gradients, strict=True):
-    torch.testing.assert_close(one, other)
-found["checked"] = torch.ones(len(checks) + 1, dtype=torch.int64)
+for name, convolve in (
+    ("plain", depthwise_gpu.depthwise),
+    ("compiled", torch.compile(depthwise_gpu.depthwise, backend="aot_eager", fullgraph=True)),
+):
+    loss = convolve(maps, weight, 1, 2).square().sum()
+    for place, gradient in enumerate(torch.autograd.grad(loss, (maps, weight))):
+        found[f"{name} {place}"] = gradient.contiguous()
 
 refused = 0
 for wrong in (weight[:4], weight.half(), weight[:, :, :1]):
