@@ -168,7 +168,8 @@ def open_work(
     if folder.exists():
         found = _read_json(folder / _FINGERPRINT)
         if found != wanted:
-            if any(folder.iterdir()):
+            # A process killed before it had a journal has done nothing yet.
+            if (folder / _JOURNAL).exists():
                 say(f"starts over: {_changes(found, wanted)}")
             _discard(folder)
     if not folder.exists():

@@ -125,6 +125,19 @@ def test_an_unreadable_origin_starts_over(start, said, tmp_path):
     assert said == ["starts over: what the kept work belongs to cannot be read"]
 
 
+def test_nothing_is_said_of_work_killed_before_its_first_file(start, said, tmp_path):
+    """Flushing the fingerprint to a busy disk takes long, and a kill may come in between."""
+    folder = tmp_path / "works/stage"
+    folder.mkdir(parents=True)
+    (folder / ".partial-1-fingerprint.json").write_text('{"rec')
+    with start() as work:
+        put(work, "a/one")
+    with start() as work:
+        assert work.done("a/one")
+    assert said == []
+    assert not list(folder.glob(".partial-*"))
+
+
 def test_folders_are_delivered_whole_with_nothing_else(start, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

@@ -5,6 +5,7 @@ import hmac
 import importlib
 import secrets
 import shlex
+import signal
 import socket
 import threading
 import webbrowser
@@ -566,25 +567,30 @@ def serve(root: Path, model: Path | None, port: int, *, show: bool) -> None:
         link = f"http://{HOST}:{port}/?token="
         for problem in store.problems:
             print(f"error: {problem}")
-        print(
-            f"{len(store.names)} images. Draw here, and end with Ctrl-C:\n{link}{token}", flush=True
-        )
-        if show:
-            # All users of the machine see what a browser is started with.
-            webbrowser.open(f"{link}{once}")
         # Where the commands of the documentation can be run.
         here = Path.cwd()
         trains = (here / "dvc.yaml").is_file() and (here / "pipeline" / "choose.py").is_file()
         training = Training(here, store.root, here / "unfinished") if trains else None
         app = make_app(store, answers, training, token, port, once if show else None, model)
-        # It takes seconds to load, and the first answer should not wait for it.
-        threading.Thread(
-            target=importlib.import_module, args=["bpg.forest.fit"], daemon=True
-        ).start()
-        config = uvicorn.Config(app, log_level="warning")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        # Before the link is shown: Python's own handler raises KeyboardInterrupt wherever the
+        # program is, and an import may swallow it.
+        before = signal.signal(signal.SIGINT, server.handle_exit)
         try:
-            uvicorn.Server(config).run([listening])
-        finally:  # it ends by Ctrl-C
+            print(
+                f"{len(store.names)} images. Draw here, and end with Ctrl-C:\n{link}{token}",
+                flush=True,
+            )
+            if show:
+                # All users of the machine see what a browser is started with.
+                webbrowser.open(f"{link}{once}")
+            # It takes seconds to load, and the first answer should not wait for it.
+            threading.Thread(
+                target=importlib.import_module, args=["bpg.forest.fit"], daemon=True
+            ).start()
+            server.run([listening])
+        finally:
+            signal.signal(signal.SIGINT, before)
             running = training and training.running()
             if running:
                 print(f"the {running} is still running; bpg draw shows it again")
