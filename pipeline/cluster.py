@@ -7,7 +7,8 @@ import joblib
 
 from bpg.errors import BPGError
 
-PATIENCE = 30  # seconds, for the scheduler to answer and for a first worker
+PATIENCE = 30  # seconds, for the scheduler to answer
+WORKER_PATIENCE = 30  # seconds, for a first worker
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def spread(scheduler: str) -> Iterator[None]:
         ) from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=PATIENCE)
+            client.wait_for_workers(1, timeout=WORKER_PATIENCE)
         except TimeoutError as error:
             raise BPGError(
                 f"machine.dask: the scheduler at {scheduler} has no worker; start some with "

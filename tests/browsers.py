@@ -26,6 +26,13 @@ def browser():
         found.close()
 
 
+def new_window(browser, **options):
+    """Return a window (Playwright's "context") in which a busy machine has time for each action."""
+    window = browser.new_context(**options)
+    window.set_default_timeout(120_000)
+    return window
+
+
 @pytest.fixture
 def axe():
     """Return a function that returns what axe finds wrong with a page: one line a fault."""

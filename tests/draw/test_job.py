@@ -119,7 +119,10 @@ def test_what_outlives_who_began_it_is_under_way_and_can_be_stopped(page, tmp_pa
     job = page()
     job.start([WAIT])
     under_way(job, "sleep")
-    (child,) = psutil.Process(session_of(tmp_path)).children()
+    runner = psutil.Process(session_of(tmp_path))
+    while not (children := runner.children()):  # it names a command before it starts it
+        time.sleep(0.05)
+    (child,) = children
     os.kill(session_of(tmp_path), signal.SIGKILL)
     assert page().progress().running
     with pytest.raises(BPGError, match="a training is under way"):
@@ -154,9 +157,10 @@ def test_what_a_command_begins_after_it_was_asked_to_end_is_asked_too(page):
     begins = (
         "import signal, subprocess, sys\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "wait = 'import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); '\n"
-        "wait += 'print(1, flush=True); time.sleep(600)'\n"
-        "codes = [subprocess.call([sys.executable, '-c', wait]) for _ in range(2)]\n"
+        # It can be interrupted from its first moment, as a Python that is being started cannot.
+        "heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "wait = ['sh', '-c', 'echo 1; exec sleep 600']\n"
+        "codes = [subprocess.call(wait, preexec_fn=heed) for _ in range(2)]\n"
         "sys.exit(7 if codes == [-2, -2] else 8)\n"
     )
     job = page()

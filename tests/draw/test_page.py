@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from bpg.data.folder import read_folder
 from bpg.data.options import FolderOptions
 from bpg.data.strokes import Line, Pixels
+from tests.browsers import new_window
 from tests.draw.conftest import ROOT, make_photographs, serving
 
 COFFEE = {
@@ -27,7 +28,7 @@ def opened(served, browser):
     contexts, heard = [], []
 
     def open_page(**options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context = new_window(browser, **{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
         view = context.new_page()
         view.on("pageerror", lambda error: heard.append(str(error)))
@@ -224,14 +225,16 @@ def test_strokes_on_their_way_are_saved_before_their_class_is_renamed(opened, ph
     expect(view.locator("#classes button").last).to_contain_text("lynx · 3")
     expect(view.locator("#state")).to_have_text("saved")
     assert [one.tag for one in strokes(photographs)] == ["lynx"] * 3
+    view.unroute_all(behavior="ignoreErrors")  # the page asks every few seconds, at its end too
 
 
 def test_the_number_of_epochs_is_checked_where_it_is_typed(tmp_path, browser):
     make_photographs(tmp_path)
     with serving(tmp_path) as start:
-        context = browser.new_context()
+        context = new_window(browser)
         view = context.new_page()
         view.goto(start(cwd=ROOT))
+        expect(view.locator("#name")).not_to_be_empty()
         expect(view.locator("#start")).to_be_disabled()
         expect(view.locator("#plan")).to_contain_text("Draw on some images")
         add_class(view, "cat")
@@ -424,7 +427,7 @@ def test_photographs_and_their_answer(tmp_path, browser):
         shutil.copy(Path(skimage.__file__).parent / "data" / name, folder)
     folder_of_screenshots = Path(os.environ.get("BPG_SCREENSHOTS", tmp_path))
     with serving(tmp_path) as start:
-        context = browser.new_context(viewport={"width": 1280, "height": 760})
+        context = new_window(browser, viewport={"width": 1280, "height": 760})
         view = context.new_page()
         view.goto(start())
         view.locator("#images button", has_text="coffee").click()

@@ -20,6 +20,7 @@ from playwright.sync_api import expect
 from bpg.data.formats.labelme import write_labelme
 from bpg.data.strokes import Line, Stroke, Strokes
 from bpg.inference.model import open_model
+from tests.browsers import new_window
 from tests.draw.conftest import serving
 from tests.draw.test_page import COFFEE, add_class, stroke
 
@@ -84,7 +85,7 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
     with serving(tmp_path) as start:
         settings = {**environment, "HOME": str(tmp_path)}
         link = start(cwd=repository, **settings)
-        context = browser.new_context(viewport={"width": 1280, "height": 760})
+        context = new_window(browser, viewport={"width": 1280, "height": 760})
         view = context.new_page()
         view.goto(link)
         view.locator("#images button", has_text="coffee").click()
@@ -101,8 +102,8 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         view.click("#start")
         expect(view.locator("#train-says")).to_contain_text("training …")
         said = view.locator("#train-says")
+        expect(said).to_contain_text("stage train boundary: ", timeout=LONG)
         expect(view.locator("#said")).to_contain_text("loss=", timeout=LONG)
-        expect(said).to_contain_text("stage train boundary: ")
         expect(view.locator("#progress")).to_contain_text(
             "stage train boundary: "
         )  # always in view
@@ -124,7 +125,7 @@ def test_from_strokes_to_an_exported_model(repository, environment, wheels, brow
         number = re.search(r"mIoU ([\d.]+) on", said.text_content())
         assert float(number[1]) == pytest.approx(summary["bpg"]["miou"], abs=0.06)  # rounded twice
 
-        expect(view.locator("#by")).to_have_value("network")  # by itself
+        expect(view.locator("#by")).to_have_value("network", timeout=LONG)  # by itself
         add_class(view, "spoon")  # which the network does not know
         expect(view.locator("#answer-says")).to_contain_text("network with CRF", timeout=LONG)
         expect(view.locator("#score-says")).to_contain_text("on held-out strokes", timeout=LONG)

@@ -60,6 +60,7 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("repository")
     prn = PRNOptions(steps=3, width=4, low_width=3, mixing="mixed")
     brn = BRNArchitecture("probabilities", 4, 2, "foreground")
+    torch.manual_seed(0)
     network = shaken(Network(Architecture(CLASSES, "resnet18", TINY, prn=prn, brn=brn)))
     folder = root / "runs/bpg/1"
     save_network(network, folder / "model.safetensors")

@@ -59,6 +59,8 @@ def test_only_a_kill_is_blamed_on_memory(monkeypatch, parameter_files, codes, sa
     assert ("memory" in found) == ("memory" in said)
 
 
+# A Python process, as a program that calls DVC's API is one; pytest's own name varies.
+CALLER = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', sys.argv[1]]))"
 ORPHANED = (
     "import os, sys; sys.path.insert(0, {root!r})\n"
     "import pipeline.early\n"
@@ -72,9 +74,8 @@ ORPHANED = (
 
 @pytest.mark.parametrize(("parent", "works"), [(None, True), (1_234_567, False)])
 def test_a_stage_of_dvcs_python_api_works_and_an_orphan_does_not(tools, environment, parent, works):
-    """Here pytest, a Python process, stands for the program that calls DVC's API."""
     done = subprocess.run(
-        [sys.executable, "-c", ORPHANED.format(root=str(tools.ROOT), parent=parent)],
+        [sys.executable, "-c", CALLER, ORPHANED.format(root=str(tools.ROOT), parent=parent)],
         env={**environment, "DVC_STAGE": "stage"},
         capture_output=True,
         text=True,

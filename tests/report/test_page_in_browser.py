@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.browsers import new_window
 from tests.report.test_page import page as page_fixture
 
 page = page_fixture
@@ -16,8 +17,8 @@ def opened(browser, page):
     heard = []
 
     def open_page(width=1280, scheme="light"):
-        view = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme
+        view = new_window(
+            browser, viewport={"width": width, "height": 900}, color_scheme=scheme
         ).new_page()
         view.on("request", lambda request: heard.append(request.url))
         view.on("console", lambda message: heard.append(message.text))

@@ -571,7 +571,7 @@ def test_an_interrupted_training_stops_at_once_with_a_checkpoint_alone(
             assert chunk, seen.decode()
             seen += chunk
         process.send_signal(number)
-        _, rest = process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=300)
     finally:
         process.kill()
         process.wait()

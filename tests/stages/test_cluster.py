@@ -163,7 +163,7 @@ def test_a_cluster_without_workers_is_named(cluster, workspace, tools, monkeypat
             worker.wait(timeout=30)
         worker.kill()
         worker.wait()
-    monkeypatch.setattr("pipeline.cluster.PATIENCE", 10)
+    monkeypatch.setattr("pipeline.cluster.WORKER_PATIENCE", 10)
     tools.edit(workspace / "params/recipe/tiny.yaml", {"machine.dask": cluster.address})
     outcome = tools.call(workspace, "crf", "bpg", "0")
     assert outcome.code == 1

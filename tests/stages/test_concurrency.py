@@ -121,7 +121,7 @@ def test_a_stage_ends_with_its_dvc_and_delivers_nothing(
     dvc.kill()
     dvc.communicate()
     with contextlib.suppress(psutil.NoSuchProcess):
-        stage.wait(timeout=60)
+        stage.wait(timeout=300)
     assert "Traceback" not in said.read_text()
     assert not (workspace / RUN).exists()
     if reader == "there":

@@ -1,7 +1,6 @@
 """Data and results in a bucket: push, and reproduce on a second machine. A real S3 server."""
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -9,6 +8,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_ports
 
 STAGES = [["fetch"], ["prepare"], ["scribbles"], ["edges"], ["grabcut"], ["train", "scribble", "0"]]
 STAGES += [[name, "scribble", "0"] for name in ("predict", "crf", "evaluate")]
@@ -19,23 +20,22 @@ SECRET = "not-to-be-found-in-git"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The address of an S3 server that has the empty bucket `bpg`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    (port,) = free_ports(1)
     with (tmp_path_factory.mktemp("server") / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port],
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        until = time.monotonic() + 300
+        while True:
             try:
                 urllib.request.urlopen(urllib.request.Request(f"{address}/bpg", method="PUT"))
                 break
             except OSError:
-                assert process.poll() is None
+                assert process.poll() is None and time.monotonic() < until
                 time.sleep(0.1)
         yield address
     finally:

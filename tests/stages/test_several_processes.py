@@ -105,7 +105,7 @@ def test_a_killed_process_ends_the_job_and_costs_little(lost, start, workspace):
     both = ranks(process)
     both[lost].kill()
     assert process.wait(timeout=120) != 0
-    psutil.wait_procs(both, timeout=60)
+    psutil.wait_procs(both, timeout=300)
     assert not any(one.is_running() for one in both)
     assert "another process of this training ended" in said(workspace)
     assert not (workspace / RUN).exists()
@@ -123,7 +123,7 @@ def test_where_the_launcher_is_killed_its_processes_end(start, workspace):
     both = ranks(process)
     process.kill()
     process.wait()
-    psutil.wait_procs(both, timeout=60)
+    psutil.wait_procs(both, timeout=300)
     assert not any(one.is_running() for one in both)
     assert "train: its launcher has ended; stopping" in said(workspace)
 

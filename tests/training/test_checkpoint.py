@@ -250,7 +250,7 @@ def test_a_sigterm_to_the_whole_job_waits_for_the_step_and_keeps_it(
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt, match="after step 3 of 6"):
         fit(build(), load(), checkpoint=tmp_path / "stopped/checkpoint", **never)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300
     monkeypatch.setattr(module, "optimizer_step", optimizer_step)
     assert trained("stopped", parts={}, **never) == undisturbed
 

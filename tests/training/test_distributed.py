@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import socket
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,6 +32,7 @@ from bpg.training.objective import Objective, gradient_ratios, make_gradients
 from bpg.training.options import OptimizerOptions
 from bpg.training.synchronised_norm import synchronise_norms
 from bpg.training.train import train
+from tests.ports import free_ports
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 CPU = Execution(torch.device("cpu"))
@@ -221,12 +220,7 @@ def end(number, folder, out):
 @pytest.fixture(scope="module")
 def together(folder, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("together")
-    with ExitStack() as stack:
-        free = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for one in free:
-            one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in free]
-    multiprocessing.spawn(work, (2, ports, folder, out), nprocs=2)
+    multiprocessing.spawn(work, (2, free_ports(3), folder, out), nprocs=2)
     return out
 
 
