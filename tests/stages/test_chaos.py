@@ -26,7 +26,7 @@ import pytest
 from pipeline import repair
 
 ASKED = int(os.environ.get("CHAOS_KILLS", "0"))
-KILLS = ASKED or 12
+KILLS = ASKED or 8
 JOBS = os.environ.get("CHAOS_JOBS", "2")  # runs side by side, as `make repro` does; 1: one by one
 # What `make repro` does, in one process.
 REPRO = (
@@ -36,25 +36,29 @@ REPRO = (
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 PATIENCE = 600  # seconds in which anything here must end
 
-ROWS = ("scribble", "bpg", "kernelcut", "bpg_kernelcut", "scribblesup")
+ROWS = ("kernelcut", "bpg_kernelcut", "scribblesup")
 LISTS = {
-    "train": ["scribble", "warm"],
-    "train_boundary": ["bpg", "bpg_warm"],
+    "train": ["warm"],
+    "train_boundary": ["bpg_warm"],
     "fine_tune": ["kernelcut"],
     "fine_tune_boundary": ["bpg_kernelcut"],
     "rounds": [{"name": "scribblesup", "init_from": "warm"}],
 }
-TRAINED = [["train", "scribble", "0"], ["train_boundary", "bpg", "0"], ["train", "warm", "0"]]
-TRAINED += [["train_boundary", "bpg_warm", "0"]]
+TRAINED = [["train", "warm", "0"], ["train_boundary", "bpg_warm", "0"]]
 TRAINED += [["fine_tune", "kernelcut", "0"], ["fine_tune_boundary", "bpg_kernelcut", "0"]]
 TRAINED += [["propagate", "scribblesup", "0"], ["train_propagated", "scribblesup", "0"]]
 TESTED = [[stage, v, "0"] for v in ROWS for stage in ("predict", "crf", "evaluate")]
 # In an order that DVC may take; it takes its own.
 STAGES = [["fetch"], ["prepare"], ["scribbles"], ["edges"], ["grabcut"], *TRAINED, *TESTED]
 STAGES += [["cost"], ["samples"], ["draw_next"], ["tables"], ["report"]]
-# They hold times, commits or process numbers.
 KINDS = {words[0] for words in STAGES}
+# Of each sort of work one, where nobody asks for more: an archive, images, a training from each of
+# its starts, labels, a test, a table.
+SOME = {"fetch", "edges", "train", "train_boundary", "fine_tune_boundary", "propagate"}
+SOME |= {"train_propagated", "predict", "crf", "tables"}
+KILLED = KINDS if ASKED else SOME
 QUOTA = 4 if ASKED else 1  # kills in a kind of stage, before it may pass
+# They hold times, commits or process numbers.
 NOT_NUMBERS = r"^results/(provenance\.json|cost\.(csv|md)|report/(index\.html|cost\.png))$"
 # What a killed DVC leaves: empty, and ignored by it and by us.
 NOT_NUMBERS += r"|/\.[^/]+\.tmp$"
@@ -120,7 +124,9 @@ class Chaos:
         process, log = self.start()
         try:
             begun = self.wait_for_a_stage(process, log)
-            if begun:
+            if begun == "train" and not self.counts["in train"]:
+                self.wait_for_a_checkpoint(process)
+            elif begun:
                 time.sleep(self.chance.uniform(0, 1.2 * median(self.durations)))
             alive = process.poll() is None
             if alive:
@@ -136,19 +142,30 @@ class Chaos:
         self.read(log, process)
         return alive or process.returncode != 0
 
-    def wait_for_a_stage(self, process: subprocess.Popen, log: Path) -> bool:
-        """Wait until one begins that may be killed; measure those that pass."""
+    def wait_for_a_checkpoint(self, process: subprocess.Popen) -> None:
+        """Wait until a training has one, so that there is something to resume."""
+        while process.poll() is None:
+            if any(self.folder.glob("unfinished/train-*/checkpoint")):
+                return
+            time.sleep(0.02)
+
+    def wait_for_a_stage(self, process: subprocess.Popen, log: Path) -> str | None:
+        """Wait until one begins that may be killed, and return its kind; measure those that pass.
+
+        None: all have passed.
+        """
         began: dict[str, float] = {}
         while process.poll() is None:
             now = time.monotonic()
             for name in started(log):
                 began.setdefault(name, now)
             times = list(began.values())
-            if began and self.counts[f"in {list(began)[-1].split('@')[0]}"] < QUOTA:
+            kind = list(began)[-1].split("@")[0] if began else None
+            if kind in KILLED and self.counts[f"in {kind}"] < QUOTA:
                 self.durations += [b - a for a, b in pairwise(times)]
-                return True
+                return kind
             time.sleep(0.02)
-        return False
+        return None
 
     def kill(self, process: subprocess.Popen, way: str) -> None:
         family = [psutil.Process(process.pid)]
@@ -252,7 +269,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     def enough() -> bool:
         kinds = sum(total[f"in {kind}"] > 0 for kind in KINDS)
         # Without one resumed it would not show that anything was.
-        return total["kills"] >= KILLS and total["resumed"] >= 1 and kinds >= 12
+        return total["kills"] >= KILLS and total["resumed"] >= 1 and kinds >= min(KILLS, 12)
 
     while not enough():
         assert total["runs"] < 3 + KILLS // 4, json.dumps(total, indent=1)
