@@ -13,8 +13,8 @@ for name in ("LAUNCH", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
 for name in ("no_proxy", "NO_PROXY"):
     os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
 
-# A busy machine is no fault. The same examples every time, so that a failure is the commit's;
-# BPG_SEARCH=1 tries others.
+# A busy machine is no fault. The same examples every time, so that a failure comes from the
+# commit; BPG_SEARCH=1 tries others.
 settings.register_profile(
     "any",
     deadline=None,

@@ -126,7 +126,7 @@ def test_an_unreadable_origin_starts_over(start, said, tmp_path):
 
 
 def test_nothing_is_said_of_work_killed_before_its_first_file(start, said, tmp_path):
-    """Flushing the fingerprint to a busy disk takes long, and a kill may come in between."""
+    """Flushing the fingerprint to a busy disk can take long, and a kill may come in between."""
     folder = tmp_path / "works/stage"
     folder.mkdir(parents=True)
     (folder / ".partial-1-fingerprint.json").write_text('{"rec')

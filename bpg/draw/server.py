@@ -572,25 +572,31 @@ def serve(root: Path, model: Path | None, port: int, *, show: bool) -> None:
         trains = (here / "dvc.yaml").is_file() and (here / "pipeline" / "choose.py").is_file()
         training = Training(here, store.root, here / "unfinished") if trains else None
         app = make_app(store, answers, training, token, port, once if show else None, model)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        # Without a lifespan, which the app does not use: a second Ctrl-C would break it off.
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         # Before the link is shown: Python's own handler raises KeyboardInterrupt wherever the
         # program is, and an import may swallow it.
-        before = signal.signal(signal.SIGINT, server.handle_exit)
+        ways = (signal.SIGINT, signal.SIGTERM)
+        before = {way: signal.signal(way, server.handle_exit) for way in ways}
         try:
             print(
                 f"{len(store.names)} images. Draw here, and end with Ctrl-C:\n{link}{token}",
                 flush=True,
             )
             if show:
-                # All users of the machine see what a browser is started with.
-                webbrowser.open(f"{link}{once}")
+                # All users of the machine see what a browser is started with. Python waits for
+                # the end of some.
+                threading.Thread(
+                    target=webbrowser.open, args=[f"{link}{once}"], daemon=True
+                ).start()
             # It takes seconds to load, and the first answer should not wait for it.
             threading.Thread(
                 target=importlib.import_module, args=["bpg.forest.fit"], daemon=True
             ).start()
             server.run([listening])
         finally:
-            signal.signal(signal.SIGINT, before)
+            for way, handler in before.items():
+                signal.signal(way, handler)
             running = training and training.running()
             if running:
                 print(f"the {running} is still running; bpg draw shows it again")

@@ -146,7 +146,7 @@ def paired_bootstrap(
 def _reach(of_images: float, of_seeds: float, seeds: int, level: float) -> float:
     """Half the width of an interval whose variance has a part from images and one from seeds."""
     freedom = np.inf if of_seeds == 0 else (seeds - 1) * ((of_images + of_seeds) / of_seeds) ** 2
-    # Student's t quantile; scipy.stats has the same one, and takes as long to import as the rest.
+    # Student's t quantile: scipy.stats.t.ppf calls this, too, but takes half a second to import.
     return float(stdtrit(freedom, (1 + level) / 2)) * (of_images + of_seeds) ** 0.5
 
 

@@ -120,7 +120,9 @@ def test_what_outlives_who_began_it_is_under_way_and_can_be_stopped(page, tmp_pa
     job.start([WAIT])
     under_way(job, "sleep")
     runner = psutil.Process(session_of(tmp_path))
+    until = time.monotonic() + 120
     while not (children := runner.children()):  # it names a command before it starts it
+        assert time.monotonic() < until
         time.sleep(0.05)
     (child,) = children
     os.kill(session_of(tmp_path), signal.SIGKILL)
@@ -156,9 +158,11 @@ def test_what_a_command_begins_after_it_was_asked_to_end_is_asked_too(page):
     """DVC ignores an interrupt while a stage runs, and begins the next one."""
     begins = (
         "import signal, subprocess, sys\n"
-        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        # It can be interrupted from its first moment, as a Python that is being started cannot.
-        "heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        # What it starts can be interrupted from its first moment: a blocked signal waits there.
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
+        "def heed():\n"
+        "    signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})\n"
         "wait = ['sh', '-c', 'echo 1; exec sleep 600']\n"
         "codes = [subprocess.call(wait, preexec_fn=heed) for _ in range(2)]\n"
         "sys.exit(7 if codes == [-2, -2] else 8)\n"

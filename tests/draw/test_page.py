@@ -225,7 +225,9 @@ def test_strokes_on_their_way_are_saved_before_their_class_is_renamed(opened, ph
     expect(view.locator("#classes button").last).to_contain_text("lynx · 3")
     expect(view.locator("#state")).to_have_text("saved")
     assert [one.tag for one in strokes(photographs)] == ["lynx"] * 3
-    view.unroute_all(behavior="ignoreErrors")  # the page asks every few seconds, at its end too
+    view.unroute_all(
+        behavior="ignoreErrors"
+    )  # the page polls every few seconds, even while it closes
 
 
 def test_the_number_of_epochs_is_checked_where_it_is_typed(tmp_path, browser):
@@ -440,9 +442,12 @@ def test_photographs_and_their_answer(tmp_path, browser):
                 stroke(view, *line, size=(600, 400))
         expect(view.locator("#score-says")).to_contain_text("held-out", timeout=120_000)
         # The first answer has loaded all that it takes: the second one's time is the usual one.
-        # The text may stay the same, so wait for the answer and then for the score it leads to.
-        with view.expect_response(lambda found: "/api/score/" in found.url, timeout=120_000):
-            stroke(view, (150, 320), (190, 340), size=(600, 400))
+        # Its text may be the first one's, so wait for the requests.
+        stroke(view, (150, 320), (190, 340), size=(600, 400))
+        for what in ("answer", "score"):
+            with view.expect_response(f"**/api/{what}/*", timeout=120_000) as response:
+                pass
+            assert response.value.ok
         expect(view.locator("#score-says")).to_contain_text("held-out")
         view.screenshot(path=folder_of_screenshots / "draw.jpg", type="jpeg", quality=85)
         context.close()

@@ -257,13 +257,14 @@ def test_classes_counts_and_clearing(ask, photographs):
     assert "a.jpg" not in read_folder(photographs, FolderOptions()).strokes
 
 
-def test_ctrl_c_ends_it_quietly(served, tmp_path):
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_it_quietly(served, tmp_path, way):
     served(PYTHONFAULTHANDLER="1")
     (process,) = served.processes
-    process.send_signal(signal.SIGINT)
+    process.send_signal(way)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=120)
-    process.send_signal(signal.SIGABRT)  # if it is there still, it says where it hangs
+    process.send_signal(signal.SIGABRT)  # if it is still running, this makes it say where it hangs
     status = process.wait(timeout=120)
     said = (tmp_path / "said0").read_text()
     assert status == 0, said

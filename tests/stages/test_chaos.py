@@ -52,7 +52,7 @@ TESTED = [[stage, v, "0"] for v in ROWS for stage in ("predict", "crf", "evaluat
 STAGES = [["fetch"], ["prepare"], ["scribbles"], ["edges"], ["grabcut"], *TRAINED, *TESTED]
 STAGES += [["cost"], ["samples"], ["draw_next"], ["tables"], ["report"]]
 KINDS = {words[0] for words in STAGES}
-# Of each sort of work one, where nobody asks for more: an archive, images, a training from each of
+# One of each sort of work, unless more kills are asked for: an archive, images, a training from each of
 # its starts, labels, a test, a table.
 SOME = {"fetch", "edges", "train", "train_boundary", "fine_tune_boundary", "propagate"}
 SOME |= {"train_propagated", "predict", "crf", "tables"}
@@ -124,14 +124,16 @@ class Chaos:
         process, log = self.start()
         try:
             begun = self.wait_for_a_stage(process, log)
-            if begun == "train" and not self.counts["in train"]:
+            trains = begun == "train" and not self.counts["in train"]
+            if trains:
                 self.wait_for_a_checkpoint(process)
             elif begun:
                 time.sleep(self.chance.uniform(0, 1.2 * median(self.durations)))
             alive = process.poll() is None
             if alive:
                 way = self.chance.choice(("all", "all", "dvc", "stage", "interrupt", "terminate"))
-                place = ["DVC", *started(log)][-1].split("@")[0]
+                # Beside a training that was waited for, another stage may have begun since.
+                place = begun if trains else ["DVC", *started(log)][-1].split("@")[0]
                 for count in ("kills", f"by {way}", f"in {place}"):
                     self.counts[count] += 1
                 self.kill(process, way)
@@ -261,7 +263,7 @@ def outputs(folder: Path, tools) -> dict[str, str]:
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     make, run, tools, environment, tmp_path
 ):
-    """A kill of each kind of stage is one run through the pipeline; more take several runs."""
+    """One kill of each sort of work is one run through the pipeline; more take several runs."""
     calm = make(tmp_path / "calm")
     tools.in_one_process(run, calm, STAGES)
     chance, total = random.Random(SEED), Counter()
