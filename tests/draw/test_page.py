@@ -225,9 +225,7 @@ def test_strokes_on_their_way_are_saved_before_their_class_is_renamed(opened, ph
     expect(view.locator("#classes button").last).to_contain_text("lynx · 3")
     expect(view.locator("#state")).to_have_text("saved")
     assert [one.tag for one in strokes(photographs)] == ["lynx"] * 3
-    view.unroute_all(
-        behavior="ignoreErrors"
-    )  # the page polls every few seconds, even while it closes
+    view.unroute_all(behavior="ignoreErrors")  # the page polls, even while it closes
 
 
 def test_the_number_of_epochs_is_checked_where_it_is_typed(tmp_path, browser):
@@ -443,11 +441,12 @@ def test_photographs_and_their_answer(tmp_path, browser):
         expect(view.locator("#score-says")).to_contain_text("held-out", timeout=120_000)
         # The first answer has loaded all that it takes: the second one's time is the usual one.
         # Its text may be the first one's, so wait for the requests.
-        stroke(view, (150, 320), (190, 340), size=(600, 400))
-        for what in ("answer", "score"):
-            with view.expect_response(f"**/api/{what}/*", timeout=120_000) as response:
-                pass
-            assert response.value.ok
+        with (
+            view.expect_response("**/api/score/*", timeout=120_000) as score,
+            view.expect_response("**/api/answer/*", timeout=120_000) as answer,
+        ):
+            stroke(view, (150, 320), (190, 340), size=(600, 400))
+        assert answer.value.ok and score.value.ok
         expect(view.locator("#score-says")).to_contain_text("held-out")
         view.screenshot(path=folder_of_screenshots / "draw.jpg", type="jpeg", quality=85)
         context.close()

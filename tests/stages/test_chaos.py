@@ -52,8 +52,8 @@ TESTED = [[stage, v, "0"] for v in ROWS for stage in ("predict", "crf", "evaluat
 STAGES = [["fetch"], ["prepare"], ["scribbles"], ["edges"], ["grabcut"], *TRAINED, *TESTED]
 STAGES += [["cost"], ["samples"], ["draw_next"], ["tables"], ["report"]]
 KINDS = {words[0] for words in STAGES}
-# One of each sort of work, unless more kills are asked for: an archive, images, a training from each of
-# its starts, labels, a test, a table.
+# One of each sort of work, unless more kills are asked for: an archive, images, a training from
+# each of its starts, labels, a test, a table.
 SOME = {"fetch", "edges", "train", "train_boundary", "fine_tune_boundary", "propagate"}
 SOME |= {"train_propagated", "predict", "crf", "tables"}
 KILLED = KINDS if ASKED else SOME
