@@ -201,17 +201,18 @@ def test_measured_numbers_are_those_of_the_committed_tables(text, folders, at_le
 
 
 def test_the_readmes_photographs_are_those_of_the_committed_numbers():
-    """Both runs in one paragraph: baseline, BPG, and both differences of each."""
+    """Both runs in one paragraph: baseline, BPG, both differences of each, at 140 PRN and BRN."""
     text = " ".join(text_of("README.md").replace("−", "-").split())
     (paragraph,) = re.findall(r"\*\*On photographs\*\*.*?\*\*On the embedded", text)
-    for folder, part in zip(PHOTOGRAPHS, paragraph.split("At 140 pixels"), strict=True):
+    parts = paragraph.split("At 140 pixels")
+    for folder, part, count in zip(PHOTOGRAPHS, parts, (2, 4), strict=True):
         metrics = json.loads((ROOT / folder / "metrics.json").read_text("utf-8"))
         baseline, bpg = (f"{metrics[name]['miou']:.1f}" for name in ("scribble", "bpg"))
         assert re.search(rf"baseline {baseline}(?: mIoU)?, BPG {bpg}, ", part)
         rows = committed_tables(folder)
         made = differences_in(" ".join(cell + ")" for row in rows for _, cell in row))
         made |= {(-value, -high, -low) for value, low, high in made}
-        assert len(differences_in(part)) >= 2
+        assert len(differences_in(part)) == count
         assert differences_in(part) <= made
 
 
